@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The seam to the log: what coordinator, worker and clients ask of it. Two implementations: bus_kafka (librdkafka) and
+ * bus_memory (virtual time, faults). One thread uses a bus; only bus_wake() may be called from others.
+ *
+ * Everything arrives through bus_poll(): records in the order of their partition, delivery reports, and faults. */
+#ifndef BUS_H
+#define BUS_H
+
+#include "common/error.h"
+#include "common/span.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define BUS_HEADERS_MAX 6
+
+/* Offsets are the broker's; these two are symbolic, for bus_consume(). */
+#define BUS_OFFSET_BEGINNING (-2)
+#define BUS_OFFSET_END (-1)
+
+struct bus_header {
+    const char *name;
+    struct span value;
+};
+
+/* A record to append. Borrowed for the call. */
+struct bus_send {
+    const char *topic;
+    int32_t partition;  /* always explicit: see bus_partition_of() */
+    struct span key;    /* size 0: no key */
+    struct span value;
+    struct bus_header headers[BUS_HEADERS_MAX];
+    size_t header_count;
+    uint64_t cookie;    /* comes back with the delivery report; 0: none is wanted, only a failure is reported */
+};
+
+enum bus_event_kind {
+    BUS_NOTHING,   /* the wait is over, or bus_wake() */
+    BUS_RECORD,
+    BUS_DELIVERED, /* acknowledged by the broker */
+    BUS_END,       /* this consumer has read all there is in the partition for now; comes again each time */
+    BUS_GONE,      /* the offset asked for is not there any more, or the topic is: consumption has stopped */
+    BUS_FATAL,     /* a delivery failed, or the producer did: what was published is not known. Drop all, begin anew */
+};
+
+struct bus_event {
+    enum bus_event_kind kind;
+    const char *topic;  /* RECORD END GONE; borrowed, the same pointer for the same topic of this bus */
+    int32_t partition;
+    int64_t offset;     /* RECORD: its own. DELIVERED: of the record, where the broker says so, else -1. END: the next one to come */
+    int64_t time_ms;    /* RECORD: timestamp; 0: none */
+    struct span key, value;
+    uint64_t cookie;    /* DELIVERED */
+    struct span type;   /* RECORD: value of the header `type`; empty: none */
+    char reason[256];   /* GONE FATAL: one line */
+};
+
+struct bus_topic {
+    const char *name;
+    int32_t partitions;            /* wanted when it has to be created */
+    int32_t partitions_exact;      /* > 0: refuse any other count */
+    const char *const *settings;   /* "key=value", NULL-terminated; may be NULL */
+};
+
+struct bus;
+
+struct bus_operations {
+    void (*close)(struct bus *bus);
+    bool (*ensure_topic)(struct bus *bus, const struct bus_topic *topic, bool create, int32_t *partitions, int timeout_ms,
+                         struct error *error);
+    bool (*partition_count)(struct bus *bus, const char *topic, int32_t *count, int timeout_ms, struct error *error);
+    bool (*bounds)(struct bus *bus, const char *topic, int32_t partition, int64_t *first, int64_t *next, int timeout_ms,
+                   struct error *error);
+    bool (*offset_at)(struct bus *bus, const char *topic, int32_t partition, int64_t time_ms, int64_t *offset, int timeout_ms,
+                      struct error *error);
+    bool (*consume)(struct bus *bus, const char *topic, int32_t partition, int64_t offset, struct error *error);
+    void (*stop)(struct bus *bus, const char *topic, int32_t partition);
+    bool (*send)(struct bus *bus, const struct bus_send *send, struct error *error);
+    void (*poll)(struct bus *bus, int timeout_ms, struct bus_event *event);
+    size_t (*unacknowledged)(const struct bus *bus);
+    void (*wake)(struct bus *bus);
+    bool (*embedded)(const struct bus *bus);
+};
+
+/* First member of each implementation. */
+struct bus {
+    const struct bus_operations *operations;
+};
+
+/* What is sent but not acknowledged is given up: bus_flush() first where it matters. NULL is fine. */
+static inline void bus_close(struct bus *bus)
+{
+    if (bus != NULL) {
+        bus->operations->close(bus);
+    }
+}
+
+/* Look, create where `create` and it is not there, verify, refuse. `partitions` (may be NULL) becomes what the topic has.
+ * On an embedded broker nothing is verified but that the topic is there. Errors: TRANSIENT broker not reachable in time;
+ * INVALID not there, wrong count or settings: the message names the command that mends it. */
+static inline bool bus_ensure_topic(struct bus *bus, const struct bus_topic *topic, bool create, int32_t *partitions, int timeout_ms,
+                                    struct error *error)
+{
+    return bus->operations->ensure_topic(bus, topic, create, partitions, timeout_ms, error);
+}
+
+/* INVALID: no such topic. Never creates one. TRANSIENT: no broker in time. */
+static inline bool bus_partition_count(struct bus *bus, const char *topic, int32_t *count, int timeout_ms, struct error *error)
+{
+    return bus->operations->partition_count(bus, topic, count, timeout_ms, error);
+}
+
+/* Offsets of the first record that is there and of the next one to come. */
+static inline bool bus_bounds(struct bus *bus, const char *topic, int32_t partition, int64_t *first, int64_t *next, int timeout_ms,
+                              struct error *error)
+{
+    return bus->operations->bounds(bus, topic, partition, first, next, timeout_ms, error);
+}
+
+/* Offset of the first record with that timestamp or a later one; the next one to come where there is none. On an embedded broker: the first. */
+static inline bool bus_offset_at(struct bus *bus, const char *topic, int32_t partition, int64_t time_ms, int64_t *offset, int timeout_ms,
+                                 struct error *error)
+{
+    return bus->operations->offset_at(bus, topic, partition, time_ms, offset, timeout_ms, error);
+}
+
+/* Begin reading a partition at `offset` (or BUS_OFFSET_...); once at a time per partition. The records come through bus_poll(). */
+static inline bool bus_consume(struct bus *bus, const char *topic, int32_t partition, int64_t offset, struct error *error)
+{
+    return bus->operations->consume(bus, topic, partition, offset, error);
+}
+
+/* No record of that partition comes out of bus_poll() after this returns. */
+static inline void bus_stop(struct bus *bus, const char *topic, int32_t partition)
+{
+    bus->operations->stop(bus, topic, partition);
+}
+
+/* Append, without waiting: the order of sends to a partition is kept. false: TRANSIENT the local queue is full (poll, then try again);
+ * INVALID the record is over the limit; FATAL. */
+static inline bool bus_send(struct bus *bus, const struct bus_send *send, struct error *error)
+{
+    return bus->operations->send(bus, send, error);
+}
+
+/* The next event, waiting at most timeout_ms for one (0: not at all). What `event` points to is valid until the next call. */
+static inline void bus_poll(struct bus *bus, int timeout_ms, struct bus_event *event)
+{
+    bus->operations->poll(bus, timeout_ms, event);
+}
+
+/* How many sends have no delivery report yet. */
+static inline size_t bus_unacknowledged(const struct bus *bus)
+{
+    return bus->operations->unacknowledged(bus);
+}
+
+/* Make a bus_poll() that waits, now or next, return. Any thread; async-signal-safe. */
+static inline void bus_wake(struct bus *bus)
+{
+    bus->operations->wake(bus);
+}
+
+/* Is this librdkafka's mock cluster (found by its cluster id)? There, topics are not verified and offsets by time unknown. */
+static inline bool bus_embedded(const struct bus *bus)
+{
+    return bus->operations->embedded(bus);
+}
+
+/* Partition of a key: murmur2 as the Java client has it, (hash & 0x7fffffff) % count. */
+int32_t bus_partition_of(struct span key, int32_t count);
+
+#endif

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The only place that reads a clock. Everything that decides takes the time as an argument. */
+#ifndef CLOCK_H
+#define CLOCK_H
+
+#include <stdint.h>
+
+int64_t clock_monotonic_us(void); /* CLOCK_MONOTONIC: for waits and durations */
+int64_t clock_monotonic_ms(void);
+int64_t clock_boottime_ms(void); /* CLOCK_BOOTTIME: for leases, since it counts a suspended machine too */
+int64_t clock_realtime_ms(void); /* Unix time: for people */
+
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every bound, each with its reason. Checked where the thing enters; the message names the limit and the value. */
+#ifndef LIMITS_H
+#define LIMITS_H
+
+#define KIB 1024
+#define MIB (1024 * 1024)
+
+/* ---- names */
+#define LIMIT_NAME_BYTES 200       /* pipeline and step names: fits a screen line, is part of every error */
+#define LIMIT_IDENTIFIER_BYTES 100 /* handlers, queues, run ids, worker ids, prefix: prefix + queue must stay under Kafka's 249 */
+#define LIMIT_DESCRIPTION_BYTES (4 * KIB)
+
+/* ---- pipelines */
+#define LIMIT_PIPELINE_FILE_BYTES (256 * KIB) /* a file a person wrote; the plan made of it fits one record */
+#define LIMIT_STEPS 1000                      /* a plan fits one record, and one scan over a run stays short */
+#define LIMIT_NEEDS (LIMIT_STEPS - 1)
+#define LIMIT_PARAMS 1000
+#define LIMIT_YAML_DEPTH 64                   /* the reader recurses */
+#define LIMIT_JSON_DEPTH 128                  /* so does jansson (its own limit is 2048) */
+#define LIMIT_WEIGHT 1000000000u              /* weights of a plan sum up to this: ×10^6 ppm fits 64 bits */
+#define LIMIT_ATTEMPTS 1000
+#define LIMIT_LOSSES 1000
+#define LIMIT_DURATION_MS (366ll * 24 * 3600 * 1000) /* a year: nobody means more, and sums of two fit easily */
+#define LIMIT_MULTIPLIER 100
+
+/* ---- data */
+#define LIMIT_RESULT_BYTES (64 * KIB)   /* data + rollback_data + set of one attempt */
+#define LIMIT_CONTEXT_BYTES (512 * KIB) /* params + results + set of one run: a task carries it all, and fits one record */
+#define LIMIT_MESSAGE_BYTES (4 * KIB)   /* an error or reason: read by people */
+#define LIMIT_METRICS_BYTES (4 * KIB)   /* travels with each progress event */
+#define LIMIT_METRICS_KEYS 64
+#define LIMIT_RECORD_BYTES (4 * MIB)    /* max.message.bytes on progress and tasks: context, plan and input with room to spare */
+#define LIMIT_REQUESTS_PER_RUN 64       /* remembered answers; the oldest answered one is forgotten */
+
+/* ---- workers */
+#define LIMIT_HANDLERS 1000        /* of one worker: its hello fits a record */
+#define LIMIT_CONCURRENCY 256      /* threads, and programs of one guard */
+#define LIMIT_WINDOW 65536         /* tasks one worker takes in advance */
+#define LIMIT_WORKERS 100000       /* known to one coordinator */
+#define LIMIT_LEASE_MIN_MS 2000    /* a heartbeat each quarter must survive a busy machine */
+#define LIMIT_LEASE_MAX_MS 600000  /* .workers is read from two of the longest lease ago */
+#define LIMIT_PROGRAM_LINE_BYTES (64 * KIB + 16 * KIB) /* one line of a step program: a full result, and its JSON around it */
+#define LIMIT_PROGRAM_LOG_LINE_BYTES (64 * KIB)        /* beyond it a line is cut */
+#define LIMIT_PROGRAM_LOG_BYTES (1 * MIB)              /* an attempt; beyond it text is dropped and counted */
+#define LIMIT_HOLDING 65536        /* tickets named by one Holding: at most the window */
+
+/* ---- clients */
+#define LIMIT_PARAM_BYTES (64 * KIB)
+#define LIMIT_CONFIG_FILE_BYTES (64 * KIB)
+#define LIMIT_PARTITIONS 1024
+
+#endif

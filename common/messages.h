@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Records as C structs. messages.c is the only file that knows protobuf-c; docs/PROTOCOL.md says who may send what, when. */
+#ifndef MESSAGES_H
+#define MESSAGES_H
+
+#include "common/error.h"
+#include "common/saga/saga.h"
+#include "common/span.h"
+#include "common/text.h"
+
+#include <stdint.h>
+
+#define INCARNATION_BYTES 16
+
+struct incarnation {
+    unsigned char bytes[INCARNATION_BYTES];
+};
+
+enum message_kind {
+    MESSAGE_NONE,
+    /* progress topic */
+    MESSAGE_START,
+    MESSAGE_CANCEL,
+    MESSAGE_STARTED,
+    MESSAGE_PROGRESSED,
+    MESSAGE_DONE,
+    MESSAGE_REFUSED,
+    MESSAGE_HOLDING,
+    MESSAGE_OWNER_CLAIM,
+    MESSAGE_LOST,
+    MESSAGE_WITHDRAWN,
+    MESSAGE_TIMER_FIRED,
+    MESSAGE_ANSWERED,
+    MESSAGE_RUN_PROGRESSED,
+    MESSAGE_RUN_FINISHED,
+    /* task topics */
+    MESSAGE_TASK,
+    MESSAGE_CANCEL_TASK,
+    MESSAGE_WELCOME,
+    /* workers topic */
+    MESSAGE_HELLO,
+    MESSAGE_HEARTBEAT,
+    MESSAGE_BYE,
+    MESSAGE_MARK,
+};
+
+enum refused_reason { REFUSED_UNKNOWN, REFUSED_BUSY };
+
+struct held_ticket {
+    struct span run_id;
+    struct ticket ticket;
+};
+
+struct waiting_step {
+    uint32_t step, instance;
+    struct span handler, queue;
+    int64_t since_ms;
+};
+
+struct step_result {
+    struct span step; /* name */
+    bool success, skipped;
+    struct span data, rollback_data, error;
+};
+
+struct task {
+    struct span run_id;
+    struct ticket ticket;
+    struct span pipeline, step, handler;
+    uint32_t attempt;
+    bool confirm, more_attempts;
+    struct span input, params;
+    const struct step_result *results;
+    size_t result_count;
+    const struct span *sets;
+    size_t set_count;
+    const struct step_result *result; /* rollback: what is to be undone; else NULL */
+};
+
+struct presence {
+    struct span worker;
+    struct incarnation incarnation;
+    struct span queue;
+    uint32_t partition;
+    const struct span *handlers;
+    size_t handler_count;
+    uint32_t slots, window, lease_ms, load;
+    uint64_t sequence;
+    struct span version, host;
+    uint32_t process_id;
+    bool draining;
+};
+
+/* One record. Which fields count is given by `kind`. All spans and arrays are borrowed: from the caller when encoding,
+ * from the message's storage when decoded (valid until message_free()). */
+struct message {
+    enum message_kind kind;
+    /* START CANCEL STARTED PROGRESSED DONE REFUSED LOST WITHDRAWN TIMER_FIRED ANSWERED RUN_FINISHED: what the fold eats.
+     * CANCEL_TASK: run_id, ticket. ANSWERED: request_id, reason. `time_ms`, `offset` and `run_id` come from the record, not from its bytes. */
+    struct saga_event event;
+    int64_t epoch;                  /* coordinators' records, TASK CANCEL_TASK WELCOME, HOLDING */
+    uint32_t progress_partitions;   /* START OWNER_CLAIM */
+    uint32_t progress_partition;    /* TASK CANCEL_TASK WELCOME */
+    struct span coordinator;        /* OWNER_CLAIM WELCOME MARK */
+    struct span worker;             /* HOLDING BYE MARK */
+    struct incarnation incarnation; /* HOLDING BYE MARK; addressee of TASK CANCEL_TASK WELCOME */
+    enum verdict verdict;           /* ANSWERED */
+    enum refused_reason refused;    /* REFUSED */
+    enum cancel_reason cancel_reason; /* CANCEL_TASK */
+    unsigned char nonce[16];        /* MARK */
+    struct presence presence;       /* HELLO HEARTBEAT */
+    struct task task;               /* TASK */
+    const struct held_ticket *held; /* HOLDING */
+    size_t held_count;
+    /* RUN_PROGRESSED, RUN_FINISHED */
+    enum run_status status;
+    uint32_t progress_ppm, rollback_ppm, steps_executed, steps_total;
+    int64_t start_offset, started_ms, finished_ms, waiting_for_workers;
+    struct span pipeline, error;
+    const struct waiting_step *waiting;
+    size_t waiting_count;
+
+    void *storage; /* of a decoded message; NULL else */
+};
+
+/* Append the bytes of `message` to `bytes`. false when the record limit (LIMIT_RECORD_BYTES) or memory does not allow it. */
+bool message_encode(const struct message *message, struct text *bytes, struct error *error);
+
+enum message_topic { TOPIC_PROGRESS, TOPIC_TASKS, TOPIC_WORKERS };
+
+/* Decode a record of a topic of that sort. `key` becomes event.run_id on the progress topic. false: garbage, with the reason; nothing to
+ * free. Never trusts a count, enum or size: unknown enum values, ids of a wrong size, indexes without their plan are garbage. */
+bool message_decode(struct message *message, enum message_topic topic, struct span key, struct span bytes, struct error *error);
+void message_free(struct message *message); /* all zero and twice are fine */
+
+/* Value of the record header `type`: "Start", "Done", "RunProgressed" ... */
+const char *message_type(enum message_kind kind);
+/* May only the partition's owner write it? Then its epoch must be the one of the last claim. */
+bool message_is_owners(enum message_kind kind);
+
+#endif

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The state of one run: a pure fold of its records. No clock, no I/O, no floating point, no heap: time is the record's timestamp,
+ * and the caller provides room for what an event brings (saga_room, saga_provide).
+ *
+ * Invariants
+ *   - the same events in the same order give the same state; a duplicate or late event changes nothing
+ *   - a ticket of a step goes out only when every earlier one has ended; a rollback only when every ticket of the step has
+ *   - what is due is read off the state (saga_next_effect), never remembered elsewhere
+ *   - progress_ppm never goes back, and is 1000000 only when the run has succeeded
+ */
+#ifndef SAGA_H
+#define SAGA_H
+
+#include "common/saga/plan.h"
+#include "common/span.h"
+
+#include <stdint.h>
+
+#define SAGA_FOLD_VERSION 1 /* raised with each change of behaviour, which is then gated on the start's version */
+#define PPM_ONE 1000000u
+
+enum run_status {
+    RUN_NONE, /* no start was read; such a saga only answers requests */
+    RUN_PENDING,
+    RUN_RUNNING,
+    RUN_PAUSED,
+    RUN_ROLLING_BACK,
+    RUN_SUCCEEDED,
+    RUN_ROLLED_BACK,
+    RUN_CANCELLED,
+    RUN_ROLLBACK_INCOMPLETE,
+};
+
+enum step_status {
+    STEP_WAITING,
+    STEP_READY, /* a ticket is open: it waits in a coordinator, is on its way, or queued at a worker */
+    STEP_RUNNING,
+    STEP_RETRYING,
+    STEP_SUCCEEDED,
+    STEP_SKIPPED,
+    STEP_FAILED,
+    STEP_ROLLING_BACK,
+    STEP_ROLLED_BACK,
+    STEP_ROLLBACK_FAILED,
+    STEP_NOT_RUN,
+};
+
+enum direction { DIRECTION_EXECUTE, DIRECTION_ROLLBACK };
+
+enum outcome { OUTCOME_OK, OUTCOME_SKIPPED, OUTCOME_FAILED, OUTCOME_CANCELLED_STARTED, OUTCOME_CANCELLED_NOT_STARTED };
+
+enum cancel_reason { CANCEL_REQUESTED, CANCEL_SIBLING_FAILED, CANCEL_TIMEOUT, CANCEL_HEARTBEAT };
+
+enum timer { TIMER_NONE, TIMER_RETRY, TIMER_TIMEOUT, TIMER_HEARTBEAT };
+
+enum verdict { VERDICT_NONE, VERDICT_ACCEPTED, VERDICT_EXISTING, VERDICT_REFUSED };
+
+#define REQUEST_ID_BYTES 16
+
+/* One dispatch of (run, step, instance, direction). */
+struct ticket {
+    uint32_t step;
+    uint32_t instance;
+    enum direction direction;
+    uint32_t number; /* from 1 */
+};
+
+enum saga_event_kind {
+    EVENT_START,
+    EVENT_CANCEL,
+    EVENT_STARTED,
+    EVENT_PROGRESSED,
+    EVENT_DONE,
+    EVENT_REFUSED,
+    EVENT_LOST,        /* owner: nobody will ever end this ticket */
+    EVENT_WITHDRAWN,   /* owner: this ticket was never sent */
+    EVENT_TIMER_FIRED, /* owner */
+    EVENT_ANSWERED,    /* owner */
+    EVENT_FINISHED,    /* owner: RunFinished was read */
+};
+
+/* One record, decoded. Everything is borrowed for the call. Which fields count depends on `kind`; the others are ignored. */
+struct saga_event {
+    enum saga_event_kind kind;
+    int64_t time_ms; /* the record's timestamp */
+    int64_t offset;
+    struct span run_id;
+    struct ticket ticket;
+
+    unsigned char request_id[REQUEST_ID_BYTES]; /* START CANCEL ANSWERED */
+    const struct plan *plan;                    /* START */
+    struct span params;                         /* START: JSON object */
+    uint32_t fold_version;                      /* START */
+    const char *refusal;                        /* START: why the owner's side must refuse it, else NULL (e.g. partition count) */
+    struct span reason;                         /* CANCEL LOST */
+    enum outcome outcome;                       /* DONE */
+    bool permanent;                             /* DONE failed */
+    struct span data, rollback_data, set, error; /* DONE */
+    struct span metrics;                        /* DONE PROGRESSED */
+    uint64_t current, total;                    /* PROGRESSED */
+    struct span worker;                         /* STARTED DONE LOST REFUSED; LOST: empty after a takeover */
+    enum timer timer;                           /* TIMER_FIRED */
+};
+
+/* What became of an event: what the owner does with the record depends on it. */
+enum saga_verdict {
+    SAGA_APPLIED,
+    SAGA_IGNORED, /* duplicate or late: normal under at-least-once delivery */
+    SAGA_ALIEN,   /* of an unknown run, or a ticket never issued: to the dead-letter topic */
+};
+
+struct saga_step {
+    uint8_t status;    /* enum step_status */
+    uint8_t direction; /* enum direction: which way `ticket` counts */
+    bool open;         /* `ticket` may have been sent and has not ended */
+    bool started;      /* a Started or report of `ticket` stands in the log */
+    bool confirm;      /* later tickets say confirm */
+    bool may_have_begun; /* some execute ticket of it may have begun: it is to be undone */
+    bool executed;       /* its execute succeeded, whatever came after */
+    bool nothing_to_undo;
+    uint8_t fired;       /* enum timer: a deadline of `ticket` that was due; waits for the end */
+    uint8_t cancel;      /* 1 + enum cancel_reason wanted of `ticket`, 0 none */
+    uint32_t ticket;
+    uint32_t attempts;       /* used, in `direction` */
+    uint32_t execute_attempts; /* used or in use, executing: what people are shown */
+    uint16_t losses, silent_losses;
+    uint32_t fraction_ppm;   /* of execute; never goes back */
+    uint32_t end_order;      /* n-th end of an execute ticket in this run, from 1; rollbacks go newest first */
+    int64_t ready_ms;        /* since when it is ready; log time, as all of these */
+    int64_t begun_ms;        /* first Started or end of execute; 0: none */
+    int64_t attempt_ms;      /* Started of the current ticket; 0: none */
+    int64_t report_ms;       /* last report of the current ticket */
+    int64_t ended_ms;        /* last end of execute; 0: none */
+    int64_t rollback_begun_ms, rollback_ended_ms;
+    int64_t retry_ms;        /* when the next ticket is due; 0: none */
+    uint64_t current, total; /* as last reported */
+    struct span data, rollback_data, set, metrics;
+    struct span error;          /* of the last failed attempt */
+    struct span rollback_error; /* of the last failed rollback */
+    struct span worker;         /* who last reported on it */
+};
+
+struct saga_request {
+    struct saga_request *next;
+    unsigned char id[REQUEST_ID_BYTES];
+    uint8_t verdict; /* enum verdict */
+    bool answered;
+    struct span reason;
+};
+
+struct saga_chunk; /* room the caller has provided */
+
+struct saga {
+    uint8_t status;       /* enum run_status */
+    bool retired;         /* saga_retire(): only identity, status and answers are left */
+    bool finish_recorded; /* RunFinished was read */
+    bool cancelling;      /* on its way down because someone asked */
+    bool stopping;        /* no more dispatches forward: waits for open tickets, then rolls back */
+    uint32_t fold_version;
+    uint32_t cause_step;  /* whose failure began it; UINT32_MAX: none */
+    uint32_t ended_count; /* for saga_step.end_order */
+    uint32_t progress_ppm;
+    uint32_t undo_total;  /* steps that are to be undone, counted on entering rollback */
+    int64_t start_offset, started_ms, finished_ms, time_ms; /* time_ms: of the last record */
+    size_t context_bytes;
+    struct span run_id, params, error; /* error: the first cause */
+    const struct plan *plan;
+    struct saga_step *steps; /* plan->step_count of them */
+    struct saga_request *requests;
+    struct saga_chunk *chunks;
+};
+
+/* Bytes that applying `event` may need. 0: none. */
+size_t saga_room(const struct saga *saga, const struct saga_event *event);
+
+/* Hand over `memory` (aligned for max_align_t, `size` bytes, at least saga_room()); it must stay until saga_release(). */
+#define SAGA_CHUNK_OVERHEAD 48
+void saga_provide(struct saga *saga, void *memory, size_t size);
+
+/* Take back every chunk, e.g. with free(). The saga is all zero afterwards. */
+void saga_release(struct saga *saga, void (*give_back)(void *memory));
+
+/* A saga starts all zero; `run_id` is copied into the provided room with the first event. */
+enum saga_verdict saga_apply(struct saga *saga, const struct saga_event *event);
+
+enum effect_kind {
+    EFFECT_DISPATCH,    /* send the ticket, unless it was sent */
+    EFFECT_CANCEL_TASK, /* tell its worker, or, where it was never sent, append Withdrawn */
+    EFFECT_ANSWER,
+    EFFECT_FINISH,      /* append RunFinished */
+};
+
+struct saga_effect {
+    enum effect_kind kind;
+    struct ticket ticket;
+    bool confirm;
+    enum cancel_reason cancel_reason;
+    const struct saga_request *request; /* borrowed from the saga */
+};
+
+/* The same question after an event and after a crash: what is due and not confirmed?
+ *     struct saga_effect effect;
+ *     for (struct saga_cursor cursor = {0}; saga_next_effect(saga, &cursor, &effect);) { ... } */
+struct saga_cursor {
+    uint32_t step;
+    uint8_t stage;
+    const struct saga_request *request;
+};
+bool saga_next_effect(const struct saga *saga, struct saga_cursor *cursor, struct saga_effect *effect);
+
+/* The earliest deadline, in log time. false: none is armed. When it is due the owner appends TimerFired(timer, ticket). */
+struct saga_deadline {
+    int64_t due_ms;
+    enum timer timer;
+    struct ticket ticket;
+};
+bool saga_next_deadline(const struct saga *saga, struct saga_deadline *deadline);
+
+bool saga_is_over(const struct saga *saga);
+bool run_status_is_final(enum run_status status);
+/* Nothing is due, nothing is armed, and RunFinished stands in the log. */
+bool saga_is_settled(const struct saga *saga);
+/* Forget all of a settled run but who it was and how it ended: copies what stays into `memory`
+ * (saga_retire_room() bytes) and gives all else back. Later requests are still answered. */
+size_t saga_retire_room(const struct saga *saga);
+void saga_retire(struct saga *saga, void *memory, size_t size, void (*give_back)(void *memory));
+
+uint32_t saga_rollback_ppm(const struct saga *saga); /* of the steps that are to be undone, those that are */
+uint32_t saga_steps_executed(const struct saga *saga);
+
+/* Is the result of `other` part of what a task of `step` carries? */
+bool saga_task_reads(const struct saga *saga, uint32_t step, uint32_t other);
+
+const char *run_status_name(enum run_status status);   /* "running" ...; RUN_NONE: "unknown" */
+const char *step_status_name(enum step_status status); /* "waiting" ... */
+const char *outcome_name(enum outcome outcome);
+const char *cancel_reason_name(enum cancel_reason reason);
+
+#endif
