@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The coordinator: takes progress partitions, folds their records and does what is due. One thread, one bus.
+ *
+ * It may use common/, dispatch/ and the bus seam; it knows neither Kafka nor protobuf nor a clock (it is given one). */
+#ifndef SERVICE_H
+#define SERVICE_H
+
+#include "common/bus.h"
+#include "common/error.h"
+
+#include <stdint.h>
+
+struct service;
+
+struct service_options {
+    const char *prefix;
+    const char *name;            /* of this coordinator: host-pid or the like; named in claims */
+    int32_t own_first, own_last; /* progress partitions; own_last -1: to the last one */
+    int32_t progress_partitions; /* for a topic that has to be created */
+    int timeout_ms;              /* for the broker's answers at start */
+    int64_t (*monotonic_ms)(void *clock); /* time that never jumps */
+    void *clock;                          /* handed to monotonic_ms */
+    void (*random)(void *bytes, size_t size);
+};
+
+enum service_state {
+    SERVICE_WORKING,
+    SERVICE_SUPERSEDED, /* another coordinator has claimed a partition of ours: the error names it. Exit, do not come back */
+    SERVICE_FATAL,      /* the bus no longer knows what it published: close it, open a new one, begin anew */
+    SERVICE_FAILED,     /* a partition cannot be owned (its log is gone, a topic is wrong): the error says how to mend it */
+};
+
+/* Ensure the topics, append the claims and begin to replay. `bus` is borrowed until service_free(). NULL with an error: TRANSIENT the
+ * broker did not answer, INVALID a topic is wrong. */
+struct service *service_new(struct bus *bus, const struct service_options *options, struct error *error);
+void service_free(struct service *service);
+
+/* Take in what the bus has, do what is due; waits at most `timeout_ms` for something to happen, less if a deadline comes sooner. */
+enum service_state service_step(struct service *service, int timeout_ms, struct error *error);
+
+/* Every owned partition has been replayed up to its own claim, and the workers read: from here on it acts. */
+bool service_is_ready(const struct service *service);
+
+#endif
