@@ -1,0 +1,327 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A real Apache Kafka broker for a test: one KRaft process, on loopback, in a directory of its own.
+
+    kafka start DIR [KEY=VALUE ...]   start one; DIR/data, DIR/server.properties, DIR/kafka.log, DIR/pid, DIR/address;
+                                      prints HOST:PORT once the broker answers. KEY=VALUE are broker properties
+    kafka stop DIR                    SIGTERM, and wait for its end; no broker is fine
+    kafka kill DIR                    SIGKILL, and wait for its end
+    kafka restart DIR                 stop if it runs, then start with the same ports and data
+    kafka address DIR                 print HOST:PORT
+    kafka version                     print the version
+    kafka fetch                       only fill the cache
+
+Every process is known by its id, which the tests compare with its start time: a number that came round again is not
+killed. The broker comes from Maven Central and is kept in ${XDG_CACHE_HOME:-~/.cache}/backstep. Standard library only.
+"""
+
+import contextlib
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from pathlib import Path
+
+VERSION = "4.4.0"
+LOGGER = ("org.slf4j", "slf4j-simple", "1.7.36")
+# Each with what it costs a test on a busy machine; KAFKA_START_TIMEOUT_S is for slower ones.
+START_TIMEOUT_S = float(os.environ.get("KAFKA_START_TIMEOUT_S", "90"))
+STOP_TIMEOUT_S = 30
+PORT_ATTEMPTS = 3
+POLL_S = 0.05
+
+POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>backstep.test</groupId> <artifactId>kafka</artifactId> <version>1</version>
+  <dependencies>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{kafka}</version></dependency>
+    <dependency><groupId>{logger[0]}</groupId><artifactId>{logger[1]}</artifactId><version>{logger[2]}</version></dependency>
+  </dependencies>
+</project>
+"""
+
+PROPERTIES = """# Written by tests/broker/kafka.py.
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+listeners=CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=CLIENT://127.0.0.1:{port}
+listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=CLIENT
+controller.listener.names=CONTROLLER
+log.dirs={data}
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+# Only what is asked for exists: a topic that appears by accident would hide a mistake.
+auto.create.topics.enable=false
+# After a SIGKILL the controller waits for the old session: 9 s by default.
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+"""
+
+
+class KafkaError(Exception):
+    """What went wrong, in one line, and where to read more."""
+
+
+# --- The program -----------------------------------------------------------------------------------------------------
+
+
+def cache_dir():
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "backstep"
+
+
+def library():
+    """The directory of Kafka's jars, fetched where it is not there yet. It appears whole or not at all."""
+    home = cache_dir() / f"kafka-{VERSION}"
+    if home.is_dir():
+        return home
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home.parent, prefix=f".kafka-{VERSION}-") as scratch:
+        (Path(scratch) / "pom.xml").write_text(POM.format(kafka=VERSION, logger=LOGGER))
+        maven = ["mvn", "-B", "-q", "dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory=jars"]
+        done = subprocess.run(maven, cwd=scratch, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              stdin=subprocess.DEVNULL)
+        if done.returncode != 0:
+            raise KafkaError(f"maven could not fetch Kafka {VERSION}:\n{done.stdout}")
+        try:
+            os.rename(Path(scratch) / "jars", home)
+        except OSError:
+            if not home.is_dir():  # else another test was faster
+                raise
+    return home
+
+
+def java():
+    """A Java 17 or later: the first that says so."""
+    found = [shutil.which("java"), *sorted(map(str, Path("/usr/lib/jvm").glob("*/bin/java")))]
+    for program in filter(None, found):
+        said = subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stderr
+        version = re.search(r'version "(\d+)', said)
+        if version and int(version[1]) >= 17:
+            return program
+    raise KafkaError("no Java 17 found; .ci/packages test installs one")
+
+
+def java_command(main, *arguments):
+    options = os.environ.get("KAFKA_JVM_OPTIONS", "-Xms128m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1").split()
+    logging = "-Dorg.slf4j.simpleLogger."
+    return [
+        java(), *options, "-Djava.awt.headless=true",
+        logging + "showDateTime=true", logging + "dateTimeFormat=HH:mm:ss.SSS", logging + "logFile=System.out",
+        "-cp", f"{library()}/*", main, *arguments,
+    ]
+
+
+# --- Its directory ---------------------------------------------------------------------------------------------------
+
+
+def free_ports(count):
+    """Ports below those the system gives to outgoing connections: while the broker is down nobody can take its place,
+    and no client that reconnects can be connected to itself."""
+    low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    first, last = (15000, low - 1) if low > 16000 else (61000, 65000)
+    with contextlib.ExitStack() as stack:
+        ports = []
+        for port in random.SystemRandom().sample(range(first, last), 200):
+            listener = stack.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                listener.bind(("127.0.0.1", port))
+                ports.append(port)
+            if len(ports) == count:
+                return ports
+    raise KafkaError(f"no {count} free ports between {first} and {last}")
+
+
+def write_properties(directory, extra):
+    port, controller_port = free_ports(2)
+    text = PROPERTIES.format(port=port, controller_port=controller_port, data=directory / "data")
+    (directory / "server.properties").write_text(text + "".join(f"{line}\n" for line in extra))
+    (directory / "address").write_text(f"127.0.0.1:{port}\n")
+
+
+def format_storage(directory):
+    cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    command = java_command("kafka.tools.StorageTool", "format", "-t", cluster, "-c",
+                           str(directory / "server.properties"))
+    done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          stdin=subprocess.DEVNULL, check=False)
+    if done.returncode != 0:
+        raise KafkaError(f"kafka.tools.StorageTool failed:\n{done.stdout}")
+
+
+def address_of(directory):
+    try:
+        return (directory / "address").read_text().strip()
+    except FileNotFoundError:
+        raise KafkaError(f"{directory}: no broker was started here") from None
+
+
+# --- Its process -----------------------------------------------------------------------------------------------------
+
+
+def birth_of(pid):
+    """The start time of a live process, which tells it from a later one of the same number; else None."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def running_pid(directory):
+    """The id of the broker that runs in this directory; None where none does."""
+    try:
+        pid, birth = (directory / "pid").read_text().split()
+    except FileNotFoundError:
+        return None
+    return int(pid) if birth_of(pid) == birth else None
+
+
+def spawn(directory):
+    """Fork Kafka in a session of its own, not as a child of the caller's shell; answers with the process id."""
+    with open(directory / "kafka.log", "ab") as log:
+        process = subprocess.Popen(java_command("kafka.Kafka", str(directory / "server.properties")), stdout=log,
+                                   stderr=log, stdin=subprocess.DEVNULL, cwd=directory, start_new_session=True)
+    (directory / "pid").write_text(f"{process.pid}\n{birth_of(process.pid)}\n")
+    return process
+
+
+def end(directory, how, timeout_s):
+    pid = running_pid(directory)
+    if pid is None:
+        return
+    os.kill(pid, how)
+    deadline = time.monotonic() + timeout_s
+    while running_pid(directory) is not None:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)  # where it is our own child
+        if time.monotonic() > deadline:
+            if how == signal.SIGKILL:
+                raise KafkaError(f"{directory}: broker {pid} does not die")
+            return end(directory, signal.SIGKILL, timeout_s)
+        time.sleep(POLL_S)
+
+
+def answers(address):
+    """Whether the broker names itself when asked for its metadata: then it is registered, and not only listening."""
+    host, port = address.split(":")
+    request = struct.pack(">hhih4si", 3, 1, 1, 4, b"test", 0)  # Metadata version 1, of no topic
+    try:
+        with socket.create_connection((host, int(port)), timeout=2) as connection:
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            stream = connection.makefile("rb")
+            (size,) = struct.unpack(">i", stream.read(4))
+            _correlation, brokers = struct.unpack(">ii", stream.read(size)[:8])
+            return brokers == 1
+    except (OSError, struct.error):
+        return False
+
+
+def wait_until_ready(directory, process):
+    """True when it answers; False when it ended because its port was taken; anything else is an error."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            log = (directory / "kafka.log").read_text(errors="replace")
+            if "Address already in use" in log:
+                return False
+            raise KafkaError(f"Kafka ended at once; {directory}/kafka.log ends with:\n" + log[-3000:])
+        if answers(address_of(directory)):
+            return True
+        time.sleep(POLL_S)
+    end(directory, signal.SIGKILL, STOP_TIMEOUT_S)
+    raise KafkaError(f"Kafka did not answer within {START_TIMEOUT_S:.0f} s; see {directory}/kafka.log")
+
+
+# --- What one asks of it ---------------------------------------------------------------------------------------------
+
+
+def start(directory, extra=()):
+    """Start a broker with its own data in `directory`; answers with HOST:PORT."""
+    directory = Path(directory).resolve()
+    directory.mkdir(parents=True, exist_ok=True)
+    if running_pid(directory) is not None:
+        raise KafkaError(f"{directory}: a broker runs here already")
+    for _ in range(PORT_ATTEMPTS):
+        shutil.rmtree(directory / "data", ignore_errors=True)
+        (directory / "kafka.log").unlink(missing_ok=True)
+        write_properties(directory, extra)
+        format_storage(directory)
+        if wait_until_ready(directory, spawn(directory)):
+            return address_of(directory)
+    raise KafkaError(f"{directory}: another process took the ports {PORT_ATTEMPTS} times")
+
+
+def restart(directory):
+    """Begin again with the same ports and data; answers with HOST:PORT."""
+    directory = Path(directory).resolve()
+    address = address_of(directory)
+    stop(directory)
+    if not wait_until_ready(directory, spawn(directory)):
+        raise KafkaError(f"{address}: the port is in use; see {directory}/kafka.log")
+    return address
+
+
+def stop(directory):
+    end(Path(directory).resolve(), signal.SIGTERM, STOP_TIMEOUT_S)
+
+
+def kill(directory):
+    end(Path(directory).resolve(), signal.SIGKILL, STOP_TIMEOUT_S)
+
+
+@contextlib.contextmanager
+def broker(directory, extra=()):
+    """`with kafka.broker(DIR) as address:`"""
+    address = start(directory, extra)
+    try:
+        yield address
+    finally:
+        stop(directory)
+
+
+COMMANDS = {
+    "start": lambda directory, *extra: print(start(directory, extra)),
+    "stop": stop,
+    "kill": kill,
+    "restart": lambda directory: print(restart(directory)),
+    "address": lambda directory: print(address_of(Path(directory))),
+    "version": lambda: print(VERSION),
+    "fetch": lambda: (library(), None)[1],
+}
+
+
+def main(arguments):
+    if not arguments or arguments[0] not in COMMANDS:
+        print(__doc__, file=sys.stderr)
+        return 2
+    try:
+        COMMANDS[arguments[0]](*arguments[1:])
+    except TypeError as error:
+        print(f"kafka {arguments[0]}: {error}", file=sys.stderr)
+        return 2
+    except KafkaError as error:
+        print(f"kafka {arguments[0]}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
