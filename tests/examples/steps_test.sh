@@ -46,15 +46,14 @@ call() { # STEP DIRECTION [INPUT]
         "$top/examples/$pipeline/steps/$1" "$2" <"$room/job" >"$room/stdout" 2>"$room/stderr"
     status=$?
     reason=$(grep . "$room/stderr" | tail -n 1)
-    jq -c . "$room/stdout" >/dev/null 2>&1 || { status=garbage reason=$(cat "$room/stdout"); }
+    # What it printed must be JSON; of that the steps so far and the result, a line each.
+    jq -cs --argjson steps "$steps" --arg step "$1" --arg status "$status" --arg error "$reason" '
+        (map(select(.data)) | last) as $said
+        | if $status == "0" then $steps + {($step): $said.data}, {success: true, data: $said.data, rollback_data: $said.rollback_data}
+          else $steps, {success: false, error: $error} end' "$room/stdout" >"$room/told" 2>/dev/null ||
+        { status=garbage reason=$(cat "$room/stdout"); }
     [ "$2" = execute ] || return 0
-    said=$(jq -cs 'map(select(.data)) | last' "$room/stdout")
-    if [ "$status" = 0 ]; then
-        steps=$(printf %s "$steps" | jq -c --arg step "$1" --argjson said "$said" '.[$step] = $said.data')
-        printf %s "$said" | jq -c '{success: true, data, rollback_data}' >"$results/$1"
-    else
-        jq -cn --arg error "$reason" '{success: false, error: $error}' >"$results/$1"
-    fi
+    { read -r steps && cat >"$results/$1"; } <"$room/told"
 }
 
 ends() { # STATUS [REASON]: how the last call ended
