@@ -34,9 +34,9 @@ extern "C" {
 #endif
 
 #if defined(__GNUC__)
-#define BACKSTEP_PRINTF(format, arguments) __attribute__((format(printf, format, arguments)))
+#define BACKSTEP_PRINTF(which, first) __attribute__((__format__(__printf__, which, first)))
 #else
-#define BACKSTEP_PRINTF(format, arguments)
+#define BACKSTEP_PRINTF(which, first)
 #endif
 
 struct backstep_context;
