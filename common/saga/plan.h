@@ -54,7 +54,7 @@ size_t plan_room(const struct plan *plan);
 /* Copy with everything it points to into `memory` (aligned for max_align_t, plan_room() bytes). Returns `memory`. */
 struct plan *plan_copy(void *memory, const struct plan *plan);
 
-/* Does `step` need `other`, directly or through others? */
-bool plan_needs(const struct plan *plan, uint32_t step, uint32_t other); /* O(steps + needs) */
+/* Mark in `marks` (plan->step_count of them, false before) every step that `step` needs, directly or through others. */
+void plan_mark_needs(const struct plan *plan, uint32_t step, bool *marks);
 
 #endif

@@ -153,6 +153,7 @@ struct saga_chunk; /* room the caller has provided */
 struct saga {
     uint8_t status;       /* enum run_status */
     bool retired;         /* saga_retire(): only identity, status and answers are left */
+    bool newer;           /* started for a newer fold than this one: left as it is */
     bool finish_recorded; /* RunFinished was read */
     bool cancelling;      /* on its way down because someone asked */
     bool stopping;        /* no more dispatches forward: waits for open tickets, then rolls back */
@@ -228,8 +229,8 @@ void saga_retire(struct saga *saga, void *memory, size_t size, void (*give_back)
 uint32_t saga_rollback_ppm(const struct saga *saga); /* of the steps that are to be undone, those that are */
 uint32_t saga_steps_executed(const struct saga *saga);
 
-/* Is the result of `other` part of what a task of `step` carries? */
-bool saga_task_reads(const struct saga *saga, uint32_t step, uint32_t other);
+/* The steps whose results a task of `step` carries, in plan order: `others` has room for plan->step_count. Returns how many. */
+uint32_t saga_task_reads(const struct saga *saga, uint32_t step, uint32_t *others);
 
 const char *run_status_name(enum run_status status);   /* "running" ...; RUN_NONE: "unknown" */
 const char *step_status_name(enum step_status status); /* "waiting" ... */

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "common/saga/saga_internal.h"
+
+/* Share of the plan that is done: the sum of weight × fraction over the sum of weights, in integers. 10^9 × 10^6 × 1000 steps fits. */
+static uint32_t weighted_ppm(const struct saga *saga)
+{
+    uint64_t sum = 0, weights = 0, equal = 0;
+    for (uint32_t i = 0; i < saga->plan->step_count; i++) {
+        uint64_t weight = saga->plan->steps[i].weight;
+        sum += weight * saga->steps[i].fraction_ppm;
+        weights += weight;
+        equal += saga->steps[i].fraction_ppm;
+    }
+    return (uint32_t)(weights > 0 ? sum / weights : equal / saga->plan->step_count);
+}
+
+void progress_update(struct saga *saga)
+{
+    if (saga->status == RUN_SUCCEEDED) {
+        saga->progress_ppm = PPM_ONE;
+        return;
+    }
+    if (saga->status == RUN_ROLLING_BACK || run_status_is_final((enum run_status)saga->status)) {
+        return; /* rollback has its own progress */
+    }
+    uint32_t ppm = weighted_ppm(saga);
+    ppm = ppm < PPM_ONE ? ppm : PPM_ONE - 1; /* 100 % only when the run has succeeded */
+    if (ppm > saga->progress_ppm) {
+        saga->progress_ppm = ppm;
+    }
+}
+
+uint32_t saga_rollback_ppm(const struct saga *saga)
+{
+    if (saga->steps == NULL || saga->undo_total == 0) {
+        return 0;
+    }
+    uint64_t undone = 0;
+    for (uint32_t i = 0; i < saga->plan->step_count; i++) {
+        undone += saga->steps[i].status == STEP_ROLLED_BACK || saga->steps[i].status == STEP_ROLLBACK_FAILED;
+    }
+    return (uint32_t)(undone * PPM_ONE / saga->undo_total);
+}
+
+uint32_t saga_steps_executed(const struct saga *saga)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; saga->steps != NULL && i < saga->plan->step_count; i++) {
+        count += saga->steps[i].executed;
+    }
+    return count;
+}
+
+uint32_t saga_task_reads(const struct saga *saga, uint32_t step, uint32_t *others)
+{
+    const struct plan_step *plan = &saga->plan->steps[step];
+    bool marks[saga->plan->step_count];
+    memset(marks, 0, sizeof marks);
+    if (plan->reads_given) {
+        for (uint32_t i = 0; i < plan->reads_count; i++) {
+            marks[plan->reads[i]] = true;
+        }
+    } else {
+        plan_mark_needs(saga->plan, step, marks);
+    }
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < saga->plan->step_count; i++) {
+        if (marks[i] && i != step) {
+            others[count++] = i;
+        }
+    }
+    return count;
+}

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where a saga keeps what its events bring: chunks that the caller provides, given back all at once. */
+#include "common/limits.h"
+#include "common/saga/saga_internal.h"
+
+#include <assert.h>
+#include <stdalign.h>
+
+struct saga_chunk {
+    struct saga_chunk *next;
+    size_t size; /* with this header */
+    size_t used;
+};
+
+static_assert(sizeof(struct saga_chunk) <= SAGA_CHUNK_OVERHEAD, "the overhead is public");
+
+/* A kept span is preceded by how much fits in its place. */
+struct kept {
+    size_t capacity;
+};
+
+static size_t aligned(size_t size)
+{
+    return (size + alignof(max_align_t) - 1) & ~(alignof(max_align_t) - 1);
+}
+
+static size_t header_size(void)
+{
+    return aligned(sizeof(struct saga_chunk));
+}
+
+static size_t kept_size(size_t size)
+{
+    return aligned(sizeof(struct kept)) + aligned(size);
+}
+
+static size_t capacity_of(const struct span *span)
+{
+    if (span->bytes == NULL) {
+        return 0;
+    }
+    const struct kept *kept = (const void *)(span->bytes - aligned(sizeof *kept));
+    return kept->capacity;
+}
+
+static size_t room_to_keep(const struct span *to, size_t size)
+{
+    return size == 0 || size <= capacity_of(to) ? 0 : kept_size(size);
+}
+
+static size_t room_left(const struct saga *saga)
+{
+    return saga->chunks != NULL ? saga->chunks->size - saga->chunks->used : 0;
+}
+
+void saga_provide(struct saga *saga, void *memory, size_t size)
+{
+    struct saga_chunk *chunk = memory;
+    assert(size >= header_size());
+    *chunk = (struct saga_chunk){saga->chunks, size, header_size()};
+    saga->chunks = chunk;
+}
+
+void saga_release(struct saga *saga, void (*give_back)(void *memory))
+{
+    struct saga_chunk *chunk = saga->chunks;
+    while (chunk != NULL) {
+        struct saga_chunk *next = chunk->next;
+        give_back(chunk);
+        chunk = next;
+    }
+    *saga = (struct saga){0};
+}
+
+void *room_take(struct saga *saga, size_t size)
+{
+    size = aligned(size);
+    assert(size <= room_left(saga));
+    void *memory = (char *)saga->chunks + saga->chunks->used;
+    saga->chunks->used += size;
+    return memory;
+}
+
+void room_keep(struct saga *saga, struct span *to, struct span from)
+{
+    room_keep_joined(saga, to, &from, 1);
+}
+
+void room_keep_joined(struct saga *saga, struct span *to, const struct span *pieces, size_t count)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < count; i++) {
+        size += pieces[i].size;
+    }
+    if (size > capacity_of(to)) {
+        struct kept *kept = room_take(saga, kept_size(size));
+        kept->capacity = aligned(size);
+        to->bytes = (char *)kept + aligned(sizeof *kept);
+    }
+    /* The bytes are ours: they were taken from a chunk. */
+    char *at = (char *)(size_t)to->bytes;
+    for (size_t i = 0; i < count; i++) {
+        if (pieces[i].size > 0) {
+            memmove(at, pieces[i].bytes, pieces[i].size);
+            at += pieces[i].size;
+        }
+    }
+    to->size = size;
+}
+
+/* Texts of our own making around what an event brings: "Step '<name>' failed: ", "worker '...' was lost", a limit and a number. */
+#define TEXT_SLACK (LIMIT_NAME_BYTES + 256)
+
+static size_t room_of_start(const struct saga_event *event)
+{
+    size_t plan = event->plan != NULL ? aligned(plan_room(event->plan)) : 0;
+    size_t steps = event->plan != NULL ? aligned(event->plan->step_count * sizeof(struct saga_step)) : 0;
+    return plan + steps + kept_size(event->params.size);
+}
+
+static size_t room_of_end(const struct saga *saga, const struct saga_event *event)
+{
+    size_t errors = 2 * kept_size(event->error.size + event->worker.size + TEXT_SLACK); /* of the step and of the run */
+    if (saga->steps == NULL || event->ticket.step >= saga->plan->step_count) {
+        return 0;
+    }
+    const struct saga_step *step = &saga->steps[event->ticket.step];
+    return errors + room_to_keep(&step->data, event->data.size) + room_to_keep(&step->rollback_data, event->rollback_data.size) +
+           room_to_keep(&step->set, event->set.size) + room_to_keep(&step->metrics, event->metrics.size) +
+           room_to_keep(&step->worker, event->worker.size);
+}
+
+static size_t room_of_report(const struct saga *saga, const struct saga_event *event)
+{
+    if (saga->steps == NULL || event->ticket.step >= saga->plan->step_count) {
+        return 0;
+    }
+    const struct saga_step *step = &saga->steps[event->ticket.step];
+    return room_to_keep(&step->metrics, event->metrics.size) + room_to_keep(&step->worker, event->worker.size);
+}
+
+static size_t room_needed(const struct saga *saga, const struct saga_event *event)
+{
+    size_t request = aligned(sizeof(struct saga_request)) + kept_size(event->reason.size + TEXT_SLACK);
+    switch (event->kind) {
+    case EVENT_START:      return request + (saga->status == RUN_NONE ? room_of_start(event) : 0);
+    case EVENT_CANCEL:     return request + kept_size(event->reason.size + TEXT_SLACK);
+    case EVENT_STARTED:
+    case EVENT_PROGRESSED: return room_of_report(saga, event);
+    case EVENT_DONE:
+    case EVENT_REFUSED:
+    case EVENT_LOST:
+    case EVENT_WITHDRAWN:  return room_of_end(saga, event);
+    case EVENT_TIMER_FIRED:
+    case EVENT_ANSWERED:
+    case EVENT_FINISHED:   return 0;
+    }
+    return 0;
+}
+
+size_t saga_room(const struct saga *saga, const struct saga_event *event)
+{
+    size_t size = room_needed(saga, event);
+    if (saga->run_id.bytes == NULL) {
+        size += kept_size(event->run_id.size);
+    }
+    return size <= room_left(saga) ? 0 : size + header_size();
+}
+
+size_t saga_retire_room(const struct saga *saga)
+{
+    return header_size() + kept_size(saga->run_id.size);
+}
+
+void saga_retire(struct saga *saga, void *memory, size_t size, void (*give_back)(void *memory))
+{
+    assert(saga_is_settled(saga) && !saga->retired);
+    struct saga old = *saga;
+    *saga = (struct saga){.status = old.status,
+                          .retired = true,
+                          .finish_recorded = true,
+                          .fold_version = old.fold_version,
+                          .cause_step = UINT32_MAX,
+                          .progress_ppm = old.progress_ppm,
+                          .start_offset = old.start_offset,
+                          .started_ms = old.started_ms,
+                          .finished_ms = old.finished_ms,
+                          .time_ms = old.time_ms};
+    saga_provide(saga, memory, size);
+    room_keep(saga, &saga->run_id, old.run_id);
+    saga_release(&old, give_back);
+}
