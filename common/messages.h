@@ -89,6 +89,7 @@ struct presence {
     struct span version, host;
     uint32_t process_id;
     bool draining;
+    int64_t time_ms; /* of the record; set by the reader, not part of the bytes */
 };
 
 /* One record. Which fields count is given by `kind`. All spans and arrays are borrowed: from the caller when encoding,

@@ -46,9 +46,18 @@ struct dispatch_worker {
     UT_hash_handle hh;
 };
 
+/* An incarnation that is over; never used again, whatever late record names it. */
+struct tomb {
+    struct incarnation incarnation;
+    UT_hash_handle hh;
+};
+
+#define TOMBS_MAX 10000 /* by then its last record is long past */
+
 struct dispatch {
     uint32_t owned, total;
     struct dispatch_worker *workers;
+    struct tomb *tombs;
     struct group *groups;
     struct dispatch_lane *lanes;
     struct dispatch_lane *busy_first, *busy_last; /* in turn: a lane that was served goes to the end */
@@ -247,6 +256,29 @@ static struct dispatch_worker *add_worker(struct dispatch *dispatch, const struc
     return worker;
 }
 
+static bool is_buried(const struct dispatch *dispatch, const struct incarnation *incarnation)
+{
+    struct tomb *tomb = NULL;
+    HASH_FIND(hh, dispatch->tombs, incarnation, sizeof *incarnation, tomb);
+    return tomb != NULL;
+}
+
+static void remove_tomb(struct dispatch *dispatch, struct tomb *tomb)
+{
+    HASH_DELETE(hh, dispatch->tombs, tomb);
+    free(tomb);
+}
+
+static void bury(struct dispatch *dispatch, const struct incarnation *incarnation)
+{
+    if (HASH_COUNT(dispatch->tombs) >= TOMBS_MAX) {
+        remove_tomb(dispatch, dispatch->tombs); /* the oldest: uthash keeps the order of adding */
+    }
+    struct tomb *tomb = allocate(sizeof *tomb);
+    tomb->incarnation = *incarnation;
+    HASH_ADD(hh, dispatch->tombs, incarnation, sizeof tomb->incarnation, tomb);
+}
+
 static bool same_service(const struct presence *a, const struct presence *b)
 {
     bool same = span_equal(a->queue, b->queue) && a->handler_count == b->handler_count;
@@ -261,7 +293,7 @@ struct dispatch_worker *dispatch_hear(struct dispatch *dispatch, const struct pr
     struct dispatch_worker *worker = dispatch_find(dispatch, &presence->incarnation);
     *is_new = worker == NULL;
     if (worker == NULL) {
-        worker = add_worker(dispatch, presence);
+        worker = is_buried(dispatch, &presence->incarnation) ? NULL : add_worker(dispatch, presence);
         if (worker == NULL) {
             return NULL;
         }
@@ -376,6 +408,7 @@ void dispatch_forget(struct dispatch *dispatch, struct dispatch_worker *worker)
     assert(worker->first == NULL);
     leave_groups(worker);
     HASH_DELETE(hh, dispatch->workers, worker);
+    bury(dispatch, &worker->incarnation);
     free(worker->storage);
     free(worker->holding);
     free(worker->awaited);
@@ -562,6 +595,9 @@ void dispatch_free(struct dispatch *dispatch)
         while (dispatch_take_from(dispatch, worker) != NULL) {
         }
         dispatch_forget(dispatch, worker);
+    }
+    while (dispatch->tombs != NULL) {
+        remove_tomb(dispatch, dispatch->tombs);
     }
     struct dispatch_lane *lane, *next_lane;
     HASH_ITER(hh, dispatch->lanes, lane, next_lane) {
