@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/attempt.h"
+
+#include "common/limits.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+void attempt_fini(struct attempt *attempt)
+{
+    free(attempt->data);
+    free(attempt->rollback_data);
+    free(attempt->set);
+    free(attempt->metrics);
+    free(attempt->error);
+    *attempt = (struct attempt){0};
+}
+
+void attempt_fail(struct attempt *attempt, bool permanent, const char *error)
+{
+    attempt_fini(attempt);
+    attempt->outcome = OUTCOME_FAILED;
+    attempt->permanent = permanent;
+    attempt->error = strdup(error);
+}
+
+static enum backstep_outcome roll_back(struct backstep_context *context, struct backstep_result *result)
+{
+    if (context->step->rollback == NULL) {
+        return BACKSTEP_SKIPPED;
+    }
+    struct backstep_result done;
+    result_from(&done, context->task->result);
+    enum backstep_outcome outcome = context->step->rollback(context, &done, result);
+    result_fini(&done);
+    return outcome;
+}
+
+static enum backstep_outcome call(struct backstep_context *context, struct backstep_result *result)
+{
+    if (backstep_is_rollback(context)) {
+        return roll_back(context, result);
+    }
+    if (context->step->can_skip != NULL && context->step->can_skip(context)) {
+        return BACKSTEP_SKIPPED;
+    }
+    return context->step->execute(context, result);
+}
+
+static bool is_json(const char *what, const char *text, struct attempt *attempt)
+{
+    json_error_t error;
+    json_t *value = text != NULL ? json_loads(text, JSON_DECODE_ANY, &error) : NULL;
+    if (text != NULL && value == NULL) {
+        char message[256];
+        snprintf(message, sizeof message, "the step's %s is not JSON: %s", what, error.text);
+        attempt_fail(attempt, true, message);
+        return false;
+    }
+    json_decref(value);
+    return true;
+}
+
+static size_t size_of(const char *text)
+{
+    return text != NULL ? strlen(text) : 0;
+}
+
+static void check_size(struct attempt *attempt)
+{
+    size_t size = size_of(attempt->data) + size_of(attempt->rollback_data) + size_of(attempt->set);
+    if (size > LIMIT_RESULT_BYTES) {
+        char message[160];
+        snprintf(message, sizeof message,
+                 "the step's result has %zu bytes; data, rollback_data and what it shares may have %d together", size,
+                 LIMIT_RESULT_BYTES);
+        attempt_fail(attempt, true, message);
+    }
+}
+
+static void cut_error(struct attempt *attempt)
+{
+    size_t size = size_of(attempt->error);
+    if (size > LIMIT_MESSAGE_BYTES) {
+        size = LIMIT_MESSAGE_BYTES;
+        while (size > 0 && ((unsigned char)attempt->error[size] & 0xc0) == 0x80) {
+            size--; /* not in the middle of a character */
+        }
+        attempt->error[size] = '\0';
+    }
+}
+
+static const struct {
+    enum outcome outcome;
+    bool permanent, failure;
+} meaning[] = {
+    [BACKSTEP_SUCCEEDED] = {.outcome = OUTCOME_OK},
+    [BACKSTEP_SKIPPED] = {.outcome = OUTCOME_SKIPPED},
+    [BACKSTEP_FAILED] = {.outcome = OUTCOME_FAILED, .failure = true},
+    [BACKSTEP_FAILED_PERMANENTLY] = {.outcome = OUTCOME_FAILED, .permanent = true, .failure = true},
+};
+
+static void take_result(struct attempt *attempt, struct backstep_result *result, enum backstep_outcome outcome)
+{
+    if ((unsigned)outcome > BACKSTEP_FAILED_PERMANENTLY) {
+        attempt_fail(attempt, true, "the step returned an outcome that does not exist");
+        return;
+    }
+    *attempt = (struct attempt){.outcome = meaning[outcome].outcome,
+                                .permanent = meaning[outcome].permanent,
+                                .data = result->data,
+                                .rollback_data = result->rollback_data,
+                                .error = meaning[outcome].failure ? result->error : NULL};
+    result->data = result->rollback_data = NULL;
+    if (meaning[outcome].failure) {
+        result->error = NULL;
+        if (size_of(attempt->error) == 0) {
+            free(attempt->error);
+            attempt->error = strdup("the step failed and did not say why");
+        }
+    }
+}
+
+void attempt_run(struct attempt *attempt, const struct task *task, const struct backstep_step *step,
+                 struct cancellation *cancellation, const struct context_listener *listener)
+{
+    struct backstep_context context;
+    struct backstep_result result;
+    context_init(&context, task, step, cancellation, listener);
+    result_init(&result);
+    take_result(attempt, &result, call(&context, &result));
+    if (attempt->outcome == OUTCOME_OK || attempt->outcome == OUTCOME_FAILED) {
+        attempt->set = context.set != NULL ? json_dumps(context.set, JSON_COMPACT) : NULL;
+        attempt->metrics = context.metrics != NULL ? json_dumps(context.metrics, JSON_COMPACT) : NULL;
+    }
+    if (is_json("data", attempt->data, attempt) && is_json("rollback data", attempt->rollback_data, attempt)) {
+        check_size(attempt);
+    }
+    if (attempt->outcome == OUTCOME_FAILED && !attempt->permanent && cancellation_requested(cancellation)) {
+        attempt->outcome = OUTCOME_CANCELLED_STARTED;
+    }
+    cut_error(attempt);
+    result_fini(&result);
+    context_fini(&context);
+}

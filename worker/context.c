@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/context.h"
+
+#include "common/limits.h"
+#include "common/log.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct context_note {
+    struct context_note *next;
+    char text[];
+};
+
+void context_init(struct backstep_context *context, const struct task *task, const struct backstep_step *step,
+                  struct cancellation *cancellation, const struct context_listener *listener)
+{
+    *context = (struct backstep_context){
+        .task = task, .step = step, .cancellation = cancellation, .listener = *listener};
+}
+
+void context_fini(struct backstep_context *context)
+{
+    json_t *values[] = {context->params, context->input,  context->results,
+                        context->shared, context->set,    context->metrics};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        json_decref(values[i]);
+    }
+    while (context->notes != NULL) {
+        struct context_note *next = context->notes->next;
+        free(context->notes);
+        context->notes = next;
+    }
+    free(context->json);
+    *context = (struct backstep_context){0};
+}
+
+static bool fail(struct backstep_context *context, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static bool fail(struct backstep_context *context, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(context->error, sizeof context->error, format, arguments);
+    va_end(arguments);
+    return false;
+}
+
+/* A copy of `span`, NUL-terminated, that lives as long as the context. "" where memory is out. */
+static const char *keep(struct backstep_context *context, struct span span)
+{
+    struct context_note *note = malloc(sizeof *note + span.size + 1);
+    if (note == NULL) {
+        return "";
+    }
+    if (span.size > 0) {
+        memcpy(note->text, span.bytes, span.size);
+    }
+    note->text[span.size] = '\0';
+    note->next = context->notes;
+    context->notes = note;
+    return note->text;
+}
+
+static const char *once(const struct backstep_context *context, const char *const *field, struct span span)
+{
+    if (*field == NULL) { /* made on first use; nobody outside can tell */
+        *(const char **)field = keep((struct backstep_context *)context, span);
+    }
+    return *field;
+}
+
+/* ---------------------------------------------------------------- what it is told */
+
+char *idempotency_key(const struct task *task)
+{
+    char *key = NULL;
+    const char *direction = task->ticket.direction == DIRECTION_ROLLBACK ? "rollback" : "execute";
+    int size = asprintf(&key, "%.*s/%.*s/%" PRIu32 "/%s", SPAN_ARGS(task->run_id), SPAN_ARGS(task->step),
+                        task->ticket.instance, direction);
+    return size < 0 ? NULL : key;
+}
+
+const char *backstep_run_id(const struct backstep_context *context)
+{
+    return once(context, &context->run_id, context->task->run_id);
+}
+
+const char *backstep_pipeline(const struct backstep_context *context)
+{
+    return once(context, &context->pipeline, context->task->pipeline);
+}
+
+const char *backstep_step_name(const struct backstep_context *context)
+{
+    return once(context, &context->step_name, context->task->step);
+}
+
+bool backstep_is_rollback(const struct backstep_context *context)
+{
+    return context->task->ticket.direction == DIRECTION_ROLLBACK;
+}
+
+int backstep_attempt(const struct backstep_context *context)
+{
+    return (int)context->task->attempt;
+}
+
+const char *backstep_idempotency_key(const struct backstep_context *context)
+{
+    if (context->key != NULL) {
+        return context->key;
+    }
+    char *key = idempotency_key(context->task);
+    const char *kept = once(context, &context->key, span_of(key));
+    free(key);
+    return kept;
+}
+
+void *backstep_state(const struct backstep_context *context)
+{
+    return context->step->state;
+}
+
+const char *backstep_error(const struct backstep_context *context)
+{
+    return context->error;
+}
+
+/* A value of the task; nothing at all is `otherwise`. NULL: it is no JSON, which only a foreign client can have sent. */
+static json_t *parse(struct backstep_context *context, const char *what, struct span text, json_t *otherwise)
+{
+    if (text.size == 0) {
+        return otherwise;
+    }
+    json_decref(otherwise);
+    json_error_t error;
+    json_t *value = json_loadb(text.bytes, text.size, JSON_DECODE_ANY, &error);
+    if (value == NULL) {
+        fail(context, "%s: not JSON: %s", what, error.text);
+    }
+    return value;
+}
+
+static json_t *params(struct backstep_context *context)
+{
+    if (context->params == NULL) {
+        context->params = parse(context, "params", context->task->params, json_object());
+    }
+    return context->params;
+}
+
+static json_t *input(struct backstep_context *context)
+{
+    if (context->input == NULL) {
+        context->input = parse(context, "input", context->task->input, json_object());
+    }
+    return context->input;
+}
+
+static json_t *results(struct backstep_context *context)
+{
+    if (context->results != NULL) {
+        return context->results;
+    }
+    json_t *all = json_object();
+    for (size_t i = 0; i < context->task->result_count; i++) {
+        const struct step_result *result = &context->task->results[i];
+        json_t *data = result->skipped ? json_null() : parse(context, "result", result->data, json_object());
+        if (data == NULL || json_object_setn_new(all, result->step.bytes, result->step.size, data) != 0) {
+            json_decref(all);
+            return NULL;
+        }
+    }
+    return context->results = all;
+}
+
+static json_t *shared(struct backstep_context *context)
+{
+    if (context->shared != NULL) {
+        return context->shared;
+    }
+    json_t *all = json_object();
+    for (size_t i = 0; i < context->task->set_count; i++) {
+        json_t *set = parse(context, "shared", context->task->sets[i], json_object());
+        if (set == NULL || json_object_update(all, set) != 0) {
+            fail(context, "shared: not an object");
+            json_decref(set);
+            json_decref(all);
+            return NULL;
+        }
+        json_decref(set);
+    }
+    return context->shared = all;
+}
+
+static const struct backstep_json *value(const json_t *json)
+{
+    return (const struct backstep_json *)json;
+}
+
+const struct backstep_json *backstep_param(struct backstep_context *context, const char *name)
+{
+    return value(json_object_get(params(context), name));
+}
+
+const struct backstep_json *backstep_input(struct backstep_context *context)
+{
+    return value(input(context));
+}
+
+const struct backstep_json *backstep_step_data(struct backstep_context *context, const char *step)
+{
+    const json_t *data = json_object_get(results(context), step);
+    return json_is_null(data) ? NULL : value(data);
+}
+
+const struct backstep_json *backstep_context_get(struct backstep_context *context, const char *name)
+{
+    const json_t *own = json_object_get(context->set, name);
+    return value(own != NULL ? own : json_object_get(shared(context), name));
+}
+
+static json_t *result_value(struct backstep_context *context)
+{
+    const struct step_result *result = context->task->result;
+    if (result == NULL || !backstep_is_rollback(context)) {
+        return json_null();
+    }
+    json_t *data = parse(context, "result", result->data, json_object());
+    json_t *rollback_data = parse(context, "result", result->rollback_data, json_object());
+    return json_pack("{s:b, s:o*, s:o*, s:s%}", "success", (int)(result->success || result->skipped), "data", data,
+                     "rollback_data", rollback_data, "error", result->error.size > 0 ? result->error.bytes : "",
+                     result->error.size);
+}
+
+const char *backstep_context_json(struct backstep_context *context)
+{
+    if (context->json != NULL) {
+        return context->json;
+    }
+    json_t *all = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:O, s:O, s:O, s:O, s:o}", "run_id", backstep_run_id(context),
+                            "pipeline", backstep_pipeline(context), "step", backstep_step_name(context), "direction",
+                            backstep_is_rollback(context) ? "rollback" : "execute", "attempt", backstep_attempt(context),
+                            "idempotency_key", backstep_idempotency_key(context), "input", input(context), "params",
+                            params(context), "steps", results(context), "shared", shared(context), "result",
+                            result_value(context));
+    if (all != NULL) {
+        context->json = json_dumps(all, JSON_COMPACT);
+        json_decref(all);
+    } else if (context->error[0] == '\0') {
+        fail(context, "the context is no JSON");
+    }
+    return context->json;
+}
+
+/* ---------------------------------------------------------------- what it says */
+
+const char *backstep_quote(struct backstep_context *context, const char *string)
+{
+    struct text text;
+    text_init(&text, SIZE_MAX / 2);
+    text_append_json_string(&text, span_of(string != NULL ? string : ""));
+    const char *kept = keep(context, text_span(&text));
+    text_fini(&text);
+    return kept;
+}
+
+static json_t *print_json(struct backstep_context *context, const char *what, const char *format, va_list arguments)
+{
+    char *text = NULL;
+    json_t *json = NULL;
+    if (vasprintf(&text, format, arguments) >= 0) {
+        json = parse(context, what, span_of(text), NULL);
+        free(text);
+    }
+    return json;
+}
+
+bool backstep_context_set(struct backstep_context *context, const char *name, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    json_t *json = print_json(context, name, format, arguments);
+    va_end(arguments);
+    if (context->set == NULL) {
+        context->set = json_object();
+    }
+    if (json == NULL || json_object_set_new(context->set, name, json) != 0) {
+        return context->error[0] != '\0' ? false : fail(context, "%s: not JSON", name);
+    }
+    return true;
+}
+
+bool backstep_set_progress(struct backstep_context *context, int64_t current, int64_t total)
+{
+    if (total <= 0) {
+        return fail(context, "total must be > 0, got %" PRId64, total);
+    }
+    if (current < 0 || current > total) {
+        return fail(context, "current must be between 0 and %" PRId64 ", got %" PRId64, total, current);
+    }
+    context->listener.progressed(context->listener.state, (uint64_t)current, (uint64_t)total, (struct span){0});
+    return true;
+}
+
+/* Merge into a copy: what does not fit changes nothing. */
+static bool merge_metrics(struct backstep_context *context, json_t *more)
+{
+    json_t *merged = context->metrics != NULL ? json_copy(context->metrics) : json_object();
+    bool merges = json_object_update(merged, more) == 0;
+    char *text = merges ? json_dumps(merged, JSON_COMPACT) : NULL;
+    bool ok = true;
+    if (text == NULL) {
+        ok = fail(context, "metrics: not a JSON object");
+    } else if (json_object_size(merged) > LIMIT_METRICS_KEYS) {
+        ok = fail(context, "metrics: more than %d keys", LIMIT_METRICS_KEYS);
+    } else if (strlen(text) > LIMIT_METRICS_BYTES) {
+        ok = fail(context, "metrics: more than %d bytes", LIMIT_METRICS_BYTES);
+    } else {
+        json_decref(context->metrics);
+        context->metrics = json_incref(merged);
+        context->listener.progressed(context->listener.state, 0, 0, span_of(text));
+    }
+    json_decref(merged);
+    free(text);
+    return ok;
+}
+
+bool backstep_set_metrics(struct backstep_context *context, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    json_t *more = print_json(context, "metrics", format, arguments);
+    va_end(arguments);
+    bool ok = more != NULL && merge_metrics(context, more);
+    json_decref(more);
+    return ok;
+}
+
+void backstep_log(struct backstep_context *context, const char *format, ...)
+{
+    char line[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    log_event(LOG_INFO, "step_says", "run=%s step=%s text=%s", backstep_run_id(context),
+              LOG_QUOTED(backstep_step_name(context)), LOG_QUOTED(line));
+}
+
+bool backstep_cancelled(const struct backstep_context *context)
+{
+    return cancellation_requested(context->cancellation);
+}
+
+int backstep_cancel_fd(struct backstep_context *context)
+{
+    return cancellation_fd(context->cancellation);
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What stands behind struct backstep_context and struct backstep_result: one attempt of one step, as its function sees it. */
+#ifndef CONTEXT_H
+#define CONTEXT_H
+
+#include "common/messages.h"
+#include "common/text.h"
+#include "worker/backstep.h"
+#include "worker/cancellation.h"
+
+#include <jansson.h>
+
+/* Where progress and metrics go. `total` 0: only metrics. Called on the step's thread. */
+struct context_listener {
+    void (*progressed)(void *state, uint64_t current, uint64_t total, struct span metrics);
+    void *state;
+};
+
+struct context_note; /* memory that lives as long as the context */
+
+struct backstep_context {
+    const struct task *task; /* borrowed */
+    const struct backstep_step *step;
+    struct cancellation *cancellation;
+    struct context_listener listener;
+    const char *run_id, *pipeline, *step_name, *key; /* made when asked for */
+    json_t *params, *input, *results, *shared;       /* parsed when asked for */
+    json_t *set, *metrics;                           /* what the step has said */
+    char *json;
+    struct context_note *notes;
+    char error[512];
+};
+
+struct backstep_result {
+    enum backstep_outcome outcome;
+    char *data, *rollback_data, *error; /* NULL: none */
+    json_t *data_json, *rollback_json;  /* of a `done` only */
+};
+
+void context_init(struct backstep_context *context, const struct task *task, const struct backstep_step *step,
+                  struct cancellation *cancellation, const struct context_listener *listener);
+void context_fini(struct backstep_context *context);
+
+void result_init(struct backstep_result *result);
+/* The result that a rollback is given. */
+void result_from(struct backstep_result *result, const struct step_result *from);
+void result_fini(struct backstep_result *result);
+
+/* "RUN/STEP/INSTANCE/execute": a function of (run, step, instance, direction) alone. The caller owes free(). */
+char *idempotency_key(const struct task *task);
+
+#endif
