@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What people see of a run: the live screen of a terminal, the plain lines of everything else, and the table of workers.
+/* What people see of a run: the live screen of a terminal, and the plain lines of everything else.
+ * (status and list: summary.h; workers: roster.h; events as JSON: event_json.h.)
  *
  * PURE: no clock, no I/O, no ioctl. What time it is, how large the terminal is and what was drawn before come as arguments;
  * the bytes to write come back in `out` (appended; write them at once). Nothing from a run, a worker or a file reaches the
@@ -75,24 +76,6 @@ void told_update(struct told *told, const struct saga *saga, int64_t time_ms, st
 /* One record as a line, newline included; `saga` (its run after this record, NULL where there is none) gives names and attempts.
  * false: not an event of a run but the machinery's own, and not `all`: nothing was appended. */
 bool record_line(const struct message *message, const struct saga *saga, int64_t time_ms, bool all, struct text *out);
-
-/* The same as a JSON object, without a newline: {"time","type","partition","offset","run_id","step","direction","ticket","outcome",…}.
- * What the record does not say is left out. */
-bool record_json(const struct message *message, const struct saga *saga, int64_t time_ms, int32_t partition, int64_t offset, bool all,
-                 struct text *out);
-
-/* ---- workers */
-
-struct screen_worker {
-    struct presence presence;
-    int64_t seen_ms; /* of its last hello or heartbeat */
-    bool gone;       /* it said Bye, or its lease is over */
-};
-
-/* The table of `backstep workers`, heading included; as wide as what is in it (lines are for pipes too), no escape codes. */
-void screen_workers(const struct screen_worker *workers, size_t count, int64_t now_ms, struct text *out);
-/* One worker as a JSON object, without a newline. */
-void screen_worker_json(const struct screen_worker *worker, struct text *out);
 
 /* ---- pieces the other renderers use too */
 
