@@ -60,7 +60,11 @@ struct bus_topic {
     const char *name;
     int32_t partitions;            /* wanted when it has to be created */
     int32_t partitions_exact;      /* > 0: refuse any other count */
-    const char *const *settings;   /* "key=value", NULL-terminated; may be NULL */
+    int32_t replication;           /* when it has to be created; 0 or -1: as the broker does by default */
+    /* "key=value", NULL-terminated each; may be NULL. All three are set when the topic has to be created. */
+    const char *const *settings;   /* refuse any other value */
+    const char *const *minimums;   /* refuse a smaller number (-1: no bound, the greatest) */
+    const char *const *initial;    /* the operator's to change later */
 };
 
 struct bus;
@@ -78,6 +82,7 @@ struct bus_operations {
     void (*stop)(struct bus *bus, const char *topic, int32_t partition);
     bool (*send)(struct bus *bus, const struct bus_send *send, struct error *error);
     void (*poll)(struct bus *bus, int timeout_ms, struct bus_event *event);
+    bool (*flush)(struct bus *bus, int timeout_ms);
     size_t (*unacknowledged)(const struct bus *bus);
     void (*wake)(struct bus *bus);
     bool (*embedded)(const struct bus *bus);
@@ -148,6 +153,13 @@ static inline bool bus_send(struct bus *bus, const struct bus_send *send, struct
 static inline void bus_poll(struct bus *bus, int timeout_ms, struct bus_event *event)
 {
     bus->operations->poll(bus, timeout_ms, event);
+}
+
+/* Wait until every send has its report: true where all were acknowledged in time. Records and reports stay for later polls, and so
+ * does a bus_wake(). */
+static inline bool bus_flush(struct bus *bus, int timeout_ms)
+{
+    return bus->operations->flush(bus, timeout_ms);
 }
 
 /* How many sends have no delivery report yet. */

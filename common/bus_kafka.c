@@ -1,0 +1,1401 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The bus over librdkafka: one producer and one simple consumer (no group) a bus, and one eventfd that either of them, or bus_wake(),
+ * makes readable. All of librdkafka's news is taken in by the thread that polls.
+ *
+ * No wake-up is lost: the eventfd is emptied first, then every queue, and only when all of them were empty does the thread wait. */
+#include "common/bus_kafka.h"
+
+#include "common/clock.h"
+#include "common/limits.h"
+#include "common/log.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <librdkafka/rdkafka.h>
+#include <librdkafka/rdkafka_mock.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define BATCH_RECORDS 1024
+#define RETRY_MS 50
+#define EMBEDDED_CLUSTER "mockCluster" /* how librdkafka's mock cluster begins its id */
+#define API_PRODUCE 0                  /* the protocol's number of a produce request */
+
+/* A record of the most bytes, with its key, headers and framing. */
+#define CLIENT_RECORD_BYTES "4259840"
+static_assert(LIMIT_RECORD_BYTES + 64 * KIB == 4259840, "the client's limit follows ours");
+static_assert(RD_KAFKA_OFFSET_BEGINNING == BUS_OFFSET_BEGINNING && RD_KAFKA_OFFSET_END == BUS_OFFSET_END, "offsets go through as they are");
+static_assert(sizeof(void *) >= sizeof(uint64_t), "a cookie travels as a pointer");
+
+struct topic {
+    struct topic *next;
+    char *name;
+    rd_kafka_topic_t *produced; /* NULL: not asked for yet, or not there */
+    rd_kafka_topic_t *consumed; /* NULL: never read */
+    int32_t partitions;         /* as last seen; 0: unknown */
+    bool *reading;              /* by partition */
+    int32_t reading_count;
+};
+
+struct delivery {
+    uint64_t cookie;
+    int64_t offset;
+};
+
+struct kafka_bus {
+    struct bus bus;
+    char *brokers;
+    int timeout_ms;
+    bool embedded;
+    rd_kafka_t *producer, *consumer;
+    rd_kafka_queue_t *producer_events, *consumer_events; /* reports, errors and logs */
+    rd_kafka_queue_t *records;                           /* what all partitions bring */
+    int wake_fd;
+    atomic_bool woken;
+    struct topic *topics;
+    struct topic *last_sent; /* most sends go where the one before went */
+    rd_kafka_message_t *batch[BATCH_RECORDS];
+    size_t batch_next, batch_count;
+    rd_kafka_message_t *current; /* what the caller of the last poll still looks at */
+    struct delivery *deliveries;
+    size_t delivery_next, delivery_count, delivery_capacity;
+    size_t unacknowledged;
+    bool failed;
+    char failure[256];
+    char refusal[256]; /* why a broker would not talk to us, if it said */
+};
+
+/* ---- configuration */
+
+struct property {
+    const char *name, *value;
+};
+
+static const struct property properties_of_both[] = {
+    {"socket.nagle.disable", "true"},
+    {"reconnect.backoff.ms", "50"},
+    {"reconnect.backoff.max.ms", "1000"},
+    {"retry.backoff.ms", "50"},
+    {"allow.auto.create.topics", "false"},
+    {"message.max.bytes", CLIENT_RECORD_BYTES},
+    {"log.queue", "true"},
+    {NULL, NULL},
+};
+
+static const struct property producer_properties[] = {
+    {"enable.idempotence", "true"},
+    {"acks", "all"},
+    {"message.timeout.ms", "0"}, /* never given up: after an outage the order is as it was */
+    {"linger.ms", "0"},
+    {"queue.buffering.max.messages", "1000000"},
+    {"queue.buffering.max.kbytes", "262144"},
+    {NULL, NULL},
+};
+
+static const struct property consumer_properties[] = {
+    {"auto.offset.reset", "error"},
+    {"enable.auto.commit", "false"},
+    {"enable.auto.offset.store", "false"},
+    {"auto.commit.enable", "false"},
+    {"enable.partition.eof", "true"},
+    {"queued.min.messages", "1000000"},
+    {"queued.max.messages.kbytes", "262144"},
+    {"fetch.min.bytes", "1"},
+    {"fetch.wait.max.ms", "100"},
+    {"fetch.error.backoff.ms", "50"},
+    {"fetch.message.max.bytes", CLIENT_RECORD_BYTES},
+    {NULL, NULL},
+};
+
+/* The mock cluster does not wake a waiting fetch when data comes: each hop would cost the wait. */
+static const struct property embedded_consumer_properties[] = {
+    {"fetch.wait.max.ms", "2"},
+    {NULL, NULL},
+};
+
+/* What nobody may set otherwise, and why. `value`: the one that is allowed; NULL: none is. */
+static const struct refused_property {
+    const char *name, *value, *reason;
+} refused_properties[] = {
+    {"enable.idempotence", "true", "without it a retry can write a record twice or out of order"},
+    {"acks", "all", "with less, what was acknowledged can be lost"},
+    {"request.required.acks", "all", "with less, what was acknowledged can be lost"},
+    {"message.timeout.ms", "0", "a record that is given up leaves a hole in the log"},
+    {"delivery.timeout.ms", "0", "a record that is given up leaves a hole in the log"},
+    {"retries", NULL, "a record that is given up leaves a hole in the log"},
+    {"message.send.max.retries", NULL, "a record that is given up leaves a hole in the log"},
+    {"max.in.flight", NULL, "the order of records rests on it"},
+    {"max.in.flight.requests.per.connection", NULL, "the order of records rests on it"},
+    {"transactional.id", NULL, "Backstep uses no transactions"},
+    {"group.id", NULL, "partitions are read by hand, without a consumer group"},
+    {"auto.offset.reset", "error", "a reader whose records are gone must say so, never skip"},
+    {"enable.auto.commit", "false", "no offset is ever committed behind our back"},
+    {"auto.commit.enable", "false", "no offset is ever committed behind our back"},
+    {"enable.auto.offset.store", "false", "no offset is ever committed behind our back"},
+    {"enable.partition.eof", "true", "readers must learn where a partition ends"},
+    {"allow.auto.create.topics", "false", "topics are made by 'backstep topics', with their settings"},
+    {"log.queue", "true", "the library's log is taken from its queue"},
+    {"bootstrap.servers", NULL, "it is given by --brokers"},
+    {"metadata.broker.list", NULL, "it is given by --brokers"},
+    {"test.mock.num.brokers", NULL, "'backstep dev' starts an embedded broker"},
+    {NULL, NULL, NULL},
+};
+
+static bool configure(rd_kafka_conf_t *conf, const char *name, const char *value, struct error *error)
+{
+    char reason[512];
+    if (rd_kafka_conf_set(conf, name, value, reason, sizeof reason) != RD_KAFKA_CONF_OK) {
+        return error_set(error, ERROR_INVALID, "property %s=%s: %s", name, value, reason);
+    }
+    return true;
+}
+
+static bool configure_all(rd_kafka_conf_t *conf, const struct property *property, struct error *error)
+{
+    for (; property->name != NULL; property++) {
+        if (!configure(conf, property->name, property->value, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool may_set(const char *name, const char *value, struct error *error)
+{
+    for (const struct refused_property *refused = refused_properties; refused->name != NULL; refused++) {
+        if (strcmp(refused->name, name) == 0 && (refused->value == NULL || strcmp(refused->value, value) != 0)) {
+            return error_set(error, ERROR_INVALID, "property %s cannot be set%s%s: %s", name, refused->value != NULL ? " but to " : "",
+                             refused->value != NULL ? refused->value : "", refused->reason);
+        }
+    }
+    return true;
+}
+
+static bool configure_given(rd_kafka_conf_t *conf, const char *property, struct error *error)
+{
+    const char *equals = strchr(property, '=');
+    if (equals == NULL || equals == property) {
+        return error_set(error, ERROR_INVALID, "property '%s': expected NAME=VALUE", property);
+    }
+    char *name = strndup(property, (size_t)(equals - property));
+    assert(name != NULL);
+    bool ok = may_set(name, equals + 1, error) && configure(conf, name, equals + 1, error);
+    free(name);
+    return ok;
+}
+
+static bool configure_handle(rd_kafka_conf_t *conf, const struct property *own, const struct property *more,
+                             const struct bus_kafka_options *options, struct error *error)
+{
+    if (!configure(conf, "bootstrap.servers", options->brokers, error) ||
+        !configure(conf, "client.id", options->client_id != NULL ? options->client_id : "backstep", error) ||
+        !configure_all(conf, properties_of_both, error) || !configure_all(conf, own, error) ||
+        (more != NULL && !configure_all(conf, more, error))) {
+        return false;
+    }
+    for (size_t i = 0; i < options->property_count; i++) {
+        if (!configure_given(conf, options->properties[i], error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static rd_kafka_t *handle_new(rd_kafka_type_t type, const struct property *own, const struct property *more,
+                              const struct bus_kafka_options *options, struct error *error)
+{
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    if (!configure_handle(conf, own, more, options, error)) {
+        rd_kafka_conf_destroy(conf);
+        return NULL;
+    }
+    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
+    char reason[512];
+    rd_kafka_t *handle = rd_kafka_new(type, conf, reason, sizeof reason);
+    if (handle == NULL) {
+        rd_kafka_conf_destroy(conf);
+        error_set(error, ERROR_INVALID, "%s", reason);
+        return NULL;
+    }
+    rd_kafka_set_log_queue(handle, NULL);
+    return handle;
+}
+
+/* ---- waking */
+
+static void make_readable(int fd)
+{
+    int saved = errno;
+    uint64_t one = 1;
+    ssize_t written = write(fd, &one, sizeof one); /* fails only when it is readable already */
+    (void)written;
+    errno = saved;
+}
+
+/* Called by librdkafka's threads when a queue is no longer empty. Its own writing to a descriptor is not used: it writes once until the
+ * queue is "served", and what counts as that differs between its calls. */
+static void on_queue_filled(rd_kafka_t *handle, void *opaque)
+{
+    (void)handle;
+    make_readable(((struct kafka_bus *)opaque)->wake_fd);
+}
+
+static struct kafka_bus *kafka_of(struct bus *bus)
+{
+    return (struct kafka_bus *)bus;
+}
+
+static void kafka_wake(struct bus *bus)
+{
+    atomic_store(&kafka_of(bus)->woken, true);
+    make_readable(kafka_of(bus)->wake_fd);
+}
+
+static void drain_wake_fd(struct kafka_bus *kafka)
+{
+    uint64_t count;
+    ssize_t got = read(kafka->wake_fd, &count, sizeof count);
+    (void)got;
+}
+
+static int remaining_ms(int64_t deadline_ms)
+{
+    int64_t left_ms = deadline_ms - clock_monotonic_ms();
+    return left_ms > 0 ? (int)left_ms : 0;
+}
+
+static int64_t deadline_after(int timeout_ms)
+{
+    return clock_monotonic_ms() + timeout_ms;
+}
+
+/* Sleep a little before asking again. false: the time is over. */
+static bool may_retry(int64_t deadline_ms)
+{
+    int left_ms = remaining_ms(deadline_ms);
+    poll(NULL, 0, left_ms < RETRY_MS ? left_ms : RETRY_MS);
+    return remaining_ms(deadline_ms) > 0;
+}
+
+/* ---- topics */
+
+static struct topic *topic_of(struct kafka_bus *kafka, const char *name)
+{
+    for (struct topic *topic = kafka->topics; topic != NULL; topic = topic->next) {
+        if (topic->name == name || strcmp(topic->name, name) == 0) {
+            return topic;
+        }
+    }
+    struct topic *topic = calloc(1, sizeof *topic);
+    assert(topic != NULL);
+    topic->name = strdup(name);
+    assert(topic->name != NULL);
+    topic->next = kafka->topics;
+    kafka->topics = topic;
+    return topic;
+}
+
+static void topic_free(struct topic *topic)
+{
+    if (topic->produced != NULL) {
+        rd_kafka_topic_destroy(topic->produced);
+    }
+    if (topic->consumed != NULL) {
+        rd_kafka_topic_destroy(topic->consumed);
+    }
+    free(topic->reading);
+    free(topic->name);
+    free(topic);
+}
+
+static bool error_bad_topic(struct error *error, const char *name)
+{
+    return error_set(error, ERROR_INVALID, "topic '%s': %s", name, rd_kafka_err2str(rd_kafka_last_error()));
+}
+
+static bool error_no_topic(struct error *error, const char *name)
+{
+    return error_set(error, ERROR_INVALID, "there is no topic '%s'", name);
+}
+
+static bool error_no_answer(const struct kafka_bus *kafka, struct error *error, const char *name, rd_kafka_resp_err_t code)
+{
+    return error_set(error, ERROR_TRANSIENT, "topic '%s': no answer from %s in time: %s", name, kafka->brokers, rd_kafka_err2str(code));
+}
+
+/* `name` in a metadata answer: its partitions, 0 when it is not there, -1 when the cluster cannot say yet. */
+static int32_t partitions_in(const struct rd_kafka_metadata *metadata, const char *name, rd_kafka_resp_err_t *code)
+{
+    for (int i = 0; i < metadata->topic_cnt; i++) {
+        const struct rd_kafka_metadata_topic *topic = &metadata->topics[i];
+        if (strcmp(topic->topic, name) == 0 && topic->err != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) {
+            *code = topic->err;
+            return topic->err == RD_KAFKA_RESP_ERR_NO_ERROR ? topic->partition_cnt : -1;
+        }
+    }
+    return 0;
+}
+
+static bool is_refusal(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED || code == RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION;
+}
+
+/* Ask the cluster for `topic` (NULL: list all and look for `name`) until it says something final. `count` 0: there is none. */
+static bool ask_partitions(const struct kafka_bus *kafka, rd_kafka_t *handle, const char *name, rd_kafka_topic_t *topic, int32_t *count,
+                           int64_t deadline_ms, struct error *error)
+{
+    rd_kafka_resp_err_t code;
+    do {
+        const struct rd_kafka_metadata *metadata;
+        int left_ms = remaining_ms(deadline_ms);
+        code = rd_kafka_metadata(handle, topic == NULL, topic, &metadata, left_ms > 0 ? left_ms : 1);
+        if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+            *count = partitions_in(metadata, name, &code);
+            rd_kafka_metadata_destroy(metadata);
+            if (*count >= 0) {
+                return true;
+            }
+        }
+        if (is_refusal(code)) {
+            return error_set(error, ERROR_INVALID, "topic '%s': %s", name, rd_kafka_err2str(code));
+        }
+    } while (may_retry(deadline_ms));
+    return error_no_answer(kafka, error, name, code);
+}
+
+static bool open_for_reading(struct kafka_bus *kafka, struct topic *topic, struct error *error)
+{
+    if (topic->consumed != NULL) {
+        return true;
+    }
+    rd_kafka_topic_conf_t *conf = rd_kafka_default_topic_conf_dup(kafka->consumer);
+    rd_kafka_topic_conf_set_opaque(conf, topic); /* so that a record finds its topic */
+    topic->consumed = rd_kafka_topic_new(kafka->consumer, topic->name, conf);
+    return topic->consumed != NULL || error_bad_topic(error, topic->name);
+}
+
+static bool open_for_writing(struct kafka_bus *kafka, struct topic *topic, int64_t deadline_ms, struct error *error)
+{
+    if (topic->produced == NULL) {
+        topic->produced = rd_kafka_topic_new(kafka->producer, topic->name, NULL);
+    }
+    int32_t count;
+    return topic->produced != NULL ? ask_partitions(kafka, kafka->producer, topic->name, topic->produced, &count, deadline_ms, error)
+                                   : error_bad_topic(error, topic->name);
+}
+
+static bool is_read_anywhere(const struct topic *topic)
+{
+    for (int32_t partition = 0; partition < topic->reading_count; partition++) {
+        if (topic->reading[partition]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* How many partitions it has, without having it made: the mock cluster makes every topic that is asked for by name, and a real broker
+ * may, too, unless a consumer that does not allow it asks. */
+static bool look_for(struct kafka_bus *kafka, struct topic *topic, int32_t *count, int64_t deadline_ms, struct error *error)
+{
+    if (kafka->embedded) {
+        return ask_partitions(kafka, kafka->consumer, topic->name, NULL, count, deadline_ms, error);
+    }
+    if (!open_for_reading(kafka, topic, error) ||
+        !ask_partitions(kafka, kafka->consumer, topic->name, topic->consumed, count, deadline_ms, error)) {
+        return false;
+    }
+    if (*count == 0 && !is_read_anywhere(topic)) { /* else librdkafka would go on asking for it */
+        rd_kafka_topic_destroy(topic->consumed);
+        topic->consumed = NULL;
+    }
+    return true;
+}
+
+/* Learn what the cluster has of `topic`; partitions 0: nothing. The producer asks, too: what is sent before it knows waits up to 1 s. */
+static bool topic_refresh(struct kafka_bus *kafka, struct topic *topic, int64_t deadline_ms, struct error *error)
+{
+    int32_t count = 0;
+    if (!look_for(kafka, topic, &count, deadline_ms, error) ||
+        (count > 0 && !open_for_writing(kafka, topic, deadline_ms, error))) {
+        return false;
+    }
+    topic->partitions = count;
+    return true;
+}
+
+/* The topic with that partition, asking the cluster only where it is not known. */
+static struct topic *topic_with(struct kafka_bus *kafka, const char *name, int32_t partition, int timeout_ms, struct error *error)
+{
+    struct topic *topic = topic_of(kafka, name);
+    if (partition >= 0 && partition < topic->partitions) {
+        return topic;
+    }
+    if (!topic_refresh(kafka, topic, deadline_after(timeout_ms), error)) {
+        return NULL;
+    }
+    if (topic->partitions == 0) {
+        error_no_topic(error, name);
+        return NULL;
+    }
+    if (partition < 0 || partition >= topic->partitions) {
+        error_set(error, ERROR_INVALID, "topic '%s' has %d partitions: there is no partition %d", name, topic->partitions, partition);
+        return NULL;
+    }
+    return topic;
+}
+
+static bool kafka_partition_count(struct bus *bus, const char *name, int32_t *count, int timeout_ms, struct error *error)
+{
+    struct kafka_bus *kafka = kafka_of(bus);
+    struct topic *topic = topic_of(kafka, name);
+    if (!topic_refresh(kafka, topic, deadline_after(timeout_ms), error)) {
+        return false;
+    }
+    if (topic->partitions == 0) {
+        return error_no_topic(error, name);
+    }
+    *count = topic->partitions;
+    return true;
+}
+
+/* ---- making and verifying topics */
+
+static bool add_settings(rd_kafka_NewTopic_t *new_topic, const char *const *settings, struct error *error)
+{
+    for (; settings != NULL && *settings != NULL; settings++) {
+        const char *equals = strchr(*settings, '=');
+        if (equals == NULL || equals == *settings) {
+            return error_set(error, ERROR_INVALID, "topic setting '%s': expected NAME=VALUE", *settings);
+        }
+        char *name = strndup(*settings, (size_t)(equals - *settings));
+        assert(name != NULL);
+        rd_kafka_NewTopic_set_config(new_topic, name, equals + 1);
+        free(name);
+    }
+    return true;
+}
+
+static rd_kafka_NewTopic_t *new_topic_of(const struct bus_topic *topic, struct error *error)
+{
+    char reason[512];
+    int replication = topic->replication > 0 ? topic->replication : -1;
+    rd_kafka_NewTopic_t *new_topic = rd_kafka_NewTopic_new(topic->name, topic->partitions, replication, reason, sizeof reason);
+    if (new_topic == NULL) {
+        error_set(error, ERROR_INVALID, "topic '%s': %s", topic->name, reason);
+        return NULL;
+    }
+    if (!add_settings(new_topic, topic->settings, error) || !add_settings(new_topic, topic->minimums, error) ||
+        !add_settings(new_topic, topic->initial, error)) {
+        rd_kafka_NewTopic_destroy(new_topic);
+        return NULL;
+    }
+    return new_topic;
+}
+
+static rd_kafka_AdminOptions_t *admin_options(struct kafka_bus *kafka, rd_kafka_admin_op_t operation, int timeout_ms)
+{
+    char reason[128];
+    rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(kafka->producer, operation);
+    assert(options != NULL);
+    rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms > 0 ? timeout_ms : 1, reason, sizeof reason);
+    return options;
+}
+
+/* What became of it: NO_ERROR also where the topic was there. `reason` is filled else. */
+static rd_kafka_resp_err_t created_code(rd_kafka_event_t *answer, char *reason, size_t reason_size)
+{
+    rd_kafka_resp_err_t code = answer == NULL ? RD_KAFKA_RESP_ERR__TIMED_OUT : rd_kafka_event_error(answer);
+    const char *text = answer == NULL ? NULL : rd_kafka_event_error_string(answer);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        size_t count = 0;
+        const rd_kafka_topic_result_t **results =
+            rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(answer), &count);
+        assert(count == 1);
+        code = rd_kafka_topic_result_error(results[0]);
+        text = rd_kafka_topic_result_error_string(results[0]);
+    }
+    snprintf(reason, reason_size, "%s", text != NULL ? text : rd_kafka_err2str(code));
+    return code == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS ? RD_KAFKA_RESP_ERR_NO_ERROR : code;
+}
+
+static bool is_transient(rd_kafka_resp_err_t code)
+{
+    switch ((int)code) {
+    case RD_KAFKA_RESP_ERR__TIMED_OUT:
+    case RD_KAFKA_RESP_ERR__TIMED_OUT_QUEUE:
+    case RD_KAFKA_RESP_ERR__TRANSPORT:
+    case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
+    case RD_KAFKA_RESP_ERR__WAIT_COORD:
+    case RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE:
+    case RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION:
+    case RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE:
+    case RD_KAFKA_RESP_ERR_REPLICA_NOT_AVAILABLE:
+    case RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR:
+    case RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE:
+    case RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH:
+    case RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH:
+    case RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT:
+    case RD_KAFKA_RESP_ERR_NETWORK_EXCEPTION:
+    case RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS:
+    case RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE:
+    case RD_KAFKA_RESP_ERR_NOT_COORDINATOR:
+    case RD_KAFKA_RESP_ERR_NOT_CONTROLLER: return true;
+    default: return false;
+    }
+}
+
+static rd_kafka_resp_err_t create_once(struct kafka_bus *kafka, rd_kafka_NewTopic_t *new_topic, int timeout_ms, char *reason,
+                                       size_t reason_size)
+{
+    rd_kafka_AdminOptions_t *options = admin_options(kafka, RD_KAFKA_ADMIN_OP_CREATETOPICS, timeout_ms);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(kafka->producer);
+    rd_kafka_CreateTopics(kafka->producer, &new_topic, 1, options, queue);
+    rd_kafka_event_t *answer = rd_kafka_queue_poll(queue, timeout_ms + RETRY_MS);
+    rd_kafka_resp_err_t code = created_code(answer, reason, reason_size);
+    if (answer != NULL) {
+        rd_kafka_event_destroy(answer);
+    }
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_AdminOptions_destroy(options);
+    return code;
+}
+
+static bool create_topic(struct kafka_bus *kafka, const struct bus_topic *topic, int64_t deadline_ms, struct error *error)
+{
+    rd_kafka_NewTopic_t *new_topic = new_topic_of(topic, error);
+    if (new_topic == NULL) {
+        return false;
+    }
+    char reason[512];
+    rd_kafka_resp_err_t code;
+    do {
+        code = create_once(kafka, new_topic, remaining_ms(deadline_ms), reason, sizeof reason);
+    } while (is_transient(code) && may_retry(deadline_ms));
+    rd_kafka_NewTopic_destroy(new_topic);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        return true;
+    }
+    return error_set(error, is_transient(code) ? ERROR_TRANSIENT : ERROR_INVALID, "topic '%s' cannot be created: %s", topic->name, reason);
+}
+
+/* A topic just made is not known to every broker at once. */
+static bool await_topic(struct kafka_bus *kafka, struct topic *topic, int64_t deadline_ms, struct error *error)
+{
+    do {
+        if (!topic_refresh(kafka, topic, deadline_ms, error)) {
+            return false;
+        }
+        if (topic->partitions > 0) {
+            return true;
+        }
+    } while (may_retry(deadline_ms));
+    return error_set(error, ERROR_TRANSIENT, "topic '%s' was created, but is not there yet", topic->name);
+}
+
+/* A number of which -1 is the greatest, as in retention.ms. */
+static uint64_t unbounded(const char *value)
+{
+    return (uint64_t)strtoll(value, NULL, 10);
+}
+
+static const char *value_in(const rd_kafka_ConfigEntry_t **entries, size_t count, struct span name)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (span_equal(span_of(rd_kafka_ConfigEntry_name(entries[i])), name)) {
+            return rd_kafka_ConfigEntry_value(entries[i]);
+        }
+    }
+    return NULL;
+}
+
+static bool settings_fit(const struct kafka_bus *kafka, const struct bus_topic *topic, const rd_kafka_ConfigEntry_t **entries,
+                         size_t count, const char *const *settings, bool at_least, struct error *error)
+{
+    for (; settings != NULL && *settings != NULL; settings++) {
+        const char *wanted = strchr(*settings, '=') + 1;
+        struct span name = {*settings, (size_t)(wanted - *settings) - 1};
+        const char *value = value_in(entries, count, name);
+        if (value == NULL || strcmp(value, wanted) == 0 || (at_least && unbounded(value) >= unbounded(wanted))) {
+            continue;
+        }
+        return error_set(error, ERROR_INVALID,
+                         "topic '%s' has %.*s=%s, not %s%s; mend it with: kafka-configs.sh --bootstrap-server %s --alter --entity-type "
+                         "topics --entity-name %s --add-config %s",
+                         topic->name, SPAN_ARGS(name), value, at_least ? "at least " : "", wanted, kafka->brokers, topic->name, *settings);
+    }
+    return true;
+}
+
+static bool verify_answer(struct kafka_bus *kafka, const struct bus_topic *topic, rd_kafka_event_t *answer, struct error *error)
+{
+    rd_kafka_resp_err_t code = answer == NULL ? RD_KAFKA_RESP_ERR__TIMED_OUT : rd_kafka_event_error(answer);
+    const rd_kafka_ConfigResource_t *resource = NULL;
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        size_t count = 0;
+        resource = rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(answer), &count)[0];
+        assert(count == 1);
+        code = rd_kafka_ConfigResource_error(resource);
+    }
+    if (code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED || code == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED) {
+        return true; /* who may use a topic need not be allowed to look at its settings */
+    }
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        return error_set(error, ERROR_TRANSIENT, "topic '%s': its settings could not be read: %s", topic->name, rd_kafka_err2str(code));
+    }
+    size_t count;
+    const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(resource, &count);
+    return settings_fit(kafka, topic, entries, count, topic->settings, false, error) &&
+           settings_fit(kafka, topic, entries, count, topic->minimums, true, error);
+}
+
+static bool verify_once(struct kafka_bus *kafka, const struct bus_topic *topic, int timeout_ms, struct error *error)
+{
+    rd_kafka_AdminOptions_t *options = admin_options(kafka, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, timeout_ms);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(kafka->producer);
+    rd_kafka_ConfigResource_t *resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic->name);
+    rd_kafka_DescribeConfigs(kafka->producer, &resource, 1, options, queue);
+    rd_kafka_event_t *answer = rd_kafka_queue_poll(queue, timeout_ms + RETRY_MS);
+    bool ok = verify_answer(kafka, topic, answer, error);
+    if (answer != NULL) {
+        rd_kafka_event_destroy(answer);
+    }
+    rd_kafka_ConfigResource_destroy(resource);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_AdminOptions_destroy(options);
+    return ok;
+}
+
+static bool verify_settings(struct kafka_bus *kafka, const struct bus_topic *topic, int64_t deadline_ms, struct error *error)
+{
+    if (topic->settings == NULL && topic->minimums == NULL) {
+        return true;
+    }
+    struct error latest = {0};
+    do {
+        if (verify_once(kafka, topic, remaining_ms(deadline_ms), &latest)) {
+            return true;
+        }
+    } while (latest.kind == ERROR_TRANSIENT && may_retry(deadline_ms));
+    return error_set(error, latest.kind, "%s", latest.message);
+}
+
+static bool verify_topic(struct kafka_bus *kafka, const struct bus_topic *wanted, const struct topic *topic, int64_t deadline_ms,
+                         struct error *error)
+{
+    if (wanted->partitions_exact > 0 && topic->partitions != wanted->partitions_exact) {
+        return error_set(error, ERROR_INVALID, "topic '%s' has %d partitions, not %d", topic->name, topic->partitions,
+                         wanted->partitions_exact);
+    }
+    return verify_settings(kafka, wanted, deadline_ms, error);
+}
+
+static bool kafka_ensure_topic(struct bus *bus, const struct bus_topic *wanted, bool create, int32_t *partitions, int timeout_ms,
+                               struct error *error)
+{
+    struct kafka_bus *kafka = kafka_of(bus);
+    struct topic *topic = topic_of(kafka, wanted->name);
+    int64_t deadline_ms = deadline_after(timeout_ms);
+    if (!topic_refresh(kafka, topic, deadline_ms, error)) {
+        return false;
+    }
+    if (topic->partitions == 0) {
+        if (!create) {
+            return error_no_topic(error, wanted->name);
+        }
+        /* The mock cluster has no CreateTopics: asking for it is what makes it. */
+        bool created = kafka->embedded ? open_for_writing(kafka, topic, deadline_ms, error)
+                                       : create_topic(kafka, wanted, deadline_ms, error);
+        if (!created || !await_topic(kafka, topic, deadline_ms, error)) {
+            return false;
+        }
+    }
+    if (!kafka->embedded && !verify_topic(kafka, wanted, topic, deadline_ms, error)) {
+        return false;
+    }
+    if (partitions != NULL) {
+        *partitions = topic->partitions;
+    }
+    return true;
+}
+
+/* ---- offsets */
+
+static bool kafka_bounds(struct bus *bus, const char *name, int32_t partition, int64_t *first, int64_t *next, int timeout_ms,
+                         struct error *error)
+{
+    struct kafka_bus *kafka = kafka_of(bus);
+    int64_t deadline_ms = deadline_after(timeout_ms);
+    if (topic_with(kafka, name, partition, timeout_ms, error) == NULL) {
+        return false;
+    }
+    rd_kafka_resp_err_t code;
+    do {
+        int left_ms = remaining_ms(deadline_ms);
+        code = rd_kafka_query_watermark_offsets(kafka->consumer, name, partition, first, next, left_ms > 0 ? left_ms : 1);
+        if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+            return true;
+        }
+    } while (!is_refusal(code) && may_retry(deadline_ms));
+    return error_no_answer(kafka, error, name, code);
+}
+
+static rd_kafka_resp_err_t ask_offset_at(struct kafka_bus *kafka, const char *name, int32_t partition, int64_t time_ms, int64_t *offset,
+                                         int timeout_ms)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_t *asked = rd_kafka_topic_partition_list_add(list, name, partition);
+    asked->offset = time_ms;
+    rd_kafka_resp_err_t code = rd_kafka_offsets_for_times(kafka->consumer, list, timeout_ms);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        code = asked->err;
+        *offset = asked->offset;
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+    return code;
+}
+
+static bool kafka_offset_at(struct bus *bus, const char *name, int32_t partition, int64_t time_ms, int64_t *offset, int timeout_ms,
+                            struct error *error)
+{
+    struct kafka_bus *kafka = kafka_of(bus);
+    int64_t deadline_ms = deadline_after(timeout_ms), first, next;
+    if (kafka->embedded) {
+        return kafka_bounds(bus, name, partition, offset, &next, timeout_ms, error);
+    }
+    if (topic_with(kafka, name, partition, timeout_ms, error) == NULL) {
+        return false;
+    }
+    rd_kafka_resp_err_t code;
+    do {
+        int left_ms = remaining_ms(deadline_ms);
+        code = ask_offset_at(kafka, name, partition, time_ms, offset, left_ms > 0 ? left_ms : 1);
+        if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+            return *offset >= 0 || kafka_bounds(bus, name, partition, &first, offset, remaining_ms(deadline_ms), error);
+        }
+    } while (!is_refusal(code) && may_retry(deadline_ms));
+    return error_no_answer(kafka, error, name, code);
+}
+
+/* ---- reading */
+
+static void reserve_reading(struct topic *topic)
+{
+    if (topic->reading_count >= topic->partitions) {
+        return;
+    }
+    topic->reading = realloc(topic->reading, (size_t)topic->partitions * sizeof *topic->reading);
+    assert(topic->reading != NULL);
+    memset(topic->reading + topic->reading_count, 0, (size_t)(topic->partitions - topic->reading_count) * sizeof *topic->reading);
+    topic->reading_count = topic->partitions;
+}
+
+static bool kafka_consume(struct bus *bus, const char *name, int32_t partition, int64_t offset, struct error *error)
+{
+    struct kafka_bus *kafka = kafka_of(bus);
+    struct topic *topic = topic_with(kafka, name, partition, kafka->timeout_ms, error);
+    if (topic == NULL || !open_for_reading(kafka, topic, error)) {
+        return false;
+    }
+    reserve_reading(topic);
+    assert(!topic->reading[partition]);
+    if (rd_kafka_consume_start_queue(topic->consumed, partition, offset, kafka->records) != 0) {
+        return error_set(error, ERROR_INVALID, "topic '%s' [%d] cannot be read: %s", name, partition,
+                         rd_kafka_err2str(rd_kafka_last_error()));
+    }
+    topic->reading[partition] = true;
+    return true;
+}
+
+static bool is_reading(const struct topic *topic, int32_t partition)
+{
+    return partition >= 0 && partition < topic->reading_count && topic->reading[partition];
+}
+
+/* What librdkafka still holds of it carries an old version and is dropped there; what we hold is dropped here. */
+static void stop_reading(struct kafka_bus *kafka, struct topic *topic, int32_t partition)
+{
+    rd_kafka_consume_stop(topic->consumed, partition);
+    topic->reading[partition] = false;
+    size_t kept = kafka->batch_next;
+    for (size_t i = kafka->batch_next; i < kafka->batch_count; i++) {
+        rd_kafka_message_t *message = kafka->batch[i];
+        if (message->partition == partition && rd_kafka_topic_opaque(message->rkt) == topic) {
+            rd_kafka_message_destroy(message);
+        } else {
+            kafka->batch[kept++] = message;
+        }
+    }
+    kafka->batch_count = kept;
+}
+
+static void kafka_stop(struct bus *bus, const char *name, int32_t partition)
+{
+    struct topic *topic = topic_of(kafka_of(bus), name);
+    if (is_reading(topic, partition)) {
+        stop_reading(kafka_of(bus), topic, partition);
+    }
+}
+
+/* ---- sending */
+
+static bool error_of_send(const struct bus_send *send, rd_kafka_resp_err_t code, struct error *error)
+{
+    switch ((int)code) {
+    case RD_KAFKA_RESP_ERR__QUEUE_FULL:
+        return error_set(error, ERROR_TRANSIENT, "the queue of records to be sent is full");
+    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+        return error_set(error, ERROR_INVALID, "a record of %zu bytes for topic '%s' is over the limit of %d", send->value.size,
+                         send->topic, LIMIT_RECORD_BYTES);
+    case RD_KAFKA_RESP_ERR__FATAL:
+        return error_set(error, ERROR_FATAL, "the producer has failed");
+    default:
+        return error_set(error, ERROR_INVALID, "topic '%s' [%d] cannot be written: %s", send->topic, send->partition,
+                         rd_kafka_err2str(code));
+    }
+}
+
+static rd_kafka_headers_t *headers_of(const struct bus_send *send)
+{
+    rd_kafka_headers_t *headers = rd_kafka_headers_new(send->header_count);
+    for (size_t i = 0; i < send->header_count; i++) {
+        const struct bus_header *header = &send->headers[i];
+        rd_kafka_header_add(headers, header->name, -1, header->value.size > 0 ? header->value.bytes : "", (ssize_t)header->value.size);
+    }
+    return headers;
+}
+
+static rd_kafka_resp_err_t produce(const struct topic *topic, const struct kafka_bus *kafka, const struct bus_send *send)
+{
+    rd_kafka_headers_t *headers = headers_of(send);
+    const char *value = send->value.size > 0 ? send->value.bytes : "";
+    const char *key = send->key.size > 0 ? send->key.bytes : NULL;
+    const rd_kafka_vu_t arguments[] = {
+        {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = topic->produced},
+        {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = send->partition},
+        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
+        {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {(void *)(uintptr_t)key, send->key.size}},
+        {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {(void *)(uintptr_t)value, send->value.size}},
+        {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = (void *)(uintptr_t)send->cookie},
+        {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
+    };
+    rd_kafka_error_t *failure = rd_kafka_produceva(kafka->producer, arguments, sizeof arguments / sizeof arguments[0]);
+    if (failure == NULL) {
+        return RD_KAFKA_RESP_ERR_NO_ERROR; /* which takes the headers, too */
+    }
+    rd_kafka_resp_err_t code = rd_kafka_error_code(failure);
+    rd_kafka_error_destroy(failure);
+    rd_kafka_headers_destroy(headers);
+    return code;
+}
+
+static bool kafka_send(struct bus *bus, const struct bus_send *send, struct error *error)
+{
+    struct kafka_bus *kafka = kafka_of(bus);
+    assert(send->header_count <= BUS_HEADERS_MAX);
+    if (kafka->failed) {
+        return error_set(error, ERROR_FATAL, "%s", kafka->failure);
+    }
+    struct topic *topic = kafka->last_sent;
+    if (topic == NULL || strcmp(topic->name, send->topic) != 0 || send->partition < 0 || send->partition >= topic->partitions) {
+        topic = topic_with(kafka, send->topic, send->partition, kafka->timeout_ms, error);
+        if (topic == NULL) {
+            return false;
+        }
+    }
+    if (send->value.size > LIMIT_RECORD_BYTES) {
+        return error_of_send(send, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, error);
+    }
+    kafka->last_sent = topic;
+    rd_kafka_resp_err_t code = produce(topic, kafka, send);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        return error_of_send(send, code, error);
+    }
+    kafka->unacknowledged++;
+    return true;
+}
+
+static size_t kafka_unacknowledged(const struct bus *bus)
+{
+    return ((const struct kafka_bus *)bus)->unacknowledged;
+}
+
+/* ---- taking in what librdkafka has */
+
+static void fail(struct kafka_bus *kafka, const char *what, const char *reason)
+{
+    if (!kafka->failed) {
+        kafka->failed = true;
+        snprintf(kafka->failure, sizeof kafka->failure, "%s: %s", what, reason);
+    }
+}
+
+static void remember_delivery(struct kafka_bus *kafka, uint64_t cookie, int64_t offset)
+{
+    if (kafka->delivery_next == kafka->delivery_count) {
+        kafka->delivery_next = kafka->delivery_count = 0;
+    }
+    if (kafka->delivery_count == kafka->delivery_capacity) {
+        kafka->delivery_capacity = kafka->delivery_capacity > 0 ? 2 * kafka->delivery_capacity : 1024;
+        kafka->deliveries = realloc(kafka->deliveries, kafka->delivery_capacity * sizeof *kafka->deliveries);
+        assert(kafka->deliveries != NULL);
+    }
+    kafka->deliveries[kafka->delivery_count++] = (struct delivery){cookie, offset};
+}
+
+static void take_report(struct kafka_bus *kafka, const rd_kafka_message_t *message)
+{
+    assert(kafka->unacknowledged > 0);
+    kafka->unacknowledged--;
+    uint64_t cookie = (uint64_t)(uintptr_t)message->_private;
+    if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        char what[160];
+        snprintf(what, sizeof what, "delivery to %.120s [%d] failed", rd_kafka_topic_name(message->rkt), message->partition);
+        fail(kafka, what, rd_kafka_err2str(message->err));
+    } else if (cookie != 0) {
+        remember_delivery(kafka, cookie, message->offset >= 0 ? message->offset : -1);
+    }
+}
+
+static void take_reports(struct kafka_bus *kafka, rd_kafka_event_t *event)
+{
+    const rd_kafka_message_t *message;
+    while ((message = rd_kafka_event_message_next(event)) != NULL) {
+        take_report(kafka, message);
+    }
+}
+
+static bool is_broker_refusal(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR__AUTHENTICATION || code == RD_KAFKA_RESP_ERR__SSL || code == RD_KAFKA_RESP_ERR__RESOLVE ||
+           code == RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED;
+}
+
+static void take_error(struct kafka_bus *kafka, rd_kafka_event_t *event)
+{
+    rd_kafka_resp_err_t code = rd_kafka_event_error(event);
+    const char *reason = rd_kafka_event_error_string(event);
+    if (code == RD_KAFKA_RESP_ERR__FATAL) {
+        char text[200];
+        rd_kafka_fatal_error(kafka->producer, text, sizeof text);
+        fail(kafka, "the producer has failed", text);
+        return;
+    }
+    if (is_broker_refusal(code)) {
+        snprintf(kafka->refusal, sizeof kafka->refusal, "%s", reason);
+    }
+    if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || is_broker_refusal(code)) {
+        log_event(LOG_INFO, "broker_unreachable", "error=%s", LOG_QUOTED(reason));
+    } else {
+        log_event(LOG_DEBUG, "broker_trouble", "error=%s", LOG_QUOTED(reason));
+    }
+}
+
+/* Much of what librdkafka logs at its higher levels are steps on the way to success: not for people who did not ask. */
+static void take_log(rd_kafka_event_t *event)
+{
+    const char *facility, *text;
+    int level;
+    if (log_enabled(LOG_DEBUG) && rd_kafka_event_log(event, &facility, &text, &level) == 0) {
+        log_event(LOG_DEBUG, "librdkafka", "facility=%s text=%s", facility, LOG_QUOTED(text));
+    }
+}
+
+static bool take_events(struct kafka_bus *kafka, rd_kafka_queue_t *queue)
+{
+    bool some = false;
+    rd_kafka_event_t *event;
+    while ((event = rd_kafka_queue_poll(queue, 0)) != NULL) {
+        some = true;
+        switch (rd_kafka_event_type(event)) {
+        case RD_KAFKA_EVENT_DR: take_reports(kafka, event); break;
+        case RD_KAFKA_EVENT_ERROR: take_error(kafka, event); break;
+        case RD_KAFKA_EVENT_LOG: take_log(event); break;
+        default: break;
+        }
+        rd_kafka_event_destroy(event);
+    }
+    return some;
+}
+
+static bool take_records(struct kafka_bus *kafka)
+{
+    assert(kafka->batch_next == kafka->batch_count);
+    ssize_t count = rd_kafka_consume_batch_queue(kafka->records, 0, kafka->batch, BATCH_RECORDS);
+    kafka->batch_next = 0;
+    kafka->batch_count = count > 0 ? (size_t)count : 0;
+    return count > 0;
+}
+
+static bool take_in(struct kafka_bus *kafka)
+{
+    drain_wake_fd(kafka);
+    bool news = take_events(kafka, kafka->producer_events);
+    news |= take_events(kafka, kafka->consumer_events);
+    news |= take_records(kafka);
+    return news;
+}
+
+/* ---- handing it out */
+
+static void release_current(struct kafka_bus *kafka)
+{
+    if (kafka->current != NULL) {
+        rd_kafka_message_destroy(kafka->current);
+        kafka->current = NULL;
+    }
+}
+
+static void fill_record(const rd_kafka_message_t *message, struct bus_event *event)
+{
+    rd_kafka_timestamp_type_t type;
+    int64_t time_ms = rd_kafka_message_timestamp(message, &type);
+    event->kind = BUS_RECORD;
+    event->time_ms = time_ms > 0 ? time_ms : 0;
+    event->key = (struct span){message->key, message->key_len};
+    event->value = (struct span){message->payload, message->len};
+    rd_kafka_headers_t *headers;
+    const void *value;
+    size_t size;
+    if (rd_kafka_message_headers(message, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR &&
+        rd_kafka_header_get_last(headers, "type", &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        event->type = (struct span){value, size};
+    }
+}
+
+/* Errors after which the partition gives no more; librdkafka mends all others by itself. */
+static bool is_gone(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET || code == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE ||
+           code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC || code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
+           code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+}
+
+/* false: nothing for the caller. */
+static bool fill_from(struct kafka_bus *kafka, const rd_kafka_message_t *message, struct bus_event *event)
+{
+    struct topic *topic = rd_kafka_topic_opaque(message->rkt);
+    if (!is_reading(topic, message->partition)) {
+        return false;
+    }
+    event->topic = topic->name;
+    event->partition = message->partition;
+    event->offset = message->offset;
+    if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        fill_record(message, event);
+    } else if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+        event->kind = BUS_END;
+    } else if (is_gone(message->err)) {
+        event->kind = BUS_GONE;
+        snprintf(event->reason, sizeof event->reason, "%s [%d]: %s", topic->name, message->partition, rd_kafka_message_errstr(message));
+        stop_reading(kafka, topic, message->partition);
+    } else {
+        log_event(LOG_DEBUG, "partition_trouble", "topic=%s partition=%d error=%s", topic->name, message->partition,
+                  LOG_QUOTED(rd_kafka_message_errstr(message)));
+        return false;
+    }
+    return true;
+}
+
+static bool next_record(struct kafka_bus *kafka, struct bus_event *event)
+{
+    while (kafka->batch_next < kafka->batch_count) {
+        release_current(kafka);
+        kafka->current = kafka->batch[kafka->batch_next++];
+        if (fill_from(kafka, kafka->current, event)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool next_delivery(struct kafka_bus *kafka, struct bus_event *event)
+{
+    if (kafka->delivery_next == kafka->delivery_count) {
+        return false;
+    }
+    const struct delivery *delivery = &kafka->deliveries[kafka->delivery_next++];
+    event->kind = BUS_DELIVERED;
+    event->cookie = delivery->cookie;
+    event->offset = delivery->offset;
+    return true;
+}
+
+/* Once failed, nothing else comes out: what was published is not known. */
+static bool next_event(struct kafka_bus *kafka, struct bus_event *event)
+{
+    if (kafka->failed) {
+        event->kind = BUS_FATAL;
+        snprintf(event->reason, sizeof event->reason, "%s", kafka->failure);
+        return true;
+    }
+    return next_delivery(kafka, event) || next_record(kafka, event);
+}
+
+/* false: the time is over, or a signal came. */
+static bool wait_for_news(struct kafka_bus *kafka, int timeout_ms)
+{
+    struct pollfd waited = {.fd = kafka->wake_fd, .events = POLLIN};
+    return poll(&waited, 1, timeout_ms) > 0;
+}
+
+static void kafka_poll(struct bus *bus, int timeout_ms, struct bus_event *event)
+{
+    struct kafka_bus *kafka = kafka_of(bus);
+    int64_t deadline_ms = timeout_ms > 0 ? deadline_after(timeout_ms) : 0;
+    *event = (struct bus_event){.kind = BUS_NOTHING};
+    release_current(kafka);
+    while (!next_event(kafka, event)) {
+        if (take_in(kafka)) {
+            continue;
+        }
+        if (atomic_exchange(&kafka->woken, false) || timeout_ms == 0 ||
+            !wait_for_news(kafka, timeout_ms < 0 ? -1 : remaining_ms(deadline_ms))) {
+            return;
+        }
+    }
+}
+
+static bool kafka_flush(struct bus *bus, int timeout_ms)
+{
+    struct kafka_bus *kafka = kafka_of(bus);
+    int64_t deadline_ms = deadline_after(timeout_ms);
+    for (;;) {
+        drain_wake_fd(kafka);
+        take_events(kafka, kafka->producer_events);
+        if (kafka->failed || kafka->unacknowledged == 0) {
+            return !kafka->failed;
+        }
+        int left_ms = remaining_ms(deadline_ms);
+        if (left_ms == 0) {
+            return false;
+        }
+        wait_for_news(kafka, left_ms);
+    }
+}
+
+static bool kafka_embedded(const struct bus *bus)
+{
+    return ((const struct kafka_bus *)bus)->embedded;
+}
+
+/* ---- opening and closing */
+
+static void queue_close(rd_kafka_queue_t *queue)
+{
+    if (queue != NULL) {
+        rd_kafka_queue_cb_event_enable(queue, NULL, NULL);
+        rd_kafka_queue_destroy(queue);
+    }
+}
+
+static void stop_all(struct kafka_bus *kafka)
+{
+    for (struct topic *topic = kafka->topics; topic != NULL; topic = topic->next) {
+        for (int32_t partition = 0; partition < topic->reading_count; partition++) {
+            if (topic->reading[partition]) {
+                stop_reading(kafka, topic, partition);
+            }
+        }
+    }
+}
+
+static void topics_free(struct topic *topic)
+{
+    while (topic != NULL) {
+        struct topic *next = topic->next;
+        topic_free(topic);
+        topic = next;
+    }
+}
+
+static void handle_destroy(rd_kafka_t *handle)
+{
+    if (handle != NULL) {
+        rd_kafka_destroy_flags(handle, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    }
+}
+
+static void kafka_close(struct bus *bus)
+{
+    struct kafka_bus *kafka = kafka_of(bus);
+    release_current(kafka);
+    stop_all(kafka);
+    for (; kafka->batch_next < kafka->batch_count; kafka->batch_next++) {
+        rd_kafka_message_destroy(kafka->batch[kafka->batch_next]);
+    }
+    queue_close(kafka->records);
+    queue_close(kafka->consumer_events);
+    queue_close(kafka->producer_events);
+    topics_free(kafka->topics);
+    handle_destroy(kafka->consumer);
+    handle_destroy(kafka->producer);
+    if (kafka->wake_fd >= 0) {
+        close(kafka->wake_fd);
+    }
+    free(kafka->deliveries);
+    free(kafka->brokers);
+    free(kafka);
+}
+
+static const struct bus_operations kafka_operations = {
+    .close = kafka_close,
+    .ensure_topic = kafka_ensure_topic,
+    .partition_count = kafka_partition_count,
+    .bounds = kafka_bounds,
+    .offset_at = kafka_offset_at,
+    .consume = kafka_consume,
+    .stop = kafka_stop,
+    .send = kafka_send,
+    .poll = kafka_poll,
+    .flush = kafka_flush,
+    .unacknowledged = kafka_unacknowledged,
+    .wake = kafka_wake,
+    .embedded = kafka_embedded,
+};
+
+static bool error_no_broker(const struct kafka_bus *kafka, struct error *error)
+{
+    char within[32];
+    bool seconds = kafka->timeout_ms % 1000 == 0;
+    snprintf(within, sizeof within, seconds ? "%d s" : "%d ms", seconds ? kafka->timeout_ms / 1000 : kafka->timeout_ms);
+    return error_set(error, ERROR_TRANSIENT, "no broker answered on %s within %s%s%s", kafka->brokers, within,
+                     kafka->refusal[0] != '\0' ? ": " : "", kafka->refusal);
+}
+
+static void listen_to(struct kafka_bus *kafka, rd_kafka_queue_t *queue)
+{
+    rd_kafka_queue_cb_event_enable(queue, on_queue_filled, kafka);
+}
+
+static bool open_producer(struct kafka_bus *kafka, const struct bus_kafka_options *options, struct error *error)
+{
+    kafka->producer = handle_new(RD_KAFKA_PRODUCER, producer_properties, NULL, options, error);
+    if (kafka->producer == NULL) {
+        return false;
+    }
+    kafka->producer_events = rd_kafka_queue_get_main(kafka->producer);
+    listen_to(kafka, kafka->producer_events);
+    char *cluster = rd_kafka_clusterid(kafka->producer, kafka->timeout_ms);
+    take_events(kafka, kafka->producer_events);
+    if (cluster == NULL) {
+        return error_no_broker(kafka, error);
+    }
+    kafka->embedded = strncmp(cluster, EMBEDDED_CLUSTER, strlen(EMBEDDED_CLUSTER)) == 0;
+    rd_kafka_mem_free(kafka->producer, cluster);
+    return true;
+}
+
+static bool open_consumer(struct kafka_bus *kafka, const struct bus_kafka_options *options, struct error *error)
+{
+    const struct property *more = kafka->embedded ? embedded_consumer_properties : NULL;
+    kafka->consumer = handle_new(RD_KAFKA_CONSUMER, consumer_properties, more, options, error);
+    if (kafka->consumer == NULL) {
+        return false;
+    }
+    kafka->consumer_events = rd_kafka_queue_get_main(kafka->consumer);
+    kafka->records = rd_kafka_queue_new(kafka->consumer);
+    listen_to(kafka, kafka->consumer_events);
+    listen_to(kafka, kafka->records);
+    return true;
+}
+
+struct bus *bus_kafka_open(const struct bus_kafka_options *options, struct error *error)
+{
+    struct kafka_bus *kafka = calloc(1, sizeof *kafka);
+    assert(kafka != NULL);
+    kafka->bus.operations = &kafka_operations;
+    kafka->timeout_ms = options->timeout_ms > 0 ? options->timeout_ms : 1;
+    kafka->brokers = strdup(options->brokers);
+    kafka->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    assert(kafka->brokers != NULL);
+    bool ok = kafka->wake_fd >= 0 || error_set(error, ERROR_TRANSIENT, "no event descriptor: %s", strerror(errno));
+    if (!ok || !open_producer(kafka, options, error) || !open_consumer(kafka, options, error)) {
+        kafka_close(&kafka->bus);
+        return NULL;
+    }
+    return &kafka->bus;
+}
+
+const char *bus_kafka_library_version(void)
+{
+    return rd_kafka_version_str();
+}
+
+/* ---- the embedded broker */
+
+struct embedded_broker {
+    rd_kafka_t *handle;
+    rd_kafka_mock_cluster_t *cluster; /* borrowed from `handle` */
+};
+
+struct embedded_broker *embedded_broker_start(struct error *error)
+{
+    char reason[512];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    if (!configure(conf, "test.mock.num.brokers", "1", error) || !configure(conf, "log.queue", "true", error)) {
+        rd_kafka_conf_destroy(conf);
+        return NULL;
+    }
+    rd_kafka_t *handle = rd_kafka_new(RD_KAFKA_PRODUCER, conf, reason, sizeof reason);
+    if (handle == NULL) {
+        rd_kafka_conf_destroy(conf);
+        error_set(error, ERROR_TRANSIENT, "the embedded broker does not start: %s", reason);
+        return NULL;
+    }
+    struct embedded_broker *broker = calloc(1, sizeof *broker);
+    assert(broker != NULL);
+    broker->handle = handle;
+    broker->cluster = rd_kafka_handle_mock_cluster(handle);
+    assert(broker->cluster != NULL);
+    return broker;
+}
+
+void embedded_broker_stop(struct embedded_broker *broker)
+{
+    if (broker != NULL) {
+        rd_kafka_destroy(broker->handle);
+        free(broker);
+    }
+}
+
+const char *embedded_broker_address(const struct embedded_broker *broker)
+{
+    return rd_kafka_mock_cluster_bootstraps(broker->cluster);
+}
+
+bool embedded_broker_create_topic(struct embedded_broker *broker, const char *topic, int partitions, struct error *error)
+{
+    rd_kafka_resp_err_t code = rd_kafka_mock_topic_create(broker->cluster, topic, partitions, 1);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR || code == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {
+        return true;
+    }
+    return error_set(error, ERROR_INVALID, "topic '%s' cannot be created: %s", topic, rd_kafka_err2str(code));
+}
+
+void embedded_broker_set_down(struct embedded_broker *broker, bool down)
+{
+    if (down) {
+        rd_kafka_mock_broker_set_down(broker->cluster, -1);
+    } else {
+        rd_kafka_mock_broker_set_up(broker->cluster, -1);
+    }
+}
+
+void embedded_broker_set_round_trip_ms(struct embedded_broker *broker, int milliseconds)
+{
+    rd_kafka_mock_broker_set_rtt(broker->cluster, -1, milliseconds);
+}
+
+void embedded_broker_fail_produce(struct embedded_broker *broker, int error_code, int count)
+{
+    for (int i = 0; i < count; i++) {
+        rd_kafka_mock_push_request_errors(broker->cluster, API_PRODUCE, 1, (rd_kafka_resp_err_t)error_code);
+    }
+}
