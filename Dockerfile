@@ -7,7 +7,7 @@
 #   docker run --rm --read-only --tmpfs /tmp -v ./steps:/steps:ro backstep backstep-worker -b kafka:9092 --steps /steps
 #
 # A worker must be process 1 of its container, as it is here: it takes in what its steps leave behind.
-# Steps find sh, coreutils and jq; put FROM this image whatever else yours need.
+# Steps find sh, coreutils and jq, and may write to /tmp and to a volume on /data; put what else yours need on top.
 ARG BASE=docker.io/library/debian:bookworm-slim
 
 FROM ${BASE} AS build
@@ -30,7 +30,8 @@ COPY .ci/packages /tmp/packages
 RUN /tmp/packages image \
     && rm -rf /tmp/packages /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/lib/dpkg/*-old \
         /var/log/apt /var/log/*.log \
-    && useradd --system --uid 10001 --no-create-home --home-dir / --shell /usr/sbin/nologin backstep
+    && useradd --uid 10001 --user-group --no-create-home --home-dir / --shell /usr/sbin/nologin backstep \
+    && install -d -o backstep -g backstep /data
 COPY --from=build /source/build/release/bin/backstep /source/build/release/bin/backstep-worker /usr/local/bin/
 USER 10001:10001
 WORKDIR /

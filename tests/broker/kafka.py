@@ -149,8 +149,8 @@ def free_ports(count):
     raise KafkaError(f"no {count} free ports between {first} and {last}")
 
 
-def write_properties(directory, extra):
-    port, controller_port = free_ports(2)
+def write_properties(directory, extra, ports):
+    port, controller_port = ports or free_ports(2)
     text = PROPERTIES.format(port=port, controller_port=controller_port, data=directory / "data")
     (directory / "server.properties").write_text(text + "".join(f"{line}\n" for line in extra))
     (directory / "address").write_text(f"127.0.0.1:{port}\n")
@@ -253,8 +253,9 @@ def wait_until_ready(directory, process):
 # --- What one asks of it ---------------------------------------------------------------------------------------------
 
 
-def start(directory, extra=()):
-    """Start a broker with its own data in `directory`; answers with HOST:PORT."""
+def start(directory, extra=(), ports=None):
+    """Start a broker with its own data in `directory`; answers with HOST:PORT. Who has a network of his own may choose
+    the two ports, for clients and for the controller."""
     directory = Path(directory).resolve()
     directory.mkdir(parents=True, exist_ok=True)
     if running_pid(directory) is not None:
@@ -262,7 +263,7 @@ def start(directory, extra=()):
     for _ in range(PORT_ATTEMPTS):
         shutil.rmtree(directory / "data", ignore_errors=True)
         (directory / "kafka.log").unlink(missing_ok=True)
-        write_properties(directory, extra)
+        write_properties(directory, extra, ports)
         format_storage(directory)
         if wait_until_ready(directory, spawn(directory)):
             return address_of(directory)
@@ -288,9 +289,9 @@ def kill(directory):
 
 
 @contextlib.contextmanager
-def broker(directory, extra=()):
+def broker(directory, extra=(), ports=None):
     """`with kafka.broker(DIR) as address:`"""
-    address = start(directory, extra)
+    address = start(directory, extra, ports)
     try:
         yield address
     finally:
