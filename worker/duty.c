@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/duty.h"
+
+#include "common/limits.h"
+
+#define ADVANCE_US 20000 /* a round trip to the coordinator, with room to spare: so long a worker must not run dry */
+#define ADVANCE_MAX 256
+
+/* "Its epoch is not the one answered with Holding for that partition." */
+static bool is_fenced(const struct duty *duty, const struct message *message)
+{
+    if (message->progress_partition >= duty->fence_count) {
+        return true;
+    }
+    const struct duty_fence *fence = &duty->fences[message->progress_partition];
+    return !fence->welcomed || fence->epoch != message->epoch;
+}
+
+static enum duty_answer of_welcome(struct duty *duty, const struct message *message)
+{
+    if (message->progress_partition >= duty->fence_count) {
+        return DUTY_SKIP_FENCED;
+    }
+    struct duty_fence *fence = &duty->fences[message->progress_partition];
+    if (fence->welcomed && message->epoch < fence->epoch) {
+        return DUTY_SKIP_FENCED;
+    }
+    *fence = (struct duty_fence){.welcomed = true, .epoch = message->epoch};
+    return DUTY_HOLDING;
+}
+
+static enum duty_answer of_task(const struct duty *duty, const struct message *message, int64_t now_ms)
+{
+    const struct task *task = &message->task;
+    uint32_t number = 0;
+    if (is_fenced(duty, message)) {
+        return DUTY_SKIP_FENCED;
+    }
+    if (now_ms >= duty->lease_end_ms) {
+        return DUTY_NEW_INCARNATION;
+    }
+    if (!duty->serves(duty->state, task->handler)) {
+        return DUTY_REFUSE_UNKNOWN;
+    }
+    if (duty->load >= duty->window) {
+        return DUTY_REFUSE_BUSY;
+    }
+    if (duty->held(duty->state, task->run_id, &task->ticket, &number) != DUTY_NOT_HELD) {
+        return DUTY_SKIP_KEY_HELD;
+    }
+    return DUTY_RUN;
+}
+
+static enum duty_answer of_cancel(const struct duty *duty, const struct message *message)
+{
+    static const enum duty_answer answers[] = {
+        [DUTY_NOT_HELD] = DUTY_SKIP_ENDED,
+        [DUTY_QUEUED] = DUTY_CANCEL_QUEUED,
+        [DUTY_RUNNING] = DUTY_CANCEL_RUNNING,
+    };
+    uint32_t number = 0;
+    if (is_fenced(duty, message)) {
+        return DUTY_SKIP_FENCED;
+    }
+    enum duty_held held = duty->held(duty->state, message->event.run_id, &message->event.ticket, &number);
+    return number == message->event.ticket.number ? answers[held] : DUTY_SKIP_ENDED;
+}
+
+enum duty_answer duty_of(struct duty *duty, const struct message *message, int64_t now_ms)
+{
+    if (memcmp(message->incarnation.bytes, duty->incarnation.bytes, INCARNATION_BYTES) != 0) {
+        return DUTY_SKIP_NOT_MINE;
+    }
+    switch (message->kind) {
+    case MESSAGE_WELCOME: return of_welcome(duty, message);
+    case MESSAGE_TASK: return of_task(duty, message, now_ms);
+    case MESSAGE_CANCEL_TASK: return of_cancel(duty, message);
+    default: return DUTY_SKIP_NOT_MINE;
+    }
+}
+
+uint32_t duty_window(uint32_t slots, int64_t mean_step_us)
+{
+    int64_t advance = mean_step_us > 0 ? ADVANCE_US / mean_step_us : 1;
+    advance = advance < 1 ? 1 : advance > ADVANCE_MAX ? ADVANCE_MAX : advance;
+    int64_t window = (int64_t)slots * advance;
+    return window < LIMIT_WINDOW ? (uint32_t)window : LIMIT_WINDOW;
+}

@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/pool.h"
+
+#include "common/clock.h"
+#include "common/limits.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+#include <uthash.h>
+#include <utlist.h>
+
+/* A job that is held is looked at so often, for its Started: a thread that takes one wakes nobody. */
+#define LOOK_MS 50
+
+enum job_state { JOB_QUEUED, JOB_WAITS, JOB_RUNS, JOB_DONE };
+
+/* A task from runner_begin() to its RUNNER_DONE. It is in one list at a time: queue, slots or ended. */
+struct job {
+    struct pool *pool;
+    struct runner_task task;
+    enum job_state state;
+    bool wait_told, going, withdrawn;
+    bool started_told;
+    bool news; /* progress or metrics that were not handed out */
+    int64_t begun_ms, next_report_ms, duration_us;
+    uint64_t current, total;
+    char *metrics; /* the latest, not handed out */
+    struct cancellation cancellation;
+    struct attempt attempt;
+    struct job *prev, *next;
+    UT_hash_handle hh;
+};
+
+struct pool {
+    struct runner runner; /* first */
+    pthread_mutex_t mutex;
+    pthread_cond_t work;    /* for the threads: queue, go, withdrawal, the end */
+    pthread_cond_t reports; /* for runner_wait() */
+    struct job *jobs;       /* all, by id */
+    struct job *queue, *slots, *ended;
+    void (*wake)(void *state);
+    void *wake_state;
+    bool woken; /* since the last poll that found nothing */
+    bool stopping;
+    int64_t polled_ms;
+    struct pool_guard guard;
+    bool guarded;
+    uint32_t thread_count;
+    pthread_t threads[];
+};
+
+static void lock(struct pool *pool)
+{
+    pthread_mutex_lock(&pool->mutex);
+}
+
+static void unlock(struct pool *pool)
+{
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+static struct pool *pool_of(struct runner *runner)
+{
+    return (struct pool *)runner;
+}
+
+static void tell(struct pool *pool)
+{
+    if (pool->woken) {
+        return;
+    }
+    pool->woken = true;
+    pthread_cond_broadcast(&pool->reports);
+    if (pool->wake != NULL) {
+        pool->wake(pool->wake_state);
+    }
+}
+
+static void free_job(struct pool *pool, struct job *job)
+{
+    HASH_DELETE(hh, pool->jobs, job);
+    cancellation_fini(&job->cancellation);
+    attempt_fini(&job->attempt);
+    free(job->metrics);
+    free(job);
+}
+
+/* ---------------------------------------------------------------- on the threads */
+
+static void on_progress(void *state, uint64_t current, uint64_t total, struct span metrics)
+{
+    struct job *job = state;
+    char *copy = metrics.size > 0 ? strndup(metrics.bytes, metrics.size) : NULL;
+    lock(job->pool);
+    if (total > 0) {
+        job->current = current;
+        job->total = total;
+    }
+    if (copy != NULL) {
+        free(job->metrics);
+        job->metrics = copy;
+    }
+    if (!job->news) {
+        job->news = true;
+        if (job->started_told) {
+            tell(job->pool);
+        }
+    }
+    unlock(job->pool);
+}
+
+static bool guard_begin(struct job *job)
+{
+    struct pool *pool = job->pool;
+    return !pool->guarded || pool->guard.begin(pool->guard.state, job->task.step);
+}
+
+static void guard_end(struct job *job)
+{
+    struct pool *pool = job->pool;
+    if (pool->guarded) {
+        pool->guard.end(pool->guard.state, job->task.step);
+    }
+}
+
+static void run(struct job *job)
+{
+    struct context_listener listener = {.progressed = on_progress, .state = job};
+    if (!guard_begin(job)) {
+        job->attempt.outcome = OUTCOME_CANCELLED_NOT_STARTED;
+        return;
+    }
+    int64_t begun_us = clock_monotonic_us();
+    attempt_run(&job->attempt, job->task.task, job->task.step, &job->cancellation, &listener);
+    job->duration_us = clock_monotonic_us() - begun_us;
+    guard_end(job);
+}
+
+/* "Before executing, and acknowledged, if the task says confirm." With the lock held; false: it was taken back. */
+static bool wait_for_go(struct pool *pool, struct job *job)
+{
+    if (!job->task.task->confirm) {
+        return true;
+    }
+    job->state = JOB_WAITS;
+    tell(pool);
+    while (!job->going && !job->withdrawn) {
+        pthread_cond_wait(&pool->work, &pool->mutex);
+    }
+    job->started_told = true;
+    return !job->withdrawn;
+}
+
+static void take(struct pool *pool)
+{
+    struct job *job = pool->queue;
+    DL_DELETE(pool->queue, job);
+    DL_APPEND(pool->slots, job);
+    if (!wait_for_go(pool, job)) {
+        DL_DELETE(pool->slots, job);
+        free_job(pool, job);
+        return;
+    }
+    job->state = JOB_RUNS;
+    job->begun_ms = clock_monotonic_ms();
+    job->next_report_ms = job->begun_ms + RUNNER_STARTED_MS;
+    unlock(pool);
+    run(job);
+    lock(pool);
+    job->state = JOB_DONE;
+    DL_DELETE(pool->slots, job);
+    DL_APPEND(pool->ended, job);
+    tell(pool);
+}
+
+static void *thread_main(void *state)
+{
+    struct pool *pool = state;
+    lock(pool);
+    while (!pool->stopping) {
+        if (pool->queue != NULL) {
+            take(pool);
+        } else {
+            pthread_cond_wait(&pool->work, &pool->mutex);
+        }
+    }
+    unlock(pool);
+    return NULL;
+}
+
+/* ---------------------------------------------------------------- for the worker */
+
+static void pool_begin(struct runner *runner, const struct runner_task *task)
+{
+    struct pool *pool = pool_of(runner);
+    struct job *job = calloc(1, sizeof *job);
+    if (job == NULL) {
+        abort(); /* the log has everything; another process will take over */
+    }
+    job->pool = pool;
+    job->task = *task;
+    lock(pool);
+    HASH_ADD(hh, pool->jobs, task.id, sizeof job->task.id, job);
+    DL_APPEND(pool->queue, job);
+    pthread_cond_broadcast(&pool->work);
+    unlock(pool);
+}
+
+static struct job *find(struct pool *pool, uint64_t id)
+{
+    struct job *job = NULL;
+    HASH_FIND(hh, pool->jobs, &id, sizeof id, job);
+    return job;
+}
+
+static void pool_go(struct runner *runner, uint64_t id)
+{
+    struct pool *pool = pool_of(runner);
+    lock(pool);
+    struct job *job = find(pool, id);
+    if (job != NULL && !job->withdrawn) {
+        job->going = true;
+        pthread_cond_broadcast(&pool->work);
+    }
+    unlock(pool);
+}
+
+/* With the lock held. */
+static bool withdraw(struct pool *pool, struct job *job)
+{
+    if (job->state == JOB_QUEUED) {
+        DL_DELETE(pool->queue, job);
+        free_job(pool, job);
+        return true;
+    }
+    if (job->state == JOB_WAITS && !job->going) {
+        job->withdrawn = true; /* its thread frees it */
+        job->wait_told = true;
+        pthread_cond_broadcast(&pool->work);
+        return true;
+    }
+    return false;
+}
+
+static bool pool_cancel(struct runner *runner, uint64_t id)
+{
+    struct pool *pool = pool_of(runner);
+    lock(pool);
+    struct job *job = find(pool, id);
+    bool withdrawn = job != NULL && withdraw(pool, job);
+    if (job != NULL && !withdrawn) {
+        cancellation_request(&job->cancellation);
+    }
+    unlock(pool);
+    return withdrawn;
+}
+
+static bool report_progress(struct job *job, int64_t now_ms, struct runner_report *report)
+{
+    *report = (struct runner_report){.kind = RUNNER_PROGRESSED,
+                                     .id = job->task.id,
+                                     .current = job->current,
+                                     .total = job->total,
+                                     .metrics = job->metrics};
+    job->metrics = NULL;
+    job->news = false;
+    job->next_report_ms = now_ms + RUNNER_PROGRESS_MS;
+    return true;
+}
+
+/* The last progress goes before the end, but where the step has succeeded before anybody heard of it. */
+static bool report_ended(struct pool *pool, int64_t now_ms, struct runner_report *report)
+{
+    struct job *job = pool->ended;
+    if (job == NULL) {
+        return false;
+    }
+    bool quiet = job->attempt.outcome == OUTCOME_OK && !job->started_told;
+    if (job->news && !quiet) {
+        return report_progress(job, now_ms, report);
+    }
+    *report = (struct runner_report){
+        .kind = RUNNER_DONE, .id = job->task.id, .attempt = job->attempt, .duration_us = job->duration_us};
+    job->attempt = (struct attempt){0};
+    DL_DELETE(pool->ended, job);
+    free_job(pool, job);
+    return true;
+}
+
+static bool report_slot(struct job *job, int64_t now_ms, struct runner_report *report)
+{
+    *report = (struct runner_report){.id = job->task.id};
+    if (job->state == JOB_WAITS && !job->wait_told) {
+        report->kind = RUNNER_WAITS;
+        return job->wait_told = true;
+    }
+    if (job->state != JOB_RUNS || now_ms < job->next_report_ms) {
+        return false;
+    }
+    if (!job->started_told) {
+        report->kind = RUNNER_STARTED;
+        return job->started_told = true;
+    }
+    return job->news && report_progress(job, now_ms, report);
+}
+
+static bool pool_poll(struct runner *runner, int64_t now_ms, struct runner_report *report)
+{
+    struct pool *pool = pool_of(runner);
+    lock(pool);
+    bool found = report_ended(pool, now_ms, report);
+    for (struct job *job = pool->slots; job != NULL && !found; job = job->next) {
+        found = report_slot(job, now_ms, report);
+    }
+    pool->polled_ms = now_ms;
+    pool->woken = found && pool->woken;
+    unlock(pool);
+    return found;
+}
+
+static int64_t pool_due_ms(struct runner *runner)
+{
+    struct pool *pool = pool_of(runner);
+    lock(pool);
+    int64_t due_ms = pool->queue != NULL ? pool->polled_ms + LOOK_MS : INT64_MAX;
+    for (struct job *job = pool->slots; job != NULL; job = job->next) {
+        int64_t job_ms = !job->started_told ? pool->polled_ms + LOOK_MS : job->news ? job->next_report_ms : INT64_MAX;
+        due_ms = job_ms < due_ms ? job_ms : due_ms;
+    }
+    unlock(pool);
+    return due_ms;
+}
+
+static void pool_wait(struct runner *runner, int timeout_ms)
+{
+    struct pool *pool = pool_of(runner);
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += timeout_ms / 1000;
+    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    lock(pool);
+    if (!pool->woken) {
+        pthread_cond_timedwait(&pool->reports, &pool->mutex, &until);
+    }
+    unlock(pool);
+}
+
+static void pool_set_wake(struct runner *runner, void (*wake)(void *state), void *state)
+{
+    struct pool *pool = pool_of(runner);
+    lock(pool);
+    pool->wake = wake;
+    pool->wake_state = state;
+    pool->woken = false;
+    unlock(pool);
+}
+
+static const struct runner_operations operations = {
+    .begin = pool_begin,
+    .go = pool_go,
+    .cancel = pool_cancel,
+    .poll = pool_poll,
+    .due_ms = pool_due_ms,
+    .wait = pool_wait,
+    .set_wake = pool_set_wake,
+};
+
+/* Signals are the main thread's. */
+static bool start_threads(struct pool *pool, uint32_t threads)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    while (pool->thread_count < threads &&
+           pthread_create(&pool->threads[pool->thread_count], NULL, thread_main, pool) == 0) {
+        pool->thread_count++;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return pool->thread_count == threads;
+}
+
+struct pool *pool_new(uint32_t threads, const struct pool_guard *guard, struct error *error)
+{
+    assert(threads >= 1 && threads <= LIMIT_CONCURRENCY);
+    struct pool *pool = calloc(1, sizeof *pool + threads * sizeof *pool->threads);
+    if (pool == NULL) {
+        error_set(error, ERROR_TRANSIENT, "out of memory");
+        return NULL;
+    }
+    pool->runner.operations = &operations;
+    pool->guarded = guard != NULL;
+    pool->guard = guard != NULL ? *guard : (struct pool_guard){0};
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_mutex_init(&pool->mutex, NULL);
+    pthread_cond_init(&pool->work, NULL);
+    pthread_cond_init(&pool->reports, &attributes);
+    pthread_condattr_destroy(&attributes);
+    if (!start_threads(pool, threads)) {
+        error_set(error, ERROR_TRANSIENT, "only %u of %u threads could be made", pool->thread_count, threads);
+        pool_free(pool);
+        return NULL;
+    }
+    return pool;
+}
+
+static void stop(struct pool *pool)
+{
+    struct job *job, *next;
+    lock(pool);
+    pool->stopping = true;
+    pool->wake = NULL;
+    HASH_ITER(hh, pool->jobs, job, next) {
+        if (!withdraw(pool, job)) {
+            cancellation_request(&job->cancellation);
+        }
+    }
+    pthread_cond_broadcast(&pool->work);
+    unlock(pool);
+}
+
+void pool_free(struct pool *pool)
+{
+    if (pool == NULL) {
+        return;
+    }
+    stop(pool);
+    for (uint32_t i = 0; i < pool->thread_count; i++) {
+        pthread_join(pool->threads[i], NULL);
+    }
+    while (pool->jobs != NULL) {
+        free_job(pool, pool->jobs);
+    }
+    pthread_cond_destroy(&pool->reports);
+    pthread_cond_destroy(&pool->work);
+    pthread_mutex_destroy(&pool->mutex);
+    free(pool);
+}
+
+struct runner *pool_runner(struct pool *pool)
+{
+    return &pool->runner;
+}
