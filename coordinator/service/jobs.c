@@ -1,0 +1,568 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From the state of a run to what has to be published: the effects that are due, each at most once in this owner's memory. */
+#include "common/limits.h"
+#include "common/log.h"
+#include "coordinator/service/service_internal.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define ANNOUNCE_EVERY_MS 250 /* RunProgressed: at most 4 times a second, the first after as long */
+#define UNACKNOWLEDGED_MAX 50000 /* beyond it we wait for the broker instead of piling up more */
+
+static void *allocate(size_t size)
+{
+    void *memory = calloc(1, size);
+    if (memory == NULL) {
+        abort();
+    }
+    return memory;
+}
+
+/* ---- when to look again: a binary heap by wake_ms */
+
+static void heap_set(struct service *service, size_t index, struct job *job)
+{
+    service->heap[index] = job;
+    job->heap_index = index;
+}
+
+static void heap_up(struct service *service, size_t index)
+{
+    struct job *job = service->heap[index];
+    while (index > 0 && service->heap[(index - 1) / 2]->wake_ms > job->wake_ms) {
+        heap_set(service, index, service->heap[(index - 1) / 2]);
+        index = (index - 1) / 2;
+    }
+    heap_set(service, index, job);
+}
+
+static void heap_down(struct service *service, size_t index)
+{
+    struct job *job = service->heap[index];
+    for (;;) {
+        size_t child = 2 * index + 1;
+        if (child >= service->heap_size) {
+            break;
+        }
+        if (child + 1 < service->heap_size && service->heap[child + 1]->wake_ms < service->heap[child]->wake_ms) {
+            child++;
+        }
+        if (service->heap[child]->wake_ms >= job->wake_ms) {
+            break;
+        }
+        heap_set(service, index, service->heap[child]);
+        index = child;
+    }
+    heap_set(service, index, job);
+}
+
+static void heap_remove(struct service *service, struct job *job)
+{
+    size_t index = job->heap_index;
+    if (index == SIZE_MAX) {
+        return;
+    }
+    job->heap_index = SIZE_MAX;
+    struct job *last = service->heap[--service->heap_size];
+    if (last != job) {
+        heap_set(service, index, last);
+        heap_up(service, index);
+        heap_down(service, last->heap_index);
+    }
+}
+
+static void wake_at(struct job *job, int64_t wake_ms)
+{
+    struct service *service = job->owned->service;
+    if (job->wake_ms == wake_ms && job->heap_index != SIZE_MAX) {
+        return;
+    }
+    heap_remove(service, job);
+    job->wake_ms = wake_ms;
+    if (wake_ms == INT64_MAX) {
+        return;
+    }
+    if (service->heap_size == service->heap_room) {
+        service->heap_room = service->heap_room > 0 ? service->heap_room * 2 : 64;
+        struct job **heap = realloc(service->heap, service->heap_room * sizeof(struct job *));
+        if (heap == NULL) {
+            abort();
+        }
+        service->heap = heap;
+    }
+    heap_set(service, service->heap_size++, job);
+    heap_up(service, job->heap_index);
+}
+
+int64_t jobs_next_ms(const struct service *service)
+{
+    if (service->dirty_first != NULL && bus_unacknowledged(service->bus) < UNACKNOWLEDGED_MAX) {
+        return 0;
+    }
+    return service->heap_size > 0 ? service->heap[0]->wake_ms : INT64_MAX;
+}
+
+/* ---- jobs */
+
+struct job *job_of(struct owned *owned, struct run *run)
+{
+    if (run->attached == NULL) {
+        struct job *job = allocate(sizeof *job);
+        job->run = run;
+        job->owned = owned;
+        job->wake_ms = INT64_MAX;
+        job->heap_index = SIZE_MAX;
+        job->announce_ms = owned->service->now_ms + ANNOUNCE_EVERY_MS;
+        run->attached = job;
+    }
+    return run->attached;
+}
+
+static void drop_ticket(struct job *job, struct tracked **link)
+{
+    struct tracked *tracked = *link;
+    dispatch_end(job->owned->service->dispatch, &tracked->item);
+    *link = tracked->next;
+    free(tracked);
+}
+
+void job_free(struct job *job)
+{
+    while (job->tickets != NULL) {
+        drop_ticket(job, &job->tickets);
+    }
+    heap_remove(job->owned->service, job);
+    assert(!job->dirty);
+    job->run->attached = NULL;
+    free(job);
+}
+
+void job_touch(struct job *job)
+{
+    struct service *service = job->owned->service;
+    job->announce = true;
+    if (job->dirty) {
+        return;
+    }
+    job->dirty = true;
+    job->next_dirty = NULL;
+    if (service->dirty_last != NULL) {
+        service->dirty_last->next_dirty = job;
+    } else {
+        service->dirty_first = job;
+    }
+    service->dirty_last = job;
+}
+
+static bool same_key(const struct ticket *a, const struct ticket *b)
+{
+    return a->step == b->step && a->instance == b->instance && a->direction == b->direction;
+}
+
+static struct tracked *find_key(struct job *job, const struct ticket *ticket)
+{
+    for (struct tracked *tracked = job->tickets; tracked != NULL; tracked = tracked->next) {
+        if (same_key(&tracked->item.ticket, ticket)) {
+            return tracked;
+        }
+    }
+    return NULL;
+}
+
+struct tracked *job_find(struct job *job, const struct ticket *ticket)
+{
+    struct tracked *tracked = find_key(job, ticket);
+    return tracked != NULL && tracked->item.ticket.number == ticket->number ? tracked : NULL;
+}
+
+/* The ticket as this owner knows it. A new number begins afresh: the earlier one has ended in the log. */
+static struct tracked *track(struct job *job, const struct saga_effect *effect, bool *is_new)
+{
+    struct tracked *tracked = find_key(job, &effect->ticket);
+    *is_new = tracked == NULL || tracked->item.ticket.number != effect->ticket.number;
+    if (tracked == NULL) {
+        tracked = allocate(sizeof *tracked);
+        tracked->next = job->tickets;
+        job->tickets = tracked;
+        tracked->item.owner = job;
+        tracked->item.partition = (uint32_t)job->owned->partition;
+    }
+    if (*is_new) {
+        dispatch_end(job->owned->service->dispatch, &tracked->item);
+        tracked->item.ticket = effect->ticket;
+        tracked->end_sent = false;
+        tracked->cancel_sent = false;
+    }
+    tracked->item.confirm = effect->confirm;
+    tracked->pass = job->pass;
+    return tracked;
+}
+
+void job_inherit(struct job *job)
+{
+    struct saga_effect effect;
+    for (struct saga_cursor cursor = {0}; saga_next_effect(&job->run->saga, &cursor, &effect);) {
+        if (effect.kind == EFFECT_DISPATCH || effect.kind == EFFECT_CANCEL_TASK) {
+            bool is_new;
+            track(job, &effect, &is_new)->item.state = ITEM_INHERITED;
+        }
+    }
+}
+
+static bool publish(struct job *job, struct message *message)
+{
+    return publish_progress(job->owned->service, job->owned, job->run->saga.run_id, message);
+}
+
+void job_lost(struct job *job, struct tracked *tracked, struct span worker, const char *reason)
+{
+    struct message message = {.kind = MESSAGE_LOST};
+    message.event.ticket = tracked->item.ticket;
+    message.event.worker = worker;
+    message.event.reason = span_of(reason);
+    tracked->end_sent = true;
+    log_event(LOG_WARN, "ticket_lost", "run=%.*s step=%u ticket=%u worker=%.*s reason=%s", SPAN_ARGS(job->run->saga.run_id),
+              tracked->item.ticket.step, tracked->item.ticket.number, SPAN_ARGS(worker), LOG_QUOTED(reason));
+    publish(job, &message);
+}
+
+static void withdraw(struct job *job, struct tracked *tracked)
+{
+    struct message message = {.kind = MESSAGE_WITHDRAWN};
+    message.event.ticket = tracked->item.ticket;
+    dispatch_end(job->owned->service->dispatch, &tracked->item);
+    tracked->end_sent = true;
+    publish(job, &message);
+}
+
+/* ---- effects */
+
+static void perform_dispatch(struct job *job, const struct saga_effect *effect)
+{
+    bool is_new;
+    struct tracked *tracked = track(job, effect, &is_new);
+    if (is_new) {
+        const struct plan_step *step = &job->run->saga.plan->steps[effect->ticket.step];
+        dispatch_offer(job->owned->service->dispatch, &tracked->item, step->queue, step->handler);
+    }
+}
+
+static void perform_cancel(struct job *job, const struct saga_effect *effect)
+{
+    bool is_new;
+    struct tracked *tracked = track(job, effect, &is_new);
+    if (tracked->end_sent || tracked->cancel_sent || tracked->item.state == ITEM_INHERITED) {
+        return; /* an inherited one is adopted or ended first */
+    }
+    if (tracked->item.state != ITEM_PLACED) {
+        withdraw(job, tracked);
+        return;
+    }
+    struct message message = {.kind = MESSAGE_CANCEL_TASK, .cancel_reason = effect->cancel_reason};
+    message.event.run_id = job->run->saga.run_id;
+    message.event.ticket = effect->ticket;
+    tracked->cancel_sent = true;
+    publish_task(job->owned->service, job->owned, tracked->item.worker, &message);
+}
+
+static bool answer_was_sent(const struct job *job, const struct saga_request *request)
+{
+    for (size_t i = 0; i < ANSWERS_SENT; i++) {
+        if (job->answers_sent[i] == request) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void perform_answer(struct job *job, const struct saga_effect *effect)
+{
+    const struct saga_request *request = effect->request;
+    if (answer_was_sent(job, request)) {
+        return;
+    }
+    struct message message = {.kind = MESSAGE_ANSWERED, .verdict = (enum verdict)request->verdict};
+    memcpy(message.event.request_id, request->id, sizeof request->id);
+    message.event.reason = request->reason;
+    job->answers_sent[job->answers_at++ % ANSWERS_SENT] = request;
+    publish(job, &message);
+}
+
+static void perform_finish(struct job *job)
+{
+    if (job->finish_sent) {
+        return;
+    }
+    const struct saga *saga = &job->run->saga;
+    struct message message = {.kind = MESSAGE_RUN_FINISHED,
+                              .status = (enum run_status)saga->status,
+                              .pipeline = saga->plan->name,
+                              .error = saga->error,
+                              .start_offset = saga->start_offset,
+                              .started_ms = saga->started_ms,
+                              .finished_ms = saga->finished_ms,
+                              .steps_executed = saga_steps_executed(saga),
+                              .steps_total = saga->plan->step_count,
+                              .progress_ppm = saga->progress_ppm};
+    job->finish_sent = true;
+    log_event(LOG_INFO, "run_finished", "run=%.*s status=%s error=%s", SPAN_ARGS(saga->run_id), run_status_name(message.status),
+              LOG_QUOTED_SPAN(saga->error));
+    publish(job, &message);
+}
+
+static void perform_effects(struct job *job)
+{
+    struct saga_effect effect;
+    job->pass++;
+    for (struct saga_cursor cursor = {0}; saga_next_effect(&job->run->saga, &cursor, &effect);) {
+        switch (effect.kind) {
+        case EFFECT_DISPATCH:    perform_dispatch(job, &effect); break;
+        case EFFECT_CANCEL_TASK: perform_cancel(job, &effect);   break;
+        case EFFECT_ANSWER:      perform_answer(job, &effect);   break;
+        case EFFECT_FINISH:      perform_finish(job);            break;
+        }
+    }
+    for (struct tracked **link = &job->tickets; *link != NULL;) {
+        if ((*link)->pass != job->pass) {
+            drop_ticket(job, link); /* it has ended */
+        } else {
+            link = &(*link)->next;
+        }
+    }
+}
+
+/* An answer that was read back may have to be given once more, if the same question comes again. */
+static void forget_answers(struct job *job)
+{
+    for (size_t i = 0; i < ANSWERS_SENT; i++) {
+        if (job->answers_sent[i] != NULL && job->answers_sent[i]->answered) {
+            job->answers_sent[i] = NULL;
+        }
+    }
+}
+
+/* ---- RunProgressed */
+
+static size_t list_waiting(const struct job *job, struct waiting_step *waiting, size_t max)
+{
+    size_t count = 0;
+    for (const struct tracked *tracked = job->tickets; tracked != NULL && count < max; tracked = tracked->next) {
+        const struct dispatch_item *item = &tracked->item;
+        if (item->state == ITEM_WAITING && !dispatch_is_served(item)) {
+            waiting[count++] = (struct waiting_step){.step = item->ticket.step,
+                                                     .instance = item->ticket.instance,
+                                                     .handler = dispatch_item_handler(item),
+                                                     .queue = dispatch_item_queue(item),
+                                                     .since_ms = job->run->saga.steps[item->ticket.step].ready_ms};
+        }
+    }
+    return count;
+}
+
+static void announce(struct job *job)
+{
+    const struct saga *saga = &job->run->saga;
+    struct service *service = job->owned->service;
+    struct waiting_step waiting[32]; /* more than anyone reads; the rest follows when these have workers */
+    struct message message = {.kind = MESSAGE_RUN_PROGRESSED,
+                              .status = (enum run_status)saga->status,
+                              .progress_ppm = saga->progress_ppm,
+                              .rollback_ppm = saga_rollback_ppm(saga),
+                              .waiting = waiting,
+                              .waiting_count = list_waiting(job, waiting, sizeof waiting / sizeof *waiting)};
+    if (!job->owned->resolved) {
+        message.waiting_for_workers = dispatch_awaited(service->dispatch, (uint32_t)job->owned->partition);
+    }
+    job->announce = false;
+    job->announce_ms = service->now_ms + ANNOUNCE_EVERY_MS;
+    publish(job, &message);
+}
+
+/* ---- deadlines */
+
+static void perform_deadline(struct job *job, int64_t *wake_ms)
+{
+    struct saga_deadline deadline;
+    if (!saga_next_deadline(&job->run->saga, &deadline)) {
+        return;
+    }
+    int64_t left_ms = deadline.due_ms - log_now_ms(job->owned);
+    if (left_ms > 0) {
+        int64_t due_ms = job->owned->service->now_ms + left_ms;
+        *wake_ms = due_ms < *wake_ms ? due_ms : *wake_ms;
+        return;
+    }
+    bool sent = job->timer_sent == deadline.timer && same_key(&job->timer_ticket, &deadline.ticket) &&
+                job->timer_ticket.number == deadline.ticket.number;
+    if (!sent) {
+        struct message message = {.kind = MESSAGE_TIMER_FIRED};
+        message.event.timer = deadline.timer;
+        message.event.ticket = deadline.ticket;
+        job->timer_sent = deadline.timer;
+        job->timer_ticket = deadline.ticket;
+        publish(job, &message);
+    }
+}
+
+/* ---- all of it */
+
+static bool has_effects(const struct saga *saga)
+{
+    struct saga_effect effect;
+    struct saga_cursor cursor = {0};
+    return saga_next_effect(saga, &cursor, &effect);
+}
+
+/* Forget what nobody will ask for again. true: the job is gone. */
+static bool settle(struct job *job)
+{
+    struct runs *runs = job->owned->runs;
+    struct run *run = job->run;
+    if (run->saga.status == RUN_NONE && !run->saga.newer && !has_effects(&run->saga)) {
+        job_free(job);
+        runs_remove(runs, run);
+        return true;
+    }
+    if (saga_is_settled(&run->saga)) {
+        job_free(job);
+        if (!run->saga.retired) {
+            runs_retire(runs, run);
+        }
+        return true;
+    }
+    return false;
+}
+
+static void perform(struct job *job)
+{
+    struct saga *saga = &job->run->saga;
+    forget_answers(job);
+    perform_effects(job);
+    if (settle(job)) {
+        return;
+    }
+    int64_t wake_ms = INT64_MAX;
+    perform_deadline(job, &wake_ms);
+    if (job->announce && saga->steps != NULL && !saga_is_over(saga)) {
+        if (job->announce_ms <= job->owned->service->now_ms) {
+            announce(job);
+        } else {
+            wake_ms = job->announce_ms < wake_ms ? job->announce_ms : wake_ms;
+        }
+    }
+    wake_at(job, wake_ms);
+}
+
+static struct job *take_dirty(struct service *service)
+{
+    struct job *job = service->dirty_first;
+    if (job != NULL) {
+        service->dirty_first = job->next_dirty;
+        service->dirty_last = service->dirty_first != NULL ? service->dirty_last : NULL;
+        job->dirty = false;
+    }
+    return job;
+}
+
+void jobs_perform(struct service *service)
+{
+    struct job *job;
+    while (service->state == SERVICE_WORKING && bus_unacknowledged(service->bus) < UNACKNOWLEDGED_MAX &&
+           (job = take_dirty(service)) != NULL) {
+        perform(job);
+    }
+    while (service->state == SERVICE_WORKING && service->heap_size > 0 && service->heap[0]->wake_ms <= service->now_ms) {
+        job = service->heap[0];
+        heap_remove(service, job);
+        if (!job->dirty) {
+            perform(job);
+        }
+    }
+}
+
+/* ---- tasks */
+
+static struct step_result result_of(const struct saga *saga, uint32_t index, bool whole)
+{
+    const struct saga_step *step = &saga->steps[index];
+    struct step_result result = {.step = saga->plan->steps[index].name,
+                                 .success = step->executed,
+                                 .skipped = step->status == STEP_SKIPPED,
+                                 .data = step->executed ? step->data : (struct span){0}};
+    if (whole) {
+        result.rollback_data = step->rollback_data;
+        result.error = step->executed ? (struct span){0} : step->error;
+    }
+    return result;
+}
+
+/* Shared values, in the order in which the log has them. */
+static size_t collect_sets(const struct saga *saga, struct span *sets)
+{
+    uint32_t order[LIMIT_STEPS];
+    size_t count = 0;
+    for (uint32_t i = 0; i < saga->plan->step_count; i++) {
+        if (!saga->steps[i].executed || saga->steps[i].set.size == 0) {
+            continue;
+        }
+        size_t at = count++;
+        for (; at > 0 && saga->steps[order[at - 1]].end_order > saga->steps[i].end_order; at--) {
+            order[at] = order[at - 1];
+        }
+        order[at] = i;
+    }
+    for (size_t i = 0; i < count; i++) {
+        sets[i] = saga->steps[order[i]].set;
+    }
+    return count;
+}
+
+static void send_task(struct job *job, struct tracked *tracked)
+{
+    const struct saga *saga = &job->run->saga;
+    const struct ticket ticket = tracked->item.ticket;
+    const struct plan_step *plan = &saga->plan->steps[ticket.step];
+    uint32_t others[LIMIT_STEPS];
+    struct step_result results[LIMIT_STEPS];
+    struct span sets[LIMIT_STEPS];
+    struct step_result own = result_of(saga, ticket.step, true);
+    uint32_t count = saga_task_reads(saga, ticket.step, others);
+    for (uint32_t i = 0; i < count; i++) {
+        results[i] = result_of(saga, others[i], false);
+    }
+    uint32_t attempt = saga->steps[ticket.step].attempts + 1;
+    static const struct plan_retry rollback_retry = PLAN_RETRY_ROLLBACK;
+    const struct plan_retry *retry = ticket.direction == DIRECTION_ROLLBACK ? &rollback_retry : &plan->retry;
+    struct message message = {.kind = MESSAGE_TASK,
+                              .task = {.run_id = saga->run_id,
+                                       .ticket = ticket,
+                                       .pipeline = saga->plan->name,
+                                       .step = plan->name,
+                                       .handler = plan->handler,
+                                       .attempt = attempt,
+                                       .confirm = tracked->item.confirm,
+                                       .more_attempts = attempt < retry->max_attempts,
+                                       .input = plan->input,
+                                       .params = saga->params,
+                                       .results = results,
+                                       .result_count = count,
+                                       .sets = sets,
+                                       .set_count = collect_sets(saga, sets),
+                                       .result = ticket.direction == DIRECTION_ROLLBACK ? &own : NULL}};
+    struct service *service = job->owned->service;
+    struct dispatch_worker *worker = tracked->item.worker;
+    if (!publish_task(service, job->owned, worker, &message) && service->state == SERVICE_WORKING) {
+        dispatch_refused(service->dispatch, worker, REFUSED_UNKNOWN, plan->queue, plan->handler); /* its address is wrong */
+        withdraw(job, tracked);
+    }
+}
+
+void jobs_place(struct service *service)
+{
+    struct dispatch_item *item;
+    while (service->state == SERVICE_WORKING && bus_unacknowledged(service->bus) < UNACKNOWLEDGED_MAX &&
+           (item = dispatch_next_placed(service->dispatch)) != NULL) {
+        send_task(item->owner, (struct tracked *)item);
+    }
+}

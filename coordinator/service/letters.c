@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Garbage met while replaying: what stands after the last claim before ours, nobody may have copied yet. It is kept until our own claim is
+ * read, and copied then; an earlier claim's owner has copied what stood before it. */
+#include "common/log.h"
+#include "coordinator/service/service_internal.h"
+
+#include <stdlib.h>
+
+#define LETTERS_MAX 1000 /* of one replay; more is counted in the log, not copied */
+
+struct letter {
+    struct letter *next;
+    int64_t offset;
+    size_t key_size, value_size;
+    char reason[256];
+    char bytes[];
+};
+
+void letters_keep(struct owned *owned, int64_t offset, struct span key, struct span value, const char *reason)
+{
+    struct letter *letter = owned->letter_count < LETTERS_MAX ? malloc(sizeof *letter + key.size + value.size) : NULL;
+    if (letter == NULL) {
+        log_event(LOG_WARN, "dead_letter_not_kept", "partition=%d offset=%lld", (int)owned->partition, (long long)offset);
+        return;
+    }
+    *letter = (struct letter){.next = owned->letters, .offset = offset, .key_size = key.size, .value_size = value.size};
+    strncpy(letter->reason, reason, sizeof letter->reason - 1);
+    if (key.size > 0) {
+        memcpy(letter->bytes, key.bytes, key.size);
+    }
+    if (value.size > 0) {
+        memcpy(letter->bytes + key.size, value.bytes, value.size);
+    }
+    owned->letters = letter;
+    owned->letter_count++;
+}
+
+void letters_send(struct owned *owned)
+{
+    for (const struct letter *letter = owned->letters; letter != NULL; letter = letter->next) {
+        publish_letter(owned->service, owned->service->progress_topic, owned->partition, letter->offset,
+                       (struct span){letter->bytes, letter->key_size}, (struct span){letter->bytes + letter->key_size, letter->value_size},
+                       letter->reason);
+    }
+    letters_drop(owned);
+}
+
+void letters_drop(struct owned *owned)
+{
+    while (owned->letters != NULL) {
+        struct letter *next = owned->letters->next;
+        free(owned->letters);
+        owned->letters = next;
+    }
+    owned->letter_count = 0;
+}

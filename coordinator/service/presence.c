@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The workers topic: who is there, who has answered, who is lost. */
+#include "common/limits.h"
+#include "common/log.h"
+#include "coordinator/service/service_internal.h"
+
+#define LOOK_BACK_MS (2ll * LIMIT_LEASE_MAX_MS) /* two of the longest lease: nobody older can still hold a ticket */
+
+void presence_begin(struct service *service)
+{
+    struct error error;
+    int64_t offset;
+    service->workers_asked = true;
+    service->options.random(service->sync_nonce, sizeof service->sync_nonce);
+    bool ok = bus_offset_at(service->bus, service->workers_topic, 0, service->owned[0].log_ms - LOOK_BACK_MS, &offset,
+                            service->options.timeout_ms, &error) &&
+              bus_consume(service->bus, service->workers_topic, 0, offset, &error);
+    if (!ok) {
+        service_fail(service, error.kind == ERROR_INVALID ? SERVICE_FAILED : SERVICE_FATAL, &error);
+        return;
+    }
+    /* Reading our own mark back tells that all that stood before it was read. */
+    publish_mark(service, (struct span){0}, &(struct incarnation){{0}}, service->sync_nonce);
+}
+
+static void welcome(struct service *service, struct dispatch_worker *worker)
+{
+    for (int32_t i = 0; i < service->owned_count; i++) {
+        struct owned *owned = &service->owned[i];
+        if (!dispatch_has_holding(worker, (uint32_t)owned->partition)) {
+            struct message message = {.kind = MESSAGE_WELCOME, .coordinator = span_of(service->name)};
+            publish_task(service, owned, worker, &message);
+        }
+    }
+}
+
+static void hear(struct service *service, struct message *message, int64_t time_ms)
+{
+    bool is_new;
+    message->presence.time_ms = time_ms;
+    struct dispatch_worker *worker =
+        dispatch_hear(service->dispatch, &message->presence, message->kind == MESSAGE_HELLO, service->now_ms, &is_new);
+    if (worker == NULL) {
+        return;
+    }
+    if (is_new && service->workers_read) {
+        log_event(LOG_INFO, "worker_joined", "worker=%.*s queue=%.*s handlers=%zu slots=%u", SPAN_ARGS(message->presence.worker),
+                  SPAN_ARGS(message->presence.queue), message->presence.handler_count, message->presence.slots);
+    }
+    service->served_changed |= is_new || message->kind == MESSAGE_HELLO;
+    if (service->workers_read) {
+        welcome(service, worker);
+    }
+}
+
+static void lose(struct service *service, struct dispatch_worker *worker, const char *reason)
+{
+    struct span name = dispatch_presence(worker)->worker;
+    log_event(LOG_INFO, "worker_over", "worker=%.*s reason=%s", SPAN_ARGS(name), LOG_QUOTED(reason));
+    struct dispatch_item *item;
+    while ((item = dispatch_take_from(service->dispatch, worker)) != NULL) {
+        struct tracked *tracked = (struct tracked *)item;
+        if (!tracked->end_sent) {
+            job_lost(item->owner, tracked, name, reason);
+        }
+    }
+    dispatch_forget(service->dispatch, worker);
+    service->served_changed = true;
+}
+
+/* All that stood on the topic when we came was read. Whoever was silent for his lease and more before our mark, by the topic's own clock,
+ * is over; everybody else is welcomed and has to answer before inherited tickets are ended. */
+static void workers_are_read(struct service *service, int64_t mark_ms)
+{
+    struct dispatch_worker *worker = dispatch_next_worker(service->dispatch, NULL);
+    service->workers_read = true;
+    while (worker != NULL) {
+        struct dispatch_worker *next = dispatch_next_worker(service->dispatch, worker);
+        const struct presence *presence = dispatch_presence(worker);
+        if (presence->time_ms > 0 && mark_ms - presence->time_ms > (int64_t)presence->lease_ms * 3 / 2) {
+            lose(service, worker, "it said nothing for its lease");
+        } else {
+            welcome(service, worker);
+        }
+        worker = next;
+    }
+    for (int32_t i = 0; i < service->owned_count; i++) {
+        dispatch_await_all(service->dispatch, (uint32_t)service->owned[i].partition);
+    }
+    log_event(LOG_INFO, "ready", "partitions=%d workers=%u", (int)service->owned_count, dispatch_worker_count(service->dispatch));
+}
+
+static void on_mark(struct service *service, const struct message *message, int64_t time_ms)
+{
+    if (!service->workers_read && memcmp(message->nonce, service->sync_nonce, sizeof service->sync_nonce) == 0) {
+        workers_are_read(service, time_ms);
+        return;
+    }
+    struct dispatch_worker *worker = dispatch_find(service->dispatch, &message->incarnation);
+    if (worker != NULL && dispatch_mark_proves(worker, message->nonce)) {
+        lose(service, worker, "its lease is over");
+    }
+}
+
+void presence_record(struct service *service, const struct bus_event *record)
+{
+    struct message message;
+    struct error error;
+    if (!message_decode(&message, TOPIC_WORKERS, record->key, record->value, &error)) {
+        /* The owner of progress partition 0 keeps what nobody can read; what stood there before the last claim was kept then. */
+        bool ours = service->owned[0].partition == 0;
+        if (ours && (service->workers_read || record->time_ms == 0 || record->time_ms >= service->owned[0].previous_claim_ms)) {
+            publish_letter(service, record->topic, record->partition, record->offset, record->key, record->value, error.message);
+        }
+        return;
+    }
+    switch (message.kind) {
+    case MESSAGE_HELLO:
+    case MESSAGE_HEARTBEAT: hear(service, &message, record->time_ms); break;
+    case MESSAGE_MARK:      on_mark(service, &message, record->time_ms); break;
+    case MESSAGE_BYE: {
+        struct dispatch_worker *worker = dispatch_find(service->dispatch, &message.incarnation);
+        if (worker != NULL) {
+            lose(service, worker, "it said goodbye");
+        }
+        break;
+    }
+    default: break;
+    }
+    message_free(&message);
+}
+
+/* An open ticket that a Holding names stays where it is. */
+void presence_holding(struct service *service, struct owned *owned, const struct message *message)
+{
+    struct dispatch_worker *worker = dispatch_find(service->dispatch, &message->incarnation);
+    if (worker == NULL || message->epoch != owned->epoch || dispatch_has_holding(worker, (uint32_t)owned->partition)) {
+        return;
+    }
+    for (size_t i = 0; i < message->held_count; i++) {
+        struct run *run = runs_find(owned->runs, message->held[i].run_id);
+        struct job *job = run != NULL ? run->attached : NULL;
+        struct tracked *tracked = job != NULL ? job_find(job, &message->held[i].ticket) : NULL;
+        if (tracked != NULL && tracked->item.state == ITEM_INHERITED && !tracked->end_sent) {
+            dispatch_adopt(service->dispatch, &tracked->item, worker);
+            job_touch(job); /* a cancel of it may be due */
+        }
+    }
+    dispatch_set_holding(service->dispatch, worker, (uint32_t)owned->partition);
+}
+
+void presence_refused(struct service *service, struct owned *owned, const struct message *message, struct run *run)
+{
+    (void)owned;
+    struct job *job = run != NULL ? run->attached : NULL;
+    struct tracked *tracked = job != NULL ? job_find(job, &message->event.ticket) : NULL;
+    if (tracked == NULL || tracked->item.state != ITEM_PLACED) {
+        return;
+    }
+    struct dispatch_worker *worker = tracked->item.worker;
+    const struct plan_step *step = &run->saga.plan->steps[message->event.ticket.step];
+    dispatch_end(service->dispatch, &tracked->item);
+    dispatch_refused(service->dispatch, worker, message->refused, step->queue, step->handler);
+}
+
+/* Once every incarnation of the last lease has answered or is over: what nobody holds is ended, and goes out again under the next number. */
+static void resolve(struct owned *owned)
+{
+    uint32_t ended = 0;
+    owned->resolved = true;
+    for (struct run *run = runs_next(owned->runs, NULL); run != NULL; run = runs_next(owned->runs, run)) {
+        struct job *job = run->attached;
+        for (struct tracked *tracked = job != NULL ? job->tickets : NULL; tracked != NULL; tracked = tracked->next) {
+            if (tracked->item.state == ITEM_INHERITED && !tracked->end_sent) {
+                job_lost(job, tracked, (struct span){0}, "a new owner found nobody who holds it");
+                ended++;
+            }
+        }
+    }
+    log_event(LOG_INFO, "partition_resolved", "partition=%d lost=%u", (int)owned->partition, ended);
+}
+
+static void announce_waiting(struct service *service)
+{
+    service->served_changed = false;
+    for (int32_t i = 0; i < service->owned_count; i++) {
+        struct runs *runs = service->owned[i].runs;
+        for (struct run *run = runs_next(runs, NULL); run != NULL; run = runs_next(runs, run)) {
+            struct job *job = run->attached;
+            if (job != NULL && job->tickets != NULL) {
+                job_touch(job);
+            }
+        }
+    }
+}
+
+void presence_tick(struct service *service)
+{
+    struct dispatch_worker *worker;
+    if (!service->workers_read) {
+        return;
+    }
+    while (service->state == SERVICE_WORKING && (worker = dispatch_next_silent(service->dispatch, service->now_ms)) != NULL) {
+        unsigned char nonce[16];
+        const struct presence *presence = dispatch_presence(worker);
+        service->options.random(nonce, sizeof nonce);
+        dispatch_mark_sent(worker, nonce);
+        publish_mark(service, presence->worker, &presence->incarnation, nonce);
+    }
+    for (int32_t i = 0; i < service->owned_count; i++) {
+        struct owned *owned = &service->owned[i];
+        if (!owned->resolved && dispatch_awaited(service->dispatch, (uint32_t)owned->partition) == 0) {
+            resolve(owned);
+        }
+    }
+    if (service->served_changed) {
+        announce_waiting(service);
+    }
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "common/log.h"
+#include "coordinator/service/service_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+void service_fail(struct service *service, enum service_state state, const struct error *error)
+{
+    if (service->state == SERVICE_WORKING) {
+        service->state = state;
+        service->error = *error;
+    }
+}
+
+/* false: it was not sent. A full queue counts as fatal: what we believe we published must be what we published. */
+static bool send(struct service *service, struct bus_send *record, struct message *message)
+{
+    struct error error;
+    text_clear(&service->bytes);
+    if (!message_encode(message, &service->bytes, &error)) {
+        log_event(LOG_ERROR, "record_not_encoded", "type=%s error=%s", message_type(message->kind), LOG_QUOTED(error.message));
+        return false;
+    }
+    record->value = text_span(&service->bytes);
+    record->headers[record->header_count++] = (struct bus_header){"type", span_of(message_type(message->kind))};
+    if (bus_send(service->bus, record, &error)) {
+        return true;
+    }
+    if (error.kind == ERROR_INVALID) {
+        log_event(LOG_ERROR, "record_not_sent", "type=%s topic=%s error=%s", message_type(message->kind), record->topic,
+                  LOG_QUOTED(error.message));
+    } else {
+        service_fail(service, SERVICE_FATAL, &error);
+    }
+    return false;
+}
+
+bool publish_progress(struct service *service, const struct owned *owned, struct span run_id, struct message *message)
+{
+    char percent[16];
+    struct bus_send record = {.topic = service->progress_topic, .partition = owned->partition, .key = run_id};
+    message->epoch = owned->epoch;
+    if (message->kind == MESSAGE_RUN_PROGRESSED || message->kind == MESSAGE_RUN_FINISHED) {
+        snprintf(percent, sizeof percent, "%" PRIu32, message->progress_ppm / 10000);
+        record.headers[0] = (struct bus_header){"status", span_of(run_status_name(message->status))};
+        record.headers[1] = (struct bus_header){"percent", span_of(percent)};
+        record.header_count = 2;
+    }
+    return send(service, &record, message);
+}
+
+bool publish_task(struct service *service, const struct owned *owned, struct dispatch_worker *worker, struct message *message)
+{
+    const struct presence *presence = dispatch_presence(worker);
+    char topic[TOPIC_NAME_BYTES];
+    snprintf(topic, sizeof topic, "%s.tasks.%.*s", service->prefix, SPAN_ARGS(presence->queue));
+    message->epoch = owned->epoch;
+    message->progress_partition = (uint32_t)owned->partition;
+    message->incarnation = presence->incarnation;
+    struct bus_send record = {.topic = topic, .partition = (int32_t)presence->partition, .key = presence->worker};
+    return send(service, &record, message);
+}
+
+bool publish_mark(struct service *service, struct span worker, const struct incarnation *incarnation, const unsigned char nonce[16])
+{
+    struct message message = {
+        .kind = MESSAGE_MARK, .coordinator = span_of(service->name), .worker = worker, .incarnation = *incarnation};
+    memcpy(message.nonce, nonce, sizeof message.nonce);
+    struct bus_send record = {.topic = service->workers_topic, .key = worker};
+    return send(service, &record, &message);
+}
+
+bool publish_claim(struct service *service, const struct owned *owned)
+{
+    struct message message = {.kind = MESSAGE_OWNER_CLAIM,
+                              .coordinator = span_of(service->name),
+                              .progress_partitions = (uint32_t)service->progress_partitions};
+    struct bus_send record = {.topic = service->progress_topic, .partition = owned->partition};
+    return send(service, &record, &message);
+}
+
+void publish_letter(struct service *service, const char *topic, int32_t partition, int64_t offset, struct span key, struct span value,
+                    const char *reason)
+{
+    char partition_text[16], offset_text[24];
+    snprintf(partition_text, sizeof partition_text, "%" PRId32, partition);
+    snprintf(offset_text, sizeof offset_text, "%" PRId64, offset);
+    log_event(LOG_WARN, "dead_letter", "topic=%s partition=%s offset=%s reason=%s", topic, partition_text, offset_text, LOG_QUOTED(reason));
+    struct bus_send record = {
+        .topic = service->dead_letter_topic,
+        .partition = key.size > 0 ? bus_partition_of(key, service->dead_letter_partitions) : partition % service->dead_letter_partitions,
+        .key = key,
+        .value = value,
+        .headers = {{"__dlq.errors.topic", span_of(topic)},
+                    {"__dlq.errors.partition", span_of(partition_text)},
+                    {"__dlq.errors.offset", span_of(offset_text)},
+                    {"__dlq.errors.message", span_of(reason)}},
+        .header_count = 4};
+    struct error error;
+    if (!bus_send(service->bus, &record, &error)) {
+        log_event(LOG_ERROR, "dead_letter_not_sent", "topic=%s offset=%s error=%s", topic, offset_text, LOG_QUOTED(error.message));
+        if (error.kind != ERROR_INVALID) {
+            service_fail(service, SERVICE_FATAL, &error);
+        }
+    }
+}

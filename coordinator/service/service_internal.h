@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Between the files of service/ only. */
+#ifndef SERVICE_INTERNAL_H
+#define SERVICE_INTERNAL_H
+
+#include "common/messages.h"
+#include "common/runs.h"
+#include "coordinator/dispatch/dispatch.h"
+#include "coordinator/service/service.h"
+
+#define TOPIC_NAME_BYTES 256
+
+/* A record that is not ours to read: what the dead-letter topic gets of it. Kept during a replay only. */
+struct letter;
+
+/* One progress partition. */
+struct owned {
+    struct service *service;
+    int32_t partition;
+    int64_t epoch;       /* offset of our claim; -1 until it was read: then nothing is acted on */
+    bool resolved;       /* inherited tickets were adopted or ended */
+    int64_t log_ms;      /* timestamp of the last record, */
+    int64_t log_at_ms;   /* and our clock when it was read */
+    int64_t previous_claim_ms;
+    struct runs *runs;
+    struct letter *letters; /* dead letters since the claim before ours */
+    size_t letter_count;
+};
+
+/* An open ticket of a job. */
+struct tracked {
+    struct dispatch_item item; /* first; item.owner is the job */
+    struct tracked *next;
+    uint32_t pass;    /* of the last look that found it open */
+    bool end_sent;    /* Lost or Withdrawn was appended: its reading ends it */
+    bool cancel_sent;
+};
+
+#define ANSWERS_SENT 4
+
+/* What this owner remembers of a run beyond the run's state. */
+struct job {
+    struct run *run;
+    struct owned *owned;
+    struct tracked *tickets;
+    struct job *next_dirty;
+    bool dirty;
+    bool announce;    /* something has changed that RunProgressed should say */
+    bool finish_sent;
+    uint32_t pass;
+    enum timer timer_sent; /* TimerFired was appended and not read back */
+    struct ticket timer_ticket;
+    const struct saga_request *answers_sent[ANSWERS_SENT];
+    uint32_t answers_at;
+    int64_t announce_ms; /* not before */
+    int64_t wake_ms;     /* when to look again; INT64_MAX: never */
+    size_t heap_index;   /* in service.heap; SIZE_MAX: not there */
+};
+
+struct service {
+    struct bus *bus;
+    struct service_options options;
+    char *name; /* unique to this life: how an own claim is recognised */
+    char progress_topic[TOPIC_NAME_BYTES], workers_topic[TOPIC_NAME_BYTES], dead_letter_topic[TOPIC_NAME_BYTES];
+    char prefix[128];
+    int32_t progress_partitions, dead_letter_partitions;
+    struct owned *owned;
+    int32_t owned_count;
+    struct dispatch *dispatch;
+    bool workers_asked, workers_read;
+    unsigned char sync_nonce[16];
+    struct job *dirty_first, *dirty_last;
+    struct job **heap;
+    size_t heap_size, heap_room;
+    int64_t now_ms;
+    bool served_changed; /* a worker came or went: what waits may have to be announced anew */
+    struct text bytes;   /* of the record being written */
+    enum service_state state;
+    struct error error;
+};
+
+/* ---- publish.c: records out */
+bool publish_progress(struct service *service, const struct owned *owned, struct span run_id, struct message *message);
+bool publish_task(struct service *service, const struct owned *owned, struct dispatch_worker *worker, struct message *message);
+bool publish_mark(struct service *service, struct span worker, const struct incarnation *incarnation, const unsigned char nonce[16]);
+bool publish_claim(struct service *service, const struct owned *owned);
+/* Copy a record to the dead-letter topic, with where it stood and why it is there. */
+void publish_letter(struct service *service, const char *topic, int32_t partition, int64_t offset, struct span key, struct span value,
+                    const char *reason);
+void service_fail(struct service *service, enum service_state state, const struct error *error);
+
+/* ---- letters.c: dead letters met in a replay */
+void letters_keep(struct owned *owned, int64_t offset, struct span key, struct span value, const char *reason);
+void letters_send(struct owned *owned);
+void letters_drop(struct owned *owned);
+
+/* ---- jobs.c: from a state to actions */
+struct job *job_of(struct owned *owned, struct run *run); /* makes one where there is none */
+void job_free(struct job *job);
+void job_inherit(struct job *job);          /* at our claim: every open ticket may have been sent */
+void job_touch(struct job *job);            /* look at it soon */
+void jobs_perform(struct service *service); /* what is due for all that were touched, or whose time has come */
+void jobs_place(struct service *service);   /* send what waits to whom has credit */
+struct tracked *job_find(struct job *job, const struct ticket *ticket);
+void job_lost(struct job *job, struct tracked *tracked, struct span worker, const char *reason);
+int64_t jobs_next_ms(const struct service *service);
+
+/* ---- presence.c: the workers topic */
+void presence_begin(struct service *service);
+struct bus_event;
+void presence_record(struct service *service, const struct bus_event *record);
+void presence_holding(struct service *service, struct owned *owned, const struct message *message);
+void presence_tick(struct service *service);
+void presence_refused(struct service *service, struct owned *owned, const struct message *message, struct run *run);
+
+static inline int64_t log_now_ms(const struct owned *owned)
+{
+    return owned->log_ms + (owned->service->now_ms - owned->log_at_ms);
+}
+
+#endif
