@@ -320,7 +320,7 @@ static bool error_bad_topic(struct error *error, const char *name)
 
 static bool error_no_topic(struct error *error, const char *name)
 {
-    return error_set(error, ERROR_INVALID, "there is no topic '%s'", name);
+    return error_set(error, ERROR_INVALID, "there is no topic '%s'; 'backstep topics' creates it", name);
 }
 
 static bool error_no_answer(const struct kafka_bus *kafka, struct error *error, const char *name, rd_kafka_resp_err_t code)

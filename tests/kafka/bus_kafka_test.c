@@ -255,7 +255,7 @@ static void what_does_not_exist_is_an_error_and_is_not_made(void **state)
     struct bus_send send = {.topic = "nowhere", .partition = 0, .value = span_of("x")};
     assert_false(bus_send(cluster->bus, &send, &error));
     assert_int_equal(error.kind, ERROR_INVALID);
-    assert_string_equal(error.message, "there is no topic 'nowhere'");
+    assert_string_equal(error.message, "there is no topic 'nowhere'; 'backstep topics' creates it");
     send.topic = TOPIC;
     send.partition = 4;
     assert_false(bus_send(cluster->bus, &send, &error));
