@@ -68,7 +68,8 @@ bool guard_lease_begin(struct guard *guard, int64_t until_ms, int64_t grace_ms, 
 /* The lease lasts until `until_ms` now (an earlier time than before is ignored). False, and nothing changes: it is over. */
 bool guard_lease_renew(struct guard *guard, int64_t until_ms);
 
-/* Over now, by the worker's own decision: programs are killed at once, functions have `grace_ms`. Does not wait. */
+/* Over now, by the worker's own decision: programs are killed at once, functions have what they
+ * had: its end and `grace_ms`. Does not wait. */
 void guard_lease_end(struct guard *guard);
 
 bool guard_lease_is_over(const struct guard *guard); /* or was never begun */
