@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "common/limits.h"
 #include "common/log.h"
 #include "coordinator/service/service_internal.h"
 
@@ -53,8 +54,9 @@ bool publish_progress(struct service *service, const struct owned *owned, struct
 bool publish_task(struct service *service, const struct owned *owned, struct dispatch_worker *worker, struct message *message)
 {
     const struct presence *presence = dispatch_presence(worker);
-    char topic[TOPIC_NAME_BYTES];
-    snprintf(topic, sizeof topic, "%s.tasks.%.*s", service->prefix, SPAN_ARGS(presence->queue));
+    char topic[TOPICS_NAME_BYTES], queue[LIMIT_IDENTIFIER_BYTES + 1];
+    snprintf(queue, sizeof queue, "%.*s", SPAN_ARGS(presence->queue));
+    topics_name(topic, TOPICS_TASKS, service->options.prefix, queue);
     message->epoch = owned->epoch;
     message->progress_partition = (uint32_t)owned->partition;
     message->incarnation = presence->incarnation;

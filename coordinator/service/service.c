@@ -3,7 +3,6 @@
 
 #include "common/limits.h"
 #include "common/log.h"
-#include "common/topics.h"
 #include "coordinator/service/service_internal.h"
 
 #include <assert.h>
@@ -57,15 +56,13 @@ static bool ensure_topics(struct service *service, struct error *error)
 {
     const struct topics_options options = {.progress_partitions = service->options.progress_partitions};
     const char *prefix = service->options.prefix;
-    topics_name(TOPICS_PROGRESS, prefix, NULL, service->progress_topic, sizeof service->progress_topic);
-    topics_name(TOPICS_WORKERS, prefix, NULL, service->workers_topic, sizeof service->workers_topic);
-    topics_name(TOPICS_DEAD_LETTER, prefix, NULL, service->dead_letter_topic, sizeof service->dead_letter_topic);
-    snprintf(service->prefix, sizeof service->prefix, "%s", prefix);
-    return topics_ensure(service->bus, TOPICS_PROGRESS, prefix, NULL, &options, &service->progress_partitions,
-                         service->options.timeout_ms, error) &&
-           topics_ensure(service->bus, TOPICS_WORKERS, prefix, NULL, &options, NULL, service->options.timeout_ms, error) &&
-           topics_ensure(service->bus, TOPICS_DEAD_LETTER, prefix, NULL, &options, &service->dead_letter_partitions,
-                         service->options.timeout_ms, error);
+    topics_name(service->progress_topic, TOPICS_PROGRESS, prefix, NULL);
+    topics_name(service->workers_topic, TOPICS_WORKERS, prefix, NULL);
+    topics_name(service->dead_letter_topic, TOPICS_DEAD_LETTER, prefix, NULL);
+    int timeout_ms = service->options.timeout_ms;
+    return topics_ensure(service->bus, prefix, TOPICS_PROGRESS, NULL, &options, true, &service->progress_partitions, timeout_ms, error) &&
+           topics_ensure(service->bus, prefix, TOPICS_WORKERS, NULL, &options, true, NULL, timeout_ms, error) &&
+           topics_ensure(service->bus, prefix, TOPICS_DEAD_LETTER, NULL, &options, true, &service->dead_letter_partitions, timeout_ms, error);
 }
 
 /* Append the claims first, then read from the start: everything before an own claim is replayed without acting. */

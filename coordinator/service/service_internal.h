@@ -5,10 +5,9 @@
 
 #include "common/messages.h"
 #include "common/runs.h"
+#include "common/topics.h"
 #include "coordinator/dispatch/dispatch.h"
 #include "coordinator/service/service.h"
-
-#define TOPIC_NAME_BYTES 256
 
 /* A record that is not ours to read: what the dead-letter topic gets of it. Kept during a replay only. */
 struct letter;
@@ -61,8 +60,7 @@ struct service {
     struct bus *bus;
     struct service_options options;
     char *name; /* unique to this life: how an own claim is recognised */
-    char progress_topic[TOPIC_NAME_BYTES], workers_topic[TOPIC_NAME_BYTES], dead_letter_topic[TOPIC_NAME_BYTES];
-    char prefix[128];
+    char progress_topic[TOPICS_NAME_BYTES], workers_topic[TOPICS_NAME_BYTES], dead_letter_topic[TOPICS_NAME_BYTES];
     int32_t progress_partitions, dead_letter_partitions;
     struct owned *owned;
     int32_t owned_count;

@@ -1,0 +1,1255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The bytes on the wire: the only file that knows protobuf-c. One row of `codecs` and a pair of functions a kind of record.
+ *
+ * Decoding puts all that a message points to into one arena, which also is protobuf-c's allocator: a small record costs one malloc(),
+ * and what a hostile one can make us take is bounded. */
+#include "common/messages.h"
+
+#include "common/arena.h"
+#include "common/limits.h"
+#include "common/names.h"
+
+#include "backstep.pb-c.h"
+
+#include <assert.h>
+
+typedef Backstep__V1__ProgressRecord ProgressRecord;
+typedef Backstep__V1__TaskRecord TaskRecord;
+typedef Backstep__V1__WorkerRecord WorkerRecord;
+typedef Backstep__V1__TicketRef TicketRef;
+
+/* A legal record of LIMIT_RECORD_BYTES takes less than half of this. */
+#define DECODE_BUDGET_BYTES ((size_t)64 * MIB)
+#define ENCODE_BUDGET_BYTES ((size_t)64 * MIB)
+
+struct decoder {
+    struct arena arena;
+    struct error *error;
+};
+
+struct encoder {
+    struct arena arena;
+    max_align_t first[128];
+};
+
+static bool garbage(struct decoder *decoder, const char *what)
+{
+    return error_set(decoder->error, ERROR_INVALID, "%s", what);
+}
+
+/* ---- enums: C's value for each of the wire's, and the way back. Only what stands in a table is legal. */
+
+struct pair {
+    int wire, ours;
+};
+
+static const struct pair directions[] = {
+    {BACKSTEP__V1__DIRECTION__DIRECTION_EXECUTE, DIRECTION_EXECUTE},
+    {BACKSTEP__V1__DIRECTION__DIRECTION_ROLLBACK, DIRECTION_ROLLBACK},
+};
+static const struct pair outcomes[] = {
+    {BACKSTEP__V1__OUTCOME__OUTCOME_OK, OUTCOME_OK},
+    {BACKSTEP__V1__OUTCOME__OUTCOME_SKIPPED, OUTCOME_SKIPPED},
+    {BACKSTEP__V1__OUTCOME__OUTCOME_FAILED, OUTCOME_FAILED},
+    {BACKSTEP__V1__OUTCOME__OUTCOME_CANCELLED_STARTED, OUTCOME_CANCELLED_STARTED},
+    {BACKSTEP__V1__OUTCOME__OUTCOME_CANCELLED_NOT_STARTED, OUTCOME_CANCELLED_NOT_STARTED},
+};
+static const struct pair refusals[] = {
+    {BACKSTEP__V1__REFUSED_REASON__REFUSED_REASON_UNKNOWN, REFUSED_UNKNOWN},
+    {BACKSTEP__V1__REFUSED_REASON__REFUSED_REASON_BUSY, REFUSED_BUSY},
+};
+static const struct pair timers[] = {
+    {BACKSTEP__V1__TIMER__TIMER_RETRY, TIMER_RETRY},
+    {BACKSTEP__V1__TIMER__TIMER_TIMEOUT, TIMER_TIMEOUT},
+    {BACKSTEP__V1__TIMER__TIMER_HEARTBEAT, TIMER_HEARTBEAT},
+};
+static const struct pair verdicts[] = {
+    {BACKSTEP__V1__VERDICT__VERDICT_ACCEPTED, VERDICT_ACCEPTED},
+    {BACKSTEP__V1__VERDICT__VERDICT_EXISTING, VERDICT_EXISTING},
+    {BACKSTEP__V1__VERDICT__VERDICT_REFUSED, VERDICT_REFUSED},
+};
+static const struct pair statuses[] = {
+    {BACKSTEP__V1__RUN_STATUS__RUN_STATUS_PENDING, RUN_PENDING},
+    {BACKSTEP__V1__RUN_STATUS__RUN_STATUS_RUNNING, RUN_RUNNING},
+    {BACKSTEP__V1__RUN_STATUS__RUN_STATUS_PAUSED, RUN_PAUSED},
+    {BACKSTEP__V1__RUN_STATUS__RUN_STATUS_ROLLING_BACK, RUN_ROLLING_BACK},
+    {BACKSTEP__V1__RUN_STATUS__RUN_STATUS_SUCCEEDED, RUN_SUCCEEDED},
+    {BACKSTEP__V1__RUN_STATUS__RUN_STATUS_ROLLED_BACK, RUN_ROLLED_BACK},
+    {BACKSTEP__V1__RUN_STATUS__RUN_STATUS_CANCELLED, RUN_CANCELLED},
+    {BACKSTEP__V1__RUN_STATUS__RUN_STATUS_ROLLBACK_INCOMPLETE, RUN_ROLLBACK_INCOMPLETE},
+};
+static const struct pair cancel_reasons[] = {
+    {BACKSTEP__V1__CANCEL_REASON__CANCEL_REASON_REQUESTED, CANCEL_REQUESTED},
+    {BACKSTEP__V1__CANCEL_REASON__CANCEL_REASON_SIBLING_FAILED, CANCEL_SIBLING_FAILED},
+    {BACKSTEP__V1__CANCEL_REASON__CANCEL_REASON_TIMEOUT, CANCEL_TIMEOUT},
+    {BACKSTEP__V1__CANCEL_REASON__CANCEL_REASON_HEARTBEAT, CANCEL_HEARTBEAT},
+};
+
+#define PAIRS(table) table, sizeof(table) / sizeof *(table)
+
+/* -1: no such value. */
+static int ours_of(const struct pair *pairs, size_t count, int wire)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (pairs[i].wire == wire) {
+            return pairs[i].ours;
+        }
+    }
+    return -1;
+}
+
+static int wire_of(const struct pair *pairs, size_t count, int ours)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (pairs[i].ours == ours) {
+            return pairs[i].wire;
+        }
+    }
+    assert(!"a value that has no place on the wire");
+    return 0;
+}
+
+static bool read_enum(struct decoder *decoder, const struct pair *pairs, size_t count, int wire, const char *what, int *ours)
+{
+    *ours = ours_of(pairs, count, wire);
+    return *ours >= 0 || error_set(decoder->error, ERROR_INVALID, "%s %d is none that is known", what, wire);
+}
+
+/* ---- what both directions share */
+
+static struct span span_of_binary(ProtobufCBinaryData data)
+{
+    return (struct span){(const char *)data.data, data.len};
+}
+
+static ProtobufCBinaryData binary_of(struct span span)
+{
+    return (ProtobufCBinaryData){.len = span.size, .data = span.size > 0 ? (uint8_t *)(uintptr_t)span.bytes : NULL};
+}
+
+static ProtobufCBinaryData binary_of_bytes(const unsigned char *bytes, size_t size)
+{
+    return binary_of((struct span){(const char *)bytes, size});
+}
+
+static struct span span_or(struct span span, const char *otherwise)
+{
+    return span.size > 0 ? span : span_of(otherwise);
+}
+
+/* ---- decoding: checks */
+
+static bool read_bytes16(struct decoder *decoder, ProtobufCBinaryData data, const char *what, unsigned char bytes[16])
+{
+    if (data.len != 16) {
+        return error_set(decoder->error, ERROR_INVALID, "%s of %zu bytes, not 16", what, data.len);
+    }
+    memcpy(bytes, data.data, 16);
+    return true;
+}
+
+static bool read_identifier(struct decoder *decoder, const char *string, const char *what, struct span *identifier)
+{
+    *identifier = span_of(string);
+    return identifier_check(*identifier, decoder->error) || error_prefix(decoder->error, "%s", what);
+}
+
+static bool read_optional_identifier(struct decoder *decoder, const char *string, const char *what, struct span *identifier)
+{
+    if (string[0] == '\0') {
+        *identifier = (struct span){0};
+        return true;
+    }
+    return read_identifier(decoder, string, what, identifier);
+}
+
+static bool read_name(struct decoder *decoder, const char *string, const char *what, struct span *name)
+{
+    *name = span_of(string);
+    return name_check(*name, decoder->error) || error_prefix(decoder->error, "%s", what);
+}
+
+static struct span read_message(const char *string)
+{
+    return utf8_cut(span_of(string), LIMIT_MESSAGE_BYTES);
+}
+
+static bool read_range(struct decoder *decoder, int64_t value, int64_t least, int64_t most, const char *what)
+{
+    return (value >= least && value <= most) || error_set(decoder->error, ERROR_INVALID, "%s %lld is not within %lld and %lld", what,
+                                                          (long long)value, (long long)least, (long long)most);
+}
+
+static bool read_offset(struct decoder *decoder, int64_t value, const char *what, int64_t *offset)
+{
+    *offset = value;
+    return read_range(decoder, value, 0, INT64_MAX, what);
+}
+
+static bool read_size(struct decoder *decoder, size_t size, size_t most, const char *what)
+{
+    return size <= most || error_set(decoder->error, ERROR_INVALID, "%s of %zu bytes; at most %zu are allowed", what, size, most);
+}
+
+static bool read_count(struct decoder *decoder, size_t count, size_t most, const char *what)
+{
+    return count <= most || error_set(decoder->error, ERROR_INVALID, "%zu %s; at most %zu are allowed", count, what, most);
+}
+
+static bool read_ticket(struct decoder *decoder, const TicketRef *wire, struct ticket *ticket)
+{
+    int direction;
+    if (wire == NULL) {
+        return garbage(decoder, "no ticket");
+    }
+    if (!read_enum(decoder, PAIRS(directions), (int)wire->direction, "direction", &direction) ||
+        !read_range(decoder, wire->step, 0, LIMIT_STEPS - 1, "step") ||
+        !read_range(decoder, wire->ticket, 1, UINT32_MAX, "ticket")) {
+        return false;
+    }
+    *ticket = (struct ticket){wire->step, wire->instance, (enum direction)direction, wire->ticket};
+    return true;
+}
+
+static bool read_epoch(struct decoder *decoder, int64_t epoch, struct message *message)
+{
+    return read_offset(decoder, epoch, "epoch", &message->epoch);
+}
+
+/* ---- encoding: pieces */
+
+static void *take(struct encoder *encoder, size_t count, size_t size)
+{
+    return arena_take_array(&encoder->arena, count, size);
+}
+
+static char *string_of(struct encoder *encoder, struct span span)
+{
+    return span.size > 0 ? arena_copy(&encoder->arena, span) : (char *)(uintptr_t)protobuf_c_empty_string;
+}
+
+static char *message_string(struct encoder *encoder, struct span span)
+{
+    return string_of(encoder, utf8_cut(span, LIMIT_MESSAGE_BYTES));
+}
+
+static TicketRef *ticket_of(struct encoder *encoder, struct ticket ticket)
+{
+    TicketRef *wire = take(encoder, 1, sizeof *wire);
+    if (wire != NULL) {
+        backstep__v1__ticket_ref__init(wire);
+        wire->step = ticket.step;
+        wire->instance = ticket.instance;
+        wire->direction = (Backstep__V1__Direction)wire_of(PAIRS(directions), (int)ticket.direction);
+        wire->ticket = ticket.number;
+    }
+    return wire;
+}
+
+/* ---- plan */
+
+static bool read_indexes(struct decoder *decoder, const uint32_t *indexes, size_t count, uint32_t step_count, const char *what)
+{
+    if (!read_count(decoder, count, LIMIT_NEEDS, what)) {
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (indexes[i] >= step_count) {
+            return error_set(decoder->error, ERROR_INVALID, "%s step %u of %u", what, indexes[i], step_count);
+        }
+    }
+    return true;
+}
+
+static bool read_retry(struct decoder *decoder, const Backstep__V1__Retry *wire, struct plan_retry *retry)
+{
+    if (wire == NULL) {
+        *retry = (struct plan_retry)PLAN_RETRY_DEFAULT;
+        return true;
+    }
+    *retry = (struct plan_retry){
+        .max_attempts = wire->max_attempts == 0 ? 1 : wire->max_attempts,
+        .max_losses = wire->max_losses,
+        .backoff_ms = wire->backoff_ms,
+        .multiplier_permille = wire->multiplier_permille == 0 ? 1000 : wire->multiplier_permille,
+        .max_backoff_ms = wire->max_backoff_ms,
+    };
+    return read_range(decoder, retry->max_attempts, 1, LIMIT_ATTEMPTS, "max_attempts") &&
+           read_range(decoder, retry->max_losses, 0, LIMIT_LOSSES, "max_losses") &&
+           read_range(decoder, retry->backoff_ms, 0, LIMIT_DURATION_MS, "backoff_ms") &&
+           read_range(decoder, retry->multiplier_permille, 1, LIMIT_MULTIPLIER * 1000, "multiplier_permille") &&
+           read_range(decoder, retry->max_backoff_ms, 0, LIMIT_DURATION_MS, "max_backoff_ms");
+}
+
+static bool read_step(struct decoder *decoder, const Backstep__V1__PlanStep *wire, uint32_t step_count, struct plan_step *step)
+{
+    step->input = span_of_binary(wire->input);
+    step->weight = wire->weight;
+    step->needs_count = (uint32_t)wire->n_needs;
+    step->needs = wire->needs;
+    step->reads_count = wire->reads_given ? (uint32_t)wire->n_reads : 0;
+    step->reads = wire->reads_given ? wire->reads : NULL;
+    step->reads_given = wire->reads_given;
+    step->rollback_none = wire->rollback_none;
+    step->timeout_ms = wire->timeout_ms;
+    step->heartbeat_timeout_ms = wire->heartbeat_timeout_ms;
+    return read_name(decoder, wire->name, "name", &step->name) && read_identifier(decoder, wire->handler, "handler", &step->handler) &&
+           read_identifier(decoder, wire->queue, "queue", &step->queue) &&
+           read_size(decoder, step->input.size, LIMIT_CONTEXT_BYTES, "input") &&
+           read_range(decoder, step->weight, 0, LIMIT_WEIGHT, "weight") &&
+           read_indexes(decoder, wire->needs, wire->n_needs, step_count, "needs") &&
+           read_indexes(decoder, wire->reads, wire->n_reads, step_count, "reads") && read_retry(decoder, wire->retry, &step->retry) &&
+           read_range(decoder, step->timeout_ms, 0, LIMIT_DURATION_MS, "timeout_ms") &&
+           read_range(decoder, step->heartbeat_timeout_ms, 0, LIMIT_DURATION_MS, "heartbeat_timeout_ms");
+}
+
+static bool read_plan(struct decoder *decoder, const Backstep__V1__Plan *wire, const struct plan **result)
+{
+    if (wire == NULL) {
+        return garbage(decoder, "no plan");
+    }
+    if (!read_count(decoder, wire->n_steps, LIMIT_STEPS, "steps")) {
+        return false;
+    }
+    struct plan *plan = arena_take(&decoder->arena, sizeof *plan);
+    struct plan_step *steps = arena_take_array(&decoder->arena, wire->n_steps, sizeof *steps);
+    if (plan == NULL || steps == NULL) {
+        return garbage(decoder, "out of memory");
+    }
+    plan->description = span_of(wire->description);
+    plan->steps = steps;
+    plan->step_count = (uint32_t)wire->n_steps;
+    if (!read_name(decoder, wire->name, "pipeline name", &plan->name) ||
+        !read_size(decoder, plan->description.size, LIMIT_DESCRIPTION_BYTES, "description")) {
+        return false;
+    }
+    for (uint32_t i = 0; i < plan->step_count; i++) {
+        if (!read_step(decoder, wire->steps[i], plan->step_count, &steps[i])) {
+            return error_prefix(decoder->error, "step %u", i);
+        }
+    }
+    *result = plan;
+    return true;
+}
+
+static Backstep__V1__Retry *retry_of(struct encoder *encoder, const struct plan_retry *retry)
+{
+    Backstep__V1__Retry *wire = take(encoder, 1, sizeof *wire);
+    if (wire != NULL) {
+        backstep__v1__retry__init(wire);
+        wire->max_attempts = retry->max_attempts;
+        wire->max_losses = retry->max_losses;
+        wire->backoff_ms = retry->backoff_ms;
+        wire->multiplier_permille = retry->multiplier_permille;
+        wire->max_backoff_ms = retry->max_backoff_ms;
+    }
+    return wire;
+}
+
+static void fill_step(struct encoder *encoder, Backstep__V1__PlanStep *wire, const struct plan_step *step)
+{
+    backstep__v1__plan_step__init(wire);
+    wire->name = string_of(encoder, step->name);
+    wire->handler = string_of(encoder, step->handler);
+    wire->queue = string_of(encoder, step->queue);
+    wire->input = binary_of(step->input);
+    wire->weight = step->weight;
+    wire->n_needs = step->needs_count;
+    wire->needs = (uint32_t *)(uintptr_t)step->needs;
+    wire->n_reads = step->reads_given ? step->reads_count : 0;
+    wire->reads = (uint32_t *)(uintptr_t)step->reads;
+    wire->reads_given = step->reads_given;
+    wire->retry = retry_of(encoder, &step->retry);
+    wire->timeout_ms = step->timeout_ms;
+    wire->heartbeat_timeout_ms = step->heartbeat_timeout_ms;
+    wire->rollback_none = step->rollback_none;
+}
+
+static Backstep__V1__Plan *plan_of(struct encoder *encoder, const struct plan *plan)
+{
+    Backstep__V1__Plan *wire = take(encoder, 1, sizeof *wire);
+    Backstep__V1__PlanStep *steps = take(encoder, plan->step_count, sizeof *steps);
+    Backstep__V1__PlanStep **pointers = take(encoder, plan->step_count, sizeof *pointers);
+    if (wire == NULL || steps == NULL || pointers == NULL) {
+        return NULL;
+    }
+    backstep__v1__plan__init(wire);
+    wire->name = string_of(encoder, plan->name);
+    wire->description = string_of(encoder, plan->description);
+    wire->n_steps = plan->step_count;
+    wire->steps = pointers;
+    for (uint32_t i = 0; i < plan->step_count; i++) {
+        pointers[i] = &steps[i];
+        fill_step(encoder, &steps[i], &plan->steps[i]);
+    }
+    return wire;
+}
+
+/* ---- progress topic: a pair a kind. `body` is the member of the record's oneof, all set to its defaults when it is to be filled. */
+
+static bool read_start(struct decoder *decoder, const void *body, struct message *message)
+{
+    const Backstep__V1__Start *wire = body;
+    struct saga_event *event = &message->event;
+    event->fold_version = wire->fold_version;
+    event->params = span_or(span_of_binary(wire->params), "{}");
+    message->progress_partitions = wire->progress_partitions;
+    return read_bytes16(decoder, wire->request_id, "request_id", event->request_id) &&
+           read_range(decoder, wire->fold_version, 1, UINT32_MAX, "fold_version") &&
+           read_size(decoder, event->params.size, LIMIT_CONTEXT_BYTES, "params") && read_plan(decoder, wire->plan, &event->plan);
+}
+
+static void fill_start(struct encoder *encoder, void *body, const struct message *message)
+{
+    Backstep__V1__Start *wire = body;
+    const struct saga_event *event = &message->event;
+    wire->request_id = binary_of_bytes(event->request_id, sizeof event->request_id);
+    wire->fold_version = event->fold_version;
+    wire->progress_partitions = message->progress_partitions;
+    wire->plan = plan_of(encoder, event->plan);
+    wire->params = binary_of(event->params);
+}
+
+static bool read_control(struct decoder *decoder, const void *body, struct message *message)
+{
+    const Backstep__V1__Control *wire = body;
+    message->event.reason = read_message(wire->reason);
+    if (wire->kind != BACKSTEP__V1__CONTROL_KIND__CONTROL_KIND_CANCEL) {
+        return error_set(decoder->error, ERROR_INVALID, "control kind %d is none that is known", (int)wire->kind);
+    }
+    return read_bytes16(decoder, wire->request_id, "request_id", message->event.request_id);
+}
+
+static void fill_control(struct encoder *encoder, void *body, const struct message *message)
+{
+    Backstep__V1__Control *wire = body;
+    wire->request_id = binary_of_bytes(message->event.request_id, sizeof message->event.request_id);
+    wire->kind = BACKSTEP__V1__CONTROL_KIND__CONTROL_KIND_CANCEL;
+    wire->reason = message_string(encoder, message->event.reason);
+}
+
+static bool read_started(struct decoder *decoder, const void *body, struct message *message)
+{
+    const Backstep__V1__Started *wire = body;
+    return read_ticket(decoder, wire->ticket, &message->event.ticket) &&
+           read_optional_identifier(decoder, wire->worker, "worker", &message->event.worker);
+}
+
+static void fill_started(struct encoder *encoder, void *body, const struct message *message)
+{
+    Backstep__V1__Started *wire = body;
+    wire->ticket = ticket_of(encoder, message->event.ticket);
+    wire->worker = string_of(encoder, message->event.worker);
+}
+
+static bool read_progressed(struct decoder *decoder, const void *body, struct message *message)
+{
+    const Backstep__V1__Progressed *wire = body;
+    struct saga_event *event = &message->event;
+    event->current = wire->current;
+    event->total = wire->total;
+    event->metrics = span_of_binary(wire->metrics);
+    return read_ticket(decoder, wire->ticket, &event->ticket) &&
+           read_size(decoder, event->metrics.size, LIMIT_METRICS_BYTES, "metrics");
+}
+
+static void fill_progressed(struct encoder *encoder, void *body, const struct message *message)
+{
+    Backstep__V1__Progressed *wire = body;
+    wire->ticket = ticket_of(encoder, message->event.ticket);
+    wire->current = message->event.current;
+    wire->total = message->event.total;
+    wire->metrics = binary_of(message->event.metrics);
+}
+
+static bool read_done(struct decoder *decoder, const void *body, struct message *message)
+{
+    const Backstep__V1__Done *wire = body;
+    struct saga_event *event = &message->event;
+    int outcome;
+    if (!read_ticket(decoder, wire->ticket, &event->ticket) ||
+        !read_enum(decoder, PAIRS(outcomes), (int)wire->outcome, "outcome", &outcome)) {
+        return false;
+    }
+    event->outcome = (enum outcome)outcome;
+    event->data = span_of_binary(wire->data);
+    event->rollback_data = span_of_binary(wire->rollback_data);
+    event->set = span_of_binary(wire->set);
+    event->error = read_message(wire->error);
+    event->permanent = wire->permanent;
+    event->metrics = span_of_binary(wire->metrics);
+    return read_size(decoder, event->data.size + event->rollback_data.size + event->set.size, LIMIT_RESULT_BYTES,
+                     "data, rollback_data and set") &&
+           read_size(decoder, event->metrics.size, LIMIT_METRICS_BYTES, "metrics") &&
+           read_optional_identifier(decoder, wire->worker, "worker", &event->worker);
+}
+
+static void fill_done(struct encoder *encoder, void *body, const struct message *message)
+{
+    Backstep__V1__Done *wire = body;
+    const struct saga_event *event = &message->event;
+    wire->ticket = ticket_of(encoder, event->ticket);
+    wire->outcome = (Backstep__V1__Outcome)wire_of(PAIRS(outcomes), (int)event->outcome);
+    wire->data = binary_of(event->data);
+    wire->rollback_data = binary_of(event->rollback_data);
+    wire->set = binary_of(event->set);
+    wire->error = message_string(encoder, event->error);
+    wire->permanent = event->permanent;
+    wire->worker = string_of(encoder, event->worker);
+    wire->metrics = binary_of(event->metrics);
+}
+
+static bool read_refused(struct decoder *decoder, const void *body, struct message *message)
+{
+    const Backstep__V1__Refused *wire = body;
+    int reason;
+    if (!read_ticket(decoder, wire->ticket, &message->event.ticket) ||
+        !read_enum(decoder, PAIRS(refusals), (int)wire->reason, "reason", &reason)) {
+        return false;
+    }
+    message->refused = (enum refused_reason)reason;
+    return read_optional_identifier(decoder, wire->worker, "worker", &message->event.worker);
+}
+
+static void fill_refused(struct encoder *encoder, void *body, const struct message *message)
+{
+    Backstep__V1__Refused *wire = body;
+    wire->ticket = ticket_of(encoder, message->event.ticket);
+    wire->reason = (Backstep__V1__RefusedReason)wire_of(PAIRS(refusals), (int)message->refused);
+    wire->worker = string_of(encoder, message->event.worker);
+}
+
+static bool read_holding(struct decoder *decoder, const void *body, struct message *message)
+{
+    const Backstep__V1__Holding *wire = body;
+    if (!read_identifier(decoder, wire->worker, "worker", &message->worker) ||
+        !read_bytes16(decoder, wire->incarnation, "incarnation", message->incarnation.bytes) ||
+        !read_epoch(decoder, wire->epoch, message) || !read_count(decoder, wire->n_tickets, LIMIT_HOLDING, "tickets")) {
+        return false;
+    }
+    struct held_ticket *held = arena_take_array(&decoder->arena, wire->n_tickets, sizeof *held);
+    if (held == NULL) {
+        return garbage(decoder, "out of memory");
+    }
+    for (size_t i = 0; i < wire->n_tickets; i++) {
+        if (!read_identifier(decoder, wire->tickets[i]->run_id, "run_id", &held[i].run_id) ||
+            !read_ticket(decoder, wire->tickets[i]->ticket, &held[i].ticket)) {
+            return error_prefix(decoder->error, "held ticket %zu", i);
+        }
+    }
+    message->held = held;
+    message->held_count = wire->n_tickets;
+    return true;
+}
+
+static void fill_holding(struct encoder *encoder, void *body, const struct message *message)
+{
+    Backstep__V1__Holding *wire = body;
+    wire->worker = string_of(encoder, message->worker);
+    wire->incarnation = binary_of_bytes(message->incarnation.bytes, INCARNATION_BYTES);
+    wire->epoch = message->epoch;
+    Backstep__V1__HeldTicket *tickets = take(encoder, message->held_count, sizeof *tickets);
+    wire->tickets = take(encoder, message->held_count, sizeof *wire->tickets);
+    if (tickets == NULL || wire->tickets == NULL) {
+        return;
+    }
+    wire->n_tickets = message->held_count;
+    for (size_t i = 0; i < message->held_count; i++) {
+        backstep__v1__held_ticket__init(&tickets[i]);
+        tickets[i].run_id = string_of(encoder, message->held[i].run_id);
+        tickets[i].ticket = ticket_of(encoder, message->held[i].ticket);
+        wire->tickets[i] = &tickets[i];
+    }
+}
+
+static bool read_owner_claim(struct decoder *decoder, const void *body, struct message *message)
+{
+    const Backstep__V1__OwnerClaim *wire = body;
+    message->progress_partitions = wire->progress_partitions;
+    return read_name(decoder, wire->coordinator, "coordinator", &message->coordinator);
+}
+
+static void fill_owner_claim(struct encoder *encoder, void *body, const struct message *message)
+{
+    Backstep__V1__OwnerClaim *wire = body;
+    wire->coordinator = string_of(encoder, message->coordinator);
+    wire->progress_partitions = message->progress_partitions;
+}
+
+static bool read_lost(struct decoder *decoder, const void *body, struct message *message)
+{
+    const Backstep__V1__Lost *wire = body;
+    message->event.reason = read_message(wire->reason);
+    return read_epoch(decoder, wire->epoch, message) && read_ticket(decoder, wire->ticket, &message->event.ticket) &&
+           read_optional_identifier(decoder, wire->worker, "worker", &message->event.worker);
+}
+
+static void fill_lost(struct encoder *encoder, void *body, const struct message *message)
+{
+    Backstep__V1__Lost *wire = body;
+    wire->epoch = message->epoch;
+    wire->ticket = ticket_of(encoder, message->event.ticket);
+    wire->worker = string_of(encoder, message->event.worker);
+    wire->reason = message_string(encoder, message->event.reason);
+}
+
+static bool read_withdrawn(struct decoder *decoder, const void *body, struct message *message)
+{
+    const Backstep__V1__Withdrawn *wire = body;
+    return read_epoch(decoder, wire->epoch, message) && read_ticket(decoder, wire->ticket, &message->event.ticket);
+}
+
+static void fill_withdrawn(struct encoder *encoder, void *body, const struct message *message)
+{
+    Backstep__V1__Withdrawn *wire = body;
+    wire->epoch = message->epoch;
+    wire->ticket = ticket_of(encoder, message->event.ticket);
+}
+
+static bool read_timer_fired(struct decoder *decoder, const void *body, struct message *message)
+{
+    const Backstep__V1__TimerFired *wire = body;
+    int timer;
+    if (!read_epoch(decoder, wire->epoch, message) || !read_ticket(decoder, wire->ticket, &message->event.ticket) ||
+        !read_enum(decoder, PAIRS(timers), (int)wire->timer, "timer", &timer)) {
+        return false;
+    }
+    message->event.timer = (enum timer)timer;
+    return true;
+}
+
+static void fill_timer_fired(struct encoder *encoder, void *body, const struct message *message)
+{
+    Backstep__V1__TimerFired *wire = body;
+    wire->epoch = message->epoch;
+    wire->timer = (Backstep__V1__Timer)wire_of(PAIRS(timers), (int)message->event.timer);
+    wire->ticket = ticket_of(encoder, message->event.ticket);
+}
+
+static bool read_answered(struct decoder *decoder, const void *body, struct message *message)
+{
+    const Backstep__V1__Answered *wire = body;
+    int verdict;
+    message->event.reason = read_message(wire->reason);
+    if (!read_epoch(decoder, wire->epoch, message) ||
+        !read_bytes16(decoder, wire->request_id, "request_id", message->event.request_id) ||
+        !read_enum(decoder, PAIRS(verdicts), (int)wire->verdict, "verdict", &verdict)) {
+        return false;
+    }
+    message->verdict = (enum verdict)verdict;
+    return true;
+}
+
+static void fill_answered(struct encoder *encoder, void *body, const struct message *message)
+{
+    Backstep__V1__Answered *wire = body;
+    wire->epoch = message->epoch;
+    wire->request_id = binary_of_bytes(message->event.request_id, sizeof message->event.request_id);
+    wire->verdict = (Backstep__V1__Verdict)wire_of(PAIRS(verdicts), (int)message->verdict);
+    wire->reason = message_string(encoder, message->event.reason);
+}
+
+static bool read_waiting(struct decoder *decoder, const Backstep__V1__WaitingStep *wire, struct waiting_step *waiting)
+{
+    waiting->step = wire->step;
+    waiting->instance = wire->instance;
+    return read_range(decoder, wire->step, 0, LIMIT_STEPS - 1, "step") &&
+           read_identifier(decoder, wire->handler, "handler", &waiting->handler) &&
+           read_identifier(decoder, wire->queue, "queue", &waiting->queue) &&
+           read_offset(decoder, wire->since_ms, "since_ms", &waiting->since_ms);
+}
+
+static bool read_run_progressed(struct decoder *decoder, const void *body, struct message *message)
+{
+    const Backstep__V1__RunProgressed *wire = body;
+    int status;
+    message->progress_ppm = wire->progress_ppm;
+    message->rollback_ppm = wire->rollback_ppm;
+    message->waiting_for_workers = wire->waiting_for_workers;
+    if (!read_epoch(decoder, wire->epoch, message) || !read_enum(decoder, PAIRS(statuses), (int)wire->status, "status", &status) ||
+        !read_range(decoder, wire->progress_ppm, 0, PPM_ONE, "progress_ppm") ||
+        !read_range(decoder, wire->rollback_ppm, 0, PPM_ONE, "rollback_ppm") ||
+        !read_range(decoder, wire->waiting_for_workers, 0, INT64_MAX, "waiting_for_workers") ||
+        !read_count(decoder, wire->n_waiting, LIMIT_STEPS, "waiting steps")) {
+        return false;
+    }
+    message->status = (enum run_status)status;
+    struct waiting_step *waiting = arena_take_array(&decoder->arena, wire->n_waiting, sizeof *waiting);
+    if (waiting == NULL) {
+        return garbage(decoder, "out of memory");
+    }
+    for (size_t i = 0; i < wire->n_waiting; i++) {
+        if (!read_waiting(decoder, wire->waiting[i], &waiting[i])) {
+            return error_prefix(decoder->error, "waiting step %zu", i);
+        }
+    }
+    message->waiting = waiting;
+    message->waiting_count = wire->n_waiting;
+    return true;
+}
+
+static void fill_run_progressed(struct encoder *encoder, void *body, const struct message *message)
+{
+    Backstep__V1__RunProgressed *wire = body;
+    wire->epoch = message->epoch;
+    wire->status = (Backstep__V1__RunStatus)wire_of(PAIRS(statuses), (int)message->status);
+    wire->progress_ppm = message->progress_ppm;
+    wire->rollback_ppm = message->rollback_ppm;
+    wire->waiting_for_workers = message->waiting_for_workers;
+    Backstep__V1__WaitingStep *waiting = take(encoder, message->waiting_count, sizeof *waiting);
+    wire->waiting = take(encoder, message->waiting_count, sizeof *wire->waiting);
+    if (waiting == NULL || wire->waiting == NULL) {
+        return;
+    }
+    wire->n_waiting = message->waiting_count;
+    for (size_t i = 0; i < message->waiting_count; i++) {
+        const struct waiting_step *from = &message->waiting[i];
+        backstep__v1__waiting_step__init(&waiting[i]);
+        waiting[i].step = from->step;
+        waiting[i].instance = from->instance;
+        waiting[i].handler = string_of(encoder, from->handler);
+        waiting[i].queue = string_of(encoder, from->queue);
+        waiting[i].since_ms = from->since_ms;
+        wire->waiting[i] = &waiting[i];
+    }
+}
+
+static bool read_run_finished(struct decoder *decoder, const void *body, struct message *message)
+{
+    const Backstep__V1__RunFinished *wire = body;
+    int status;
+    message->error = read_message(wire->error);
+    message->steps_executed = wire->steps_executed;
+    message->steps_total = wire->steps_total;
+    message->progress_ppm = wire->progress_ppm;
+    if (!read_epoch(decoder, wire->epoch, message) || !read_enum(decoder, PAIRS(statuses), (int)wire->status, "status", &status)) {
+        return false;
+    }
+    message->status = (enum run_status)status;
+    if (!run_status_is_final(message->status)) {
+        return error_set(decoder->error, ERROR_INVALID, "status '%s' is no end", run_status_name(message->status));
+    }
+    return read_name(decoder, wire->pipeline, "pipeline", &message->pipeline) &&
+           read_offset(decoder, wire->start_offset, "start_offset", &message->start_offset) &&
+           read_offset(decoder, wire->started_ms, "started_ms", &message->started_ms) &&
+           read_offset(decoder, wire->finished_ms, "finished_ms", &message->finished_ms) &&
+           read_range(decoder, wire->steps_total, 0, LIMIT_STEPS, "steps_total") &&
+           read_range(decoder, wire->steps_executed, 0, wire->steps_total, "steps_executed") &&
+           read_range(decoder, wire->progress_ppm, 0, PPM_ONE, "progress_ppm");
+}
+
+static void fill_run_finished(struct encoder *encoder, void *body, const struct message *message)
+{
+    Backstep__V1__RunFinished *wire = body;
+    wire->epoch = message->epoch;
+    wire->status = (Backstep__V1__RunStatus)wire_of(PAIRS(statuses), (int)message->status);
+    wire->pipeline = string_of(encoder, message->pipeline);
+    wire->error = message_string(encoder, message->error);
+    wire->start_offset = message->start_offset;
+    wire->started_ms = message->started_ms;
+    wire->finished_ms = message->finished_ms;
+    wire->steps_executed = message->steps_executed;
+    wire->steps_total = message->steps_total;
+    wire->progress_ppm = message->progress_ppm;
+}
+
+/* ---- task topics */
+
+static bool read_result(struct decoder *decoder, const Backstep__V1__StepResult *wire, struct step_result *result)
+{
+    *result = (struct step_result){
+        .success = wire->success,
+        .skipped = wire->skipped,
+        .data = span_of_binary(wire->data),
+        .rollback_data = span_of_binary(wire->rollback_data),
+        .error = read_message(wire->error),
+    };
+    return read_name(decoder, wire->step, "step", &result->step) &&
+           read_size(decoder, result->data.size + result->rollback_data.size, LIMIT_RESULT_BYTES, "data and rollback_data");
+}
+
+static bool read_results(struct decoder *decoder, const Backstep__V1__Task *wire, struct task *task)
+{
+    size_t count = wire->n_results + (wire->result != NULL);
+    if (!read_count(decoder, wire->n_results, LIMIT_STEPS, "results")) {
+        return false;
+    }
+    struct step_result *results = arena_take_array(&decoder->arena, count, sizeof *results);
+    if (results == NULL) {
+        return garbage(decoder, "out of memory");
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!read_result(decoder, i < wire->n_results ? wire->results[i] : wire->result, &results[i])) {
+            return error_prefix(decoder->error, "result %zu", i);
+        }
+    }
+    task->results = results;
+    task->result_count = wire->n_results;
+    task->result = wire->result != NULL ? &results[wire->n_results] : NULL;
+    return true;
+}
+
+static bool read_sets(struct decoder *decoder, const Backstep__V1__Task *wire, struct task *task)
+{
+    if (!read_count(decoder, wire->n_sets, LIMIT_STEPS, "sets")) {
+        return false;
+    }
+    struct span *sets = arena_take_array(&decoder->arena, wire->n_sets, sizeof *sets);
+    if (sets == NULL) {
+        return garbage(decoder, "out of memory");
+    }
+    for (size_t i = 0; i < wire->n_sets; i++) {
+        sets[i] = span_of_binary(wire->sets[i]);
+    }
+    task->sets = sets;
+    task->set_count = wire->n_sets;
+    return true;
+}
+
+static bool read_task(struct decoder *decoder, const void *body, struct message *message)
+{
+    const Backstep__V1__Task *wire = body;
+    struct task *task = &message->task;
+    task->attempt = wire->attempt;
+    task->confirm = wire->confirm;
+    task->more_attempts = wire->more_attempts;
+    task->input = span_or(span_of_binary(wire->input), "{}");
+    task->params = span_or(span_of_binary(wire->params), "{}");
+    return read_identifier(decoder, wire->run_id, "run_id", &task->run_id) && read_ticket(decoder, wire->ticket, &task->ticket) &&
+           read_name(decoder, wire->pipeline, "pipeline", &task->pipeline) && read_name(decoder, wire->step, "step", &task->step) &&
+           read_identifier(decoder, wire->handler, "handler", &task->handler) &&
+           read_range(decoder, wire->attempt, 1, UINT32_MAX, "attempt") && read_results(decoder, wire, task) &&
+           read_sets(decoder, wire, task);
+}
+
+static void fill_result(struct encoder *encoder, Backstep__V1__StepResult *wire, const struct step_result *result)
+{
+    backstep__v1__step_result__init(wire);
+    wire->step = string_of(encoder, result->step);
+    wire->success = result->success;
+    wire->skipped = result->skipped;
+    wire->data = binary_of(result->data);
+    wire->rollback_data = binary_of(result->rollback_data);
+    wire->error = message_string(encoder, result->error);
+}
+
+static void fill_results(struct encoder *encoder, Backstep__V1__Task *wire, const struct task *task)
+{
+    Backstep__V1__StepResult *results = take(encoder, task->result_count + 1, sizeof *results);
+    wire->results = take(encoder, task->result_count, sizeof *wire->results);
+    wire->sets = take(encoder, task->set_count, sizeof *wire->sets);
+    if (results == NULL || wire->results == NULL || wire->sets == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < task->result_count; i++) {
+        fill_result(encoder, &results[i], &task->results[i]);
+        wire->results[i] = &results[i];
+    }
+    wire->n_results = task->result_count;
+    for (size_t i = 0; i < task->set_count; i++) {
+        wire->sets[i] = binary_of(task->sets[i]);
+    }
+    wire->n_sets = task->set_count;
+    if (task->result != NULL) {
+        wire->result = &results[task->result_count];
+        fill_result(encoder, wire->result, task->result);
+    }
+}
+
+static void fill_task(struct encoder *encoder, void *body, const struct message *message)
+{
+    Backstep__V1__Task *wire = body;
+    const struct task *task = &message->task;
+    wire->run_id = string_of(encoder, task->run_id);
+    wire->ticket = ticket_of(encoder, task->ticket);
+    wire->pipeline = string_of(encoder, task->pipeline);
+    wire->step = string_of(encoder, task->step);
+    wire->handler = string_of(encoder, task->handler);
+    wire->attempt = task->attempt;
+    wire->confirm = task->confirm;
+    wire->more_attempts = task->more_attempts;
+    wire->input = binary_of(task->input);
+    wire->params = binary_of(task->params);
+    fill_results(encoder, wire, task);
+}
+
+static bool read_cancel_task(struct decoder *decoder, const void *body, struct message *message)
+{
+    const Backstep__V1__CancelTask *wire = body;
+    int reason;
+    if (!read_identifier(decoder, wire->run_id, "run_id", &message->event.run_id) ||
+        !read_ticket(decoder, wire->ticket, &message->event.ticket) ||
+        !read_enum(decoder, PAIRS(cancel_reasons), (int)wire->reason, "reason", &reason)) {
+        return false;
+    }
+    message->cancel_reason = (enum cancel_reason)reason;
+    return true;
+}
+
+static void fill_cancel_task(struct encoder *encoder, void *body, const struct message *message)
+{
+    Backstep__V1__CancelTask *wire = body;
+    wire->run_id = string_of(encoder, message->event.run_id);
+    wire->ticket = ticket_of(encoder, message->event.ticket);
+    wire->reason = (Backstep__V1__CancelReason)wire_of(PAIRS(cancel_reasons), (int)message->cancel_reason);
+}
+
+static bool read_welcome(struct decoder *decoder, const void *body, struct message *message)
+{
+    const Backstep__V1__Welcome *wire = body;
+    return read_name(decoder, wire->coordinator, "coordinator", &message->coordinator);
+}
+
+static void fill_welcome(struct encoder *encoder, void *body, const struct message *message)
+{
+    Backstep__V1__Welcome *wire = body;
+    wire->coordinator = string_of(encoder, message->coordinator);
+}
+
+/* ---- workers topic */
+
+static bool read_handlers(struct decoder *decoder, const Backstep__V1__Presence *wire, struct presence *presence)
+{
+    if (!read_count(decoder, wire->n_handlers, LIMIT_HANDLERS, "handlers")) {
+        return false;
+    }
+    struct span *handlers = arena_take_array(&decoder->arena, wire->n_handlers, sizeof *handlers);
+    if (handlers == NULL) {
+        return garbage(decoder, "out of memory");
+    }
+    for (size_t i = 0; i < wire->n_handlers; i++) {
+        if (!read_identifier(decoder, wire->handlers[i], "handler", &handlers[i])) {
+            return false;
+        }
+    }
+    presence->handlers = handlers;
+    presence->handler_count = wire->n_handlers;
+    return true;
+}
+
+static bool read_presence(struct decoder *decoder, const void *body, struct message *message)
+{
+    const Backstep__V1__Presence *wire = body;
+    struct presence *presence = &message->presence;
+    presence->partition = wire->partition;
+    presence->slots = wire->slots;
+    presence->window = wire->window;
+    presence->lease_ms = wire->lease_ms;
+    presence->load = wire->load;
+    presence->sequence = wire->sequence;
+    presence->process_id = wire->process_id;
+    presence->draining = wire->draining;
+    presence->version = utf8_cut(span_of(wire->version), LIMIT_NAME_BYTES);
+    presence->host = utf8_cut(span_of(wire->host), LIMIT_NAME_BYTES);
+    return read_identifier(decoder, wire->worker, "worker", &presence->worker) &&
+           read_bytes16(decoder, wire->incarnation, "incarnation", presence->incarnation.bytes) &&
+           read_identifier(decoder, wire->queue, "queue", &presence->queue) &&
+           read_range(decoder, wire->partition, 0, INT32_MAX, "partition") &&
+           read_range(decoder, wire->slots, 0, LIMIT_WINDOW, "slots") && read_range(decoder, wire->window, 0, LIMIT_WINDOW, "window") &&
+           read_range(decoder, wire->lease_ms, LIMIT_LEASE_MIN_MS, LIMIT_LEASE_MAX_MS, "lease_ms") &&
+           read_range(decoder, wire->sequence > INT64_MAX ? -1 : (int64_t)wire->sequence, 1, INT64_MAX, "sequence") &&
+           read_handlers(decoder, wire, presence);
+}
+
+static void fill_presence(struct encoder *encoder, void *body, const struct message *message)
+{
+    Backstep__V1__Presence *wire = body;
+    const struct presence *presence = &message->presence;
+    wire->worker = string_of(encoder, presence->worker);
+    wire->incarnation = binary_of_bytes(presence->incarnation.bytes, INCARNATION_BYTES);
+    wire->queue = string_of(encoder, presence->queue);
+    wire->partition = presence->partition;
+    wire->slots = presence->slots;
+    wire->window = presence->window;
+    wire->lease_ms = presence->lease_ms;
+    wire->version = string_of(encoder, presence->version);
+    wire->load = presence->load;
+    wire->sequence = presence->sequence;
+    wire->draining = presence->draining;
+    wire->host = string_of(encoder, presence->host);
+    wire->process_id = presence->process_id;
+    wire->handlers = take(encoder, presence->handler_count, sizeof *wire->handlers);
+    if (wire->handlers == NULL) {
+        return;
+    }
+    wire->n_handlers = presence->handler_count;
+    for (size_t i = 0; i < presence->handler_count; i++) {
+        wire->handlers[i] = string_of(encoder, presence->handlers[i]);
+    }
+}
+
+static bool read_bye(struct decoder *decoder, const void *body, struct message *message)
+{
+    const Backstep__V1__Bye *wire = body;
+    return read_identifier(decoder, wire->worker, "worker", &message->worker) &&
+           read_bytes16(decoder, wire->incarnation, "incarnation", message->incarnation.bytes);
+}
+
+static void fill_bye(struct encoder *encoder, void *body, const struct message *message)
+{
+    Backstep__V1__Bye *wire = body;
+    wire->worker = string_of(encoder, message->worker);
+    wire->incarnation = binary_of_bytes(message->incarnation.bytes, INCARNATION_BYTES);
+}
+
+static bool read_mark(struct decoder *decoder, const void *body, struct message *message)
+{
+    const Backstep__V1__Mark *wire = body;
+    /* A mark about nobody is how a coordinator knows that it has read the topic to its end. */
+    return read_name(decoder, wire->coordinator, "coordinator", &message->coordinator) &&
+           read_optional_identifier(decoder, wire->worker, "worker", &message->worker) &&
+           read_bytes16(decoder, wire->incarnation, "incarnation", message->incarnation.bytes) &&
+           read_bytes16(decoder, wire->nonce, "nonce", message->nonce);
+}
+
+static void fill_mark(struct encoder *encoder, void *body, const struct message *message)
+{
+    Backstep__V1__Mark *wire = body;
+    wire->coordinator = string_of(encoder, message->coordinator);
+    wire->worker = string_of(encoder, message->worker);
+    wire->incarnation = binary_of_bytes(message->incarnation.bytes, INCARNATION_BYTES);
+    wire->nonce = binary_of_bytes(message->nonce, sizeof message->nonce);
+}
+
+/* ---- the table */
+
+enum trait {
+    OF_RUN = 1, /* its key is a run id */
+    OWNERS = 2, /* only the owner of the partition may write it */
+};
+
+struct codec {
+    enum message_topic topic;
+    int body; /* which member of the topic's oneof */
+    const ProtobufCMessageDescriptor *descriptor;
+    const char *type;
+    unsigned traits;
+    enum saga_event_kind event;
+    bool (*read)(struct decoder *decoder, const void *body, struct message *message);
+    void (*fill)(struct encoder *encoder, void *body, const struct message *message);
+};
+
+#define PROGRESS(body) TOPIC_PROGRESS, BACKSTEP__V1__PROGRESS_RECORD__BODY_##body
+#define TASKS(body) TOPIC_TASKS, BACKSTEP__V1__TASK_RECORD__BODY_##body
+#define WORKERS(body) TOPIC_WORKERS, BACKSTEP__V1__WORKER_RECORD__BODY_##body
+#define OF(name) &backstep__v1__##name##__descriptor
+
+static const struct codec codecs[] = {
+    [MESSAGE_START] = {PROGRESS(START), OF(start), "Start", OF_RUN, EVENT_START, read_start, fill_start},
+    [MESSAGE_CANCEL] = {PROGRESS(CONTROL), OF(control), "Cancel", OF_RUN, EVENT_CANCEL, read_control, fill_control},
+    [MESSAGE_STARTED] = {PROGRESS(STARTED), OF(started), "Started", OF_RUN, EVENT_STARTED, read_started, fill_started},
+    [MESSAGE_PROGRESSED] = {PROGRESS(PROGRESSED), OF(progressed), "Progressed", OF_RUN, EVENT_PROGRESSED, read_progressed,
+                            fill_progressed},
+    [MESSAGE_DONE] = {PROGRESS(DONE), OF(done), "Done", OF_RUN, EVENT_DONE, read_done, fill_done},
+    [MESSAGE_REFUSED] = {PROGRESS(REFUSED), OF(refused), "Refused", OF_RUN, EVENT_REFUSED, read_refused, fill_refused},
+    [MESSAGE_HOLDING] = {PROGRESS(HOLDING), OF(holding), "Holding", 0, 0, read_holding, fill_holding},
+    [MESSAGE_OWNER_CLAIM] = {PROGRESS(OWNER_CLAIM), OF(owner_claim), "OwnerClaim", 0, 0, read_owner_claim, fill_owner_claim},
+    [MESSAGE_LOST] = {PROGRESS(LOST), OF(lost), "Lost", OF_RUN | OWNERS, EVENT_LOST, read_lost, fill_lost},
+    [MESSAGE_WITHDRAWN] = {PROGRESS(WITHDRAWN), OF(withdrawn), "Withdrawn", OF_RUN | OWNERS, EVENT_WITHDRAWN, read_withdrawn,
+                           fill_withdrawn},
+    [MESSAGE_TIMER_FIRED] = {PROGRESS(TIMER_FIRED), OF(timer_fired), "TimerFired", OF_RUN | OWNERS, EVENT_TIMER_FIRED,
+                             read_timer_fired, fill_timer_fired},
+    [MESSAGE_ANSWERED] = {PROGRESS(ANSWERED), OF(answered), "Answered", OF_RUN | OWNERS, EVENT_ANSWERED, read_answered,
+                          fill_answered},
+    [MESSAGE_RUN_PROGRESSED] = {PROGRESS(RUN_PROGRESSED), OF(run_progressed), "RunProgressed", OF_RUN | OWNERS, 0,
+                                read_run_progressed, fill_run_progressed},
+    [MESSAGE_RUN_FINISHED] = {PROGRESS(RUN_FINISHED), OF(run_finished), "RunFinished", OF_RUN | OWNERS, EVENT_FINISHED,
+                              read_run_finished, fill_run_finished},
+    [MESSAGE_TASK] = {TASKS(TASK), OF(task), "Task", 0, 0, read_task, fill_task},
+    [MESSAGE_CANCEL_TASK] = {TASKS(CANCEL), OF(cancel_task), "CancelTask", 0, 0, read_cancel_task, fill_cancel_task},
+    [MESSAGE_WELCOME] = {TASKS(WELCOME), OF(welcome), "Welcome", 0, 0, read_welcome, fill_welcome},
+    [MESSAGE_HELLO] = {WORKERS(HELLO), OF(presence), "Hello", 0, 0, read_presence, fill_presence},
+    [MESSAGE_HEARTBEAT] = {WORKERS(HEARTBEAT), OF(presence), "Heartbeat", 0, 0, read_presence, fill_presence},
+    [MESSAGE_BYE] = {WORKERS(BYE), OF(bye), "Bye", 0, 0, read_bye, fill_bye},
+    [MESSAGE_MARK] = {WORKERS(MARK), OF(mark), "Mark", 0, 0, read_mark, fill_mark},
+};
+
+#define CODEC_COUNT (sizeof codecs / sizeof *codecs)
+
+static const ProtobufCMessageDescriptor *const records[] = {
+    [TOPIC_PROGRESS] = OF(progress_record),
+    [TOPIC_TASKS] = OF(task_record),
+    [TOPIC_WORKERS] = OF(worker_record),
+};
+
+const char *message_type(enum message_kind kind)
+{
+    return kind > MESSAGE_NONE && (size_t)kind < CODEC_COUNT ? codecs[kind].type : "None";
+}
+
+bool message_is_owners(enum message_kind kind)
+{
+    return kind > MESSAGE_NONE && (size_t)kind < CODEC_COUNT && (codecs[kind].traits & OWNERS) != 0;
+}
+
+/* ---- encoding */
+
+union record {
+    ProtobufCMessage base;
+    ProgressRecord progress;
+    TaskRecord task;
+    WorkerRecord worker;
+};
+
+static void wrap(union record *record, const struct codec *codec, void *body, const struct message *message)
+{
+    protobuf_c_message_init(records[codec->topic], &record->base);
+    switch (codec->topic) {
+    case TOPIC_PROGRESS:
+        record->progress.body_case = (Backstep__V1__ProgressRecord__BodyCase)codec->body;
+        record->progress.start = body; /* all pointers to structures look alike */
+        break;
+    case TOPIC_TASKS:
+        record->task.body_case = (Backstep__V1__TaskRecord__BodyCase)codec->body;
+        record->task.task = body;
+        record->task.incarnation = binary_of_bytes(message->incarnation.bytes, INCARNATION_BYTES);
+        record->task.progress_partition = message->progress_partition;
+        record->task.epoch = message->epoch;
+        break;
+    case TOPIC_WORKERS:
+        record->worker.body_case = (Backstep__V1__WorkerRecord__BodyCase)codec->body;
+        record->worker.hello = body;
+        break;
+    }
+}
+
+static bool append_packed(struct text *bytes, const ProtobufCMessage *record, const char *type, struct error *error)
+{
+    size_t size = protobuf_c_message_get_packed_size(record);
+    if (size > LIMIT_RECORD_BYTES) {
+        return error_set(error, ERROR_INVALID, "%s of %zu bytes; a record has at most %d", type, size, LIMIT_RECORD_BYTES);
+    }
+    if (!text_reserve(bytes, size)) {
+        return error_set(error, ERROR_INVALID, "no room for %s of %zu bytes", type, size);
+    }
+    protobuf_c_message_pack(record, (uint8_t *)bytes->bytes + bytes->size);
+    bytes->size += size;
+    bytes->bytes[bytes->size] = '\0';
+    return true;
+}
+
+bool message_encode(const struct message *message, struct text *bytes, struct error *error)
+{
+    assert(message->kind > MESSAGE_NONE && (size_t)message->kind < CODEC_COUNT);
+    const struct codec *codec = &codecs[message->kind];
+    struct encoder encoder;
+    arena_init(&encoder.arena, 16 * KIB, ENCODE_BUDGET_BYTES);
+    arena_lend(&encoder.arena, encoder.first, sizeof encoder.first);
+
+    ProtobufCMessage *body = arena_take(&encoder.arena, codec->descriptor->sizeof_message);
+    union record record;
+    protobuf_c_message_init(codec->descriptor, body);
+    codec->fill(&encoder, body, message);
+    wrap(&record, codec, body, message);
+
+    bool ok = encoder.arena.failed ? error_set(error, ERROR_INVALID, "no memory for a record of type %s", codec->type)
+                                   : append_packed(bytes, &record.base, codec->type, error);
+    arena_fini(&encoder.arena);
+    return ok;
+}
+
+/* ---- decoding */
+
+static void *allocate(void *data, size_t size)
+{
+    struct decoder *decoder = data;
+    return arena_take(&decoder->arena, size);
+}
+
+static void release(void *data, void *memory)
+{
+    (void)data, (void)memory; /* all at once, by message_free() */
+}
+
+static void unwrap(const union record *record, enum message_topic topic, int *body_case, const void **body)
+{
+    switch (topic) {
+    case TOPIC_PROGRESS:
+        *body_case = (int)record->progress.body_case;
+        *body = record->progress.start;
+        break;
+    case TOPIC_TASKS:
+        *body_case = (int)record->task.body_case;
+        *body = record->task.task;
+        break;
+    case TOPIC_WORKERS:
+        *body_case = (int)record->worker.body_case;
+        *body = record->worker.hello;
+        break;
+    }
+}
+
+static enum message_kind find_kind(enum message_topic topic, int body_case)
+{
+    for (size_t kind = MESSAGE_NONE + 1; kind < CODEC_COUNT; kind++) {
+        if (codecs[kind].topic == topic && codecs[kind].body == body_case) {
+            return (enum message_kind)kind;
+        }
+    }
+    return MESSAGE_NONE;
+}
+
+static bool read_head(struct decoder *decoder, const union record *record, const struct codec *codec, struct span key,
+                      struct message *message)
+{
+    if ((codec->traits & OF_RUN) != 0) {
+        message->event.run_id = arena_keep(&decoder->arena, key);
+        return identifier_check(key, decoder->error) || error_prefix(decoder->error, "key");
+    }
+    if (codec->topic == TOPIC_TASKS) {
+        message->progress_partition = record->task.progress_partition;
+        return read_epoch(decoder, record->task.epoch, message) &&
+               read_range(decoder, record->task.progress_partition, 0, INT32_MAX, "progress_partition") &&
+               read_bytes16(decoder, record->task.incarnation, "incarnation", message->incarnation.bytes);
+    }
+    return true;
+}
+
+static bool read_record(struct decoder *decoder, const union record *record, enum message_topic topic, struct span key,
+                        struct message *message)
+{
+    int body_case = 0;
+    const void *body = NULL;
+    unwrap(record, topic, &body_case, &body);
+    message->kind = body != NULL ? find_kind(topic, body_case) : MESSAGE_NONE;
+    if (message->kind == MESSAGE_NONE) {
+        return garbage(decoder, "a record of no kind that is known");
+    }
+    const struct codec *codec = &codecs[message->kind];
+    message->event.kind = codec->event;
+    bool ok = read_head(decoder, record, codec, key, message) && codec->read(decoder, body, message);
+    if (ok && decoder->arena.failed) {
+        ok = garbage(decoder, "out of memory");
+    }
+    return ok || error_prefix(decoder->error, "%s", codec->type);
+}
+
+bool message_decode(struct message *message, enum message_topic topic, struct span key, struct span bytes, struct error *error)
+{
+    *message = (struct message){0};
+    if (bytes.size == 0) {
+        return error_set(error, ERROR_INVALID, "an empty record");
+    }
+    if (bytes.size > LIMIT_RECORD_BYTES) {
+        return error_set(error, ERROR_INVALID, "a record of %zu bytes; at most %d are allowed", bytes.size, LIMIT_RECORD_BYTES);
+    }
+    struct decoder decoder = {.error = error};
+    arena_init(&decoder.arena, 1024 + bytes.size * 2, DECODE_BUDGET_BYTES);
+    ProtobufCAllocator allocator = {allocate, release, &decoder};
+    const ProtobufCMessage *record = protobuf_c_message_unpack(records[topic], &allocator, bytes.size, (const uint8_t *)bytes.bytes);
+    bool ok = record != NULL ? read_record(&decoder, (const union record *)record, topic, key, message)
+                             : garbage(&decoder, "the bytes are no record of this topic");
+    if (!ok) {
+        arena_fini(&decoder.arena);
+        *message = (struct message){0};
+        return false;
+    }
+    message->storage = arena_detach(&decoder.arena);
+    return true;
+}
+
+void message_free(struct message *message)
+{
+    arena_blocks_free(message->storage);
+    *message = (struct message){0};
+}
