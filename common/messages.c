@@ -105,7 +105,7 @@ static int wire_of(const struct pair *pairs, size_t count, int ours)
             return pairs[i].wire;
         }
     }
-    assert(!"a value that has no place on the wire");
+    assert(false); /* a value that has no place on the wire */
     return 0;
 }
 

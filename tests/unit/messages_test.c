@@ -23,7 +23,8 @@ static const struct plan_step steps[] = {
 };
 static const struct plan plan = {.name = S("upload"), .description = S("Copy"), .steps = steps, .step_count = 2};
 
-static const struct ticket ticket = {1, 2, DIRECTION_ROLLBACK, 7};
+#define TICKET_OF_STEP {1, 2, DIRECTION_ROLLBACK, 7}
+static const struct ticket ticket = TICKET_OF_STEP;
 static const struct held_ticket held[] = {{S("a-1"), {0, 0, DIRECTION_EXECUTE, 1}}, {S("b-2"), {3, 1, DIRECTION_ROLLBACK, 9}}};
 static const struct waiting_step waiting[] = {{1, 0, S("upload"), S("fast"), 1700000000000}};
 static const struct step_result results[] = {{S("init"), true, false, S("{\"a\":1}"), S("[2]"), {0}},
@@ -39,18 +40,18 @@ static const struct message messages[] = {
     {.kind = MESSAGE_START, .progress_partitions = 4,
      .event = {.kind = EVENT_START, REQUEST, .plan = &plan, .params = S("{\"source\":\"photos\"}"), .fold_version = 1}},
     {.kind = MESSAGE_CANCEL, .event = {.kind = EVENT_CANCEL, REQUEST, .reason = S("changed my mind")}},
-    {.kind = MESSAGE_STARTED, .event = {.kind = EVENT_STARTED, .ticket = ticket, .worker = S("w1")}},
+    {.kind = MESSAGE_STARTED, .event = {.kind = EVENT_STARTED, .ticket = TICKET_OF_STEP, .worker = S("w1")}},
     {.kind = MESSAGE_PROGRESSED,
-     .event = {.kind = EVENT_PROGRESSED, .ticket = ticket, .current = 3, .total = 10, .metrics = S("{\"loss\":0.1}")}},
+     .event = {.kind = EVENT_PROGRESSED, .ticket = TICKET_OF_STEP, .current = 3, .total = 10, .metrics = S("{\"loss\":0.1}")}},
     {.kind = MESSAGE_DONE,
-     .event = {.kind = EVENT_DONE, .ticket = ticket, .outcome = OUTCOME_FAILED, .permanent = true, .data = S("{}"),
+     .event = {.kind = EVENT_DONE, .ticket = TICKET_OF_STEP, .outcome = OUTCOME_FAILED, .permanent = true, .data = S("{}"),
                .rollback_data = S("[1]"), .set = S("{\"k\":1}"), .error = S("disk is full"), .worker = S("w1"), .metrics = S("{}")}},
-    {.kind = MESSAGE_REFUSED, .refused = REFUSED_BUSY, .event = {.kind = EVENT_REFUSED, .ticket = ticket, .worker = S("w1")}},
+    {.kind = MESSAGE_REFUSED, .refused = REFUSED_BUSY, .event = {.kind = EVENT_REFUSED, .ticket = TICKET_OF_STEP, .worker = S("w1")}},
     {.kind = MESSAGE_HOLDING, EPOCH, .worker = S("w1"), INCARNATION, .held = held, .held_count = 2},
     {.kind = MESSAGE_OWNER_CLAIM, .coordinator = S("host-17"), .progress_partitions = 4},
-    {.kind = MESSAGE_LOST, EPOCH, .event = {.kind = EVENT_LOST, .ticket = ticket, .worker = S("w1"), .reason = S("silent for 13 s")}},
-    {.kind = MESSAGE_WITHDRAWN, EPOCH, .event = {.kind = EVENT_WITHDRAWN, .ticket = ticket}},
-    {.kind = MESSAGE_TIMER_FIRED, EPOCH, .event = {.kind = EVENT_TIMER_FIRED, .ticket = ticket, .timer = TIMER_HEARTBEAT}},
+    {.kind = MESSAGE_LOST, EPOCH, .event = {.kind = EVENT_LOST, .ticket = TICKET_OF_STEP, .worker = S("w1"), .reason = S("silent for 13 s")}},
+    {.kind = MESSAGE_WITHDRAWN, EPOCH, .event = {.kind = EVENT_WITHDRAWN, .ticket = TICKET_OF_STEP}},
+    {.kind = MESSAGE_TIMER_FIRED, EPOCH, .event = {.kind = EVENT_TIMER_FIRED, .ticket = TICKET_OF_STEP, .timer = TIMER_HEARTBEAT}},
     {.kind = MESSAGE_ANSWERED, EPOCH, .verdict = VERDICT_REFUSED, .event = {.kind = EVENT_ANSWERED, REQUEST, .reason = S("no steps")}},
     {.kind = MESSAGE_RUN_PROGRESSED, EPOCH, .status = RUN_ROLLING_BACK, .progress_ppm = 590000, .rollback_ppm = 20,
      .waiting = waiting, .waiting_count = 1, .waiting_for_workers = 3},
@@ -58,11 +59,11 @@ static const struct message messages[] = {
      .start_offset = 12, .started_ms = 100, .finished_ms = 200, .steps_executed = 1, .steps_total = 2, .progress_ppm = 50000,
      .event = {.kind = EVENT_FINISHED}},
     {.kind = MESSAGE_TASK, EPOCH, INCARNATION, .progress_partition = 3,
-     .task = {.run_id = S("upload-1k7qj4m9x2"), .ticket = ticket, .pipeline = S("upload"), .step = S("Hochladen für alle"),
+     .task = {.run_id = S("upload-1k7qj4m9x2"), .ticket = TICKET_OF_STEP, .pipeline = S("upload"), .step = S("Hochladen für alle"),
               .handler = S("upload"), .attempt = 2, .confirm = true, .more_attempts = true, .input = S("{\"max\":1}"), .params = S("{}"),
-              .results = results, .result_count = 2, .sets = sets, .set_count = 2, .result = &results[0]}},
+              .results = results, .result_count = 2, .sets = sets, .set_count = 2, .result = results}},
     {.kind = MESSAGE_CANCEL_TASK, EPOCH, INCARNATION, .progress_partition = 3, .cancel_reason = CANCEL_HEARTBEAT,
-     .event = {.run_id = S("upload-1k7qj4m9x2"), .ticket = ticket}},
+     .event = {.run_id = S("upload-1k7qj4m9x2"), .ticket = TICKET_OF_STEP}},
     {.kind = MESSAGE_WELCOME, EPOCH, INCARNATION, .progress_partition = 3, .coordinator = S("host-17")},
     {.kind = MESSAGE_HELLO,
      .presence = {.worker = S("w1"), INCARNATION, .queue = S("default"), .partition = 5, .handlers = handlers, .handler_count = 2,

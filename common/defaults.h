@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every option of the stock programs, with its default: the one table (defaults.c). */
+#ifndef DEFAULTS_H
+#define DEFAULTS_H
+
+#include "common/options.h"
+
+enum option_set {
+    OPTIONS_COMMON = 1 << 0,  /* --config --log-level --quiet --help */
+    OPTIONS_OUTPUT = 1 << 1,  /* --output */
+    OPTIONS_CLUSTER = 1 << 2, /* --brokers --prefix -X --timeout */
+    OPTIONS_JOB = 1 << 3,     /* -p --params --id */
+    OPTIONS_STEPS = 1 << 4,   /* --steps, beside the file by default */
+    OPTIONS_SLOTS = 1 << 5,   /* --concurrency */
+    OPTIONS_START = 1 << 6,   /* --wait */
+    OPTIONS_LIST = 1 << 7,    /* --status --limit */
+    OPTIONS_EVENTS = 1 << 8,  /* --from-beginning --all */
+    OPTIONS_DEV = 1 << 9,     /* --address-file; --steps, none by default */
+    OPTIONS_TOPICS = 1 << 10, /* --progress-partitions --task-partitions --replication --topic-config */
+    OPTIONS_SERVE = 1 << 11,  /* --own --progress-partitions */
+    OPTIONS_CANCEL = 1 << 12, /* --reason */
+    OPTIONS_CHECK = 1 << 13,  /* --steps, none by default */
+    OPTIONS_WORKER = 1 << 14, /* --queue --lease --drain-timeout --cancel-grace --id --window; not --steps */
+    OPTIONS_PROGRAMS = 1 << 15, /* --steps, required: backstep-worker */
+};
+
+extern const struct option_spec default_options[];
+
+#define DEFAULT_BROKERS "127.0.0.1:9092"
+#define DEFAULT_PREFIX "backstep"
+#define DEFAULT_QUEUE "default"
+#define DEFAULT_TIMEOUT_MS 10000
+#define DEFAULT_PROGRESS_PARTITIONS 4
+#define DEFAULT_TASK_PARTITIONS 8
+#define DEFAULT_CONCURRENCY 4
+#define DEFAULT_LEASE_MS 30000
+#define DEFAULT_DRAIN_TIMEOUT_MS 30000
+#define DEFAULT_CANCEL_GRACE_MS 10000
+
+#endif
