@@ -245,6 +245,16 @@ static bool withdraw(struct pool *pool, struct job *job)
     return false;
 }
 
+static bool pool_withdraw(struct runner *runner, uint64_t id)
+{
+    struct pool *pool = pool_of(runner);
+    lock(pool);
+    struct job *job = find(pool, id);
+    bool withdrawn = job != NULL && withdraw(pool, job);
+    unlock(pool);
+    return withdrawn;
+}
+
 static bool pool_cancel(struct runner *runner, uint64_t id)
 {
     struct pool *pool = pool_of(runner);
@@ -365,6 +375,7 @@ static void pool_set_wake(struct runner *runner, void (*wake)(void *state), void
 static const struct runner_operations operations = {
     .begin = pool_begin,
     .go = pool_go,
+    .withdraw = pool_withdraw,
     .cancel = pool_cancel,
     .poll = pool_poll,
     .due_ms = pool_due_ms,

@@ -10,7 +10,7 @@
 /* What to run. `id` is the worker's name for it, never used again. */
 struct runner_task {
     uint64_t id;
-    const struct task *task;           /* borrowed until its RUNNER_DONE has been handed out, or runner_cancel() took it back */
+    const struct task *task;           /* borrowed until its RUNNER_DONE has been handed out, or it was taken back */
     const struct backstep_step *step;  /* likewise */
 };
 
@@ -38,6 +38,7 @@ struct runner;
 struct runner_operations {
     void (*begin)(struct runner *runner, const struct runner_task *task);
     void (*go)(struct runner *runner, uint64_t id);
+    bool (*withdraw)(struct runner *runner, uint64_t id);
     bool (*cancel)(struct runner *runner, uint64_t id);
     bool (*poll)(struct runner *runner, int64_t now_ms, struct runner_report *report);
     int64_t (*due_ms)(struct runner *runner);
@@ -61,8 +62,13 @@ static inline void runner_go(struct runner *runner, uint64_t id)
     runner->operations->go(runner, id);
 }
 
-/* true: it had not begun, and never will; nothing more is reported of it. false: it runs, and was asked to end, or it has ended:
- * in both cases its RUNNER_DONE comes. */
+/* true: it had not begun, and never will; nothing more is reported of it. false: nothing has changed. */
+static inline bool runner_withdraw(struct runner *runner, uint64_t id)
+{
+    return runner->operations->withdraw(runner, id);
+}
+
+/* true: the same. false: it runs, and was asked to end, or it has ended: in both cases its RUNNER_DONE comes. */
 static inline bool runner_cancel(struct runner *runner, uint64_t id)
 {
     return runner->operations->cancel(runner, id);
