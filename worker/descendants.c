@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define PATH_BYTES 64
@@ -155,19 +156,38 @@ static bool feed(const char *bytes, size_t size, const char *prefix, size_t *mat
     return false;
 }
 
-bool descendants_carries(pid_t pid, const char *prefix)
+/* Its arguments are empty only while it has no memory of its own: in the middle of execve(), or dying. */
+static bool has_no_memory(pid_t pid)
+{
+    char byte;
+    int fd = open_of(pid, "cmdline");
+    ssize_t got = fd >= 0 ? read_again(fd, &byte, 1) : -1;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return got == 0;
+}
+
+enum descendant_mark descendants_carries(pid_t pid, const char *prefix)
 {
     char bytes[4096];
     bool found = false;
     size_t matched = 0;
     size_t total = 0;
     int fd = open_of(pid, "environ");
-    for (ssize_t got; fd >= 0 && !found && total < MAX_ENVIRONMENT_BYTES && (got = read_again(fd, bytes, sizeof bytes)) > 0;) {
+    if (fd < 0) {
+        return MARK_NO;
+    }
+    for (ssize_t got; !found && total < MAX_ENVIRONMENT_BYTES && (got = read_again(fd, bytes, sizeof bytes)) > 0;) {
         found = feed(bytes, (size_t)got, prefix, &matched);
         total += (size_t)got;
     }
-    if (fd >= 0) {
-        close(fd);
-    }
-    return found;
+    close(fd);
+    return found ? MARK_YES : total == 0 && has_no_memory(pid) ? MARK_UNKNOWN : MARK_NO;
+}
+
+bool descendants_is_dead_child(pid_t pid)
+{
+    siginfo_t info = {0};
+    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
 }

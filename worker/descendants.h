@@ -14,7 +14,12 @@ size_t descendants_children(pid_t *pids, size_t capacity);
 /* The same for a process of many threads; reads all of /proc. */
 size_t descendants_children_of_threads(pid_t *pids, size_t capacity);
 
-/* Whether an entry of the environment `pid` was started with begins with `prefix`; false where that may not be read. */
-bool descendants_carries(pid_t pid, const char *prefix);
+/* Whether an entry of the environment `pid` was started with begins with `prefix`. Unknown while it executes another program
+ * or dies: look again. What may not be read is a no. */
+enum descendant_mark { MARK_NO, MARK_YES, MARK_UNKNOWN };
+enum descendant_mark descendants_carries(pid_t pid, const char *prefix);
+
+/* Whether a child is dead and not reaped yet. */
+bool descendants_is_dead_child(pid_t pid);
 
 #endif

@@ -167,12 +167,14 @@ static void reap_killed(pid_t pid)
     }
 }
 
-/* Kill and reap one child if it was the guard's; other children of this process are not ours to touch. */
+/* Kill and reap one child if it was the guard's; other children of this process are not ours to touch. True: look again. */
 static bool bury(const struct guard *guard, pid_t pid)
 {
     bool leader = is_leader(guard, pid);
-    if (!leader && !is_leader(guard, getpgid(pid)) && !descendants_carries(pid, guard->page->mark)) {
-        return false;
+    enum descendant_mark mark =
+        leader || is_leader(guard, getpgid(pid)) ? MARK_YES : descendants_carries(pid, guard->page->mark);
+    if (mark != MARK_YES) {
+        return mark == MARK_UNKNOWN && !descendants_is_dead_child(pid);
     }
     if (leader) {
         kill(-pid, SIGKILL); /* first, while the unreaped leader keeps the group's number taken */
@@ -202,6 +204,7 @@ static bool bury_all(const struct guard *guard, struct error *error)
         if (clock_monotonic_ms() > deadline_ms) {
             return error_set(error, ERROR_TRANSIENT, "programs of a dead guard do not die within %d s", ANSWER_MS / 1000);
         }
+        nanosleep(&(struct timespec){.tv_nsec = LOOK_AGAIN_MS * 1000000}, NULL);
     }
     return true;
 }

@@ -367,19 +367,13 @@ static struct program *program_of(pid_t pid)
     return NULL;
 }
 
-static bool is_dead(pid_t pid, int options)
-{
-    siginfo_t info = {0};
-    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | options) == 0 && info.si_pid == pid;
-}
-
 /* True: it has died since the last look, so there may be children of its that came to us only now. */
 static bool look_at_leader(struct program *program)
 {
     if (program->ending) {
         return false;
     }
-    if (is_dead(program->pid, WNOWAIT)) {
+    if (descendants_is_dead_child(program->pid)) {
         program->ending = true;
         kill(-program->pid, SIGKILL);
         return true;
@@ -391,11 +385,11 @@ static bool look_at_leader(struct program *program)
     return false;
 }
 
-static bool belongs_to(pid_t stray, const struct program *program)
+static enum descendant_mark belongs_to(pid_t stray, const struct program *program)
 {
     char mark[GUARD_MARK_BYTES + 24];
     mark_of(mark, program->token);
-    return getpgid(stray) == program->pid || descendants_carries(stray, mark);
+    return getpgid(stray) == program->pid ? MARK_YES : descendants_carries(stray, mark);
 }
 
 static bool is_anybody_running(void)
@@ -408,18 +402,29 @@ static bool is_anybody_running(void)
     return false;
 }
 
-/* Kill a child that is no leader if it is left over from an ended program, or must be: nothing else runs. A process that we
- * may not kill (it has become another user's) is given up. */
+/* False: it may not be killed (it has become another user's), and is given up. */
+static bool kill_stray(pid_t pid)
+{
+    return kill(pid, SIGKILL) == 0;
+}
+
+static bool is_leftover_of(pid_t pid, const struct program *program, bool nobody_runs)
+{
+    enum descendant_mark mark = nobody_runs ? MARK_YES : belongs_to(pid, program);
+    return mark == MARK_YES ? kill_stray(pid) : mark == MARK_UNKNOWN;
+}
+
+/* Kill a child that is no leader if it is left over from an ended program, or must be: nothing else runs. */
 static void look_at_stray(pid_t pid)
 {
     bool nobody_runs = !is_anybody_running();
     for (size_t i = 0; i < LIMIT_CONCURRENCY; i++) {
         struct program *program = &guard.programs[i];
-        if (program->pid != 0 && program->ending && (nobody_runs || belongs_to(pid, program)) && kill(pid, SIGKILL) == 0) {
+        if (program->ending && is_leftover_of(pid, program, nobody_runs)) {
             program->leftover = true;
         }
     }
-    if ((!guard.sweeping && !nobody_runs) || kill(pid, SIGKILL) == 0) {
+    if ((!guard.sweeping && !nobody_runs) || kill_stray(pid)) {
         guard.alive++;
     }
 }
@@ -430,7 +435,8 @@ static bool look_at(pid_t pid)
     if (program != NULL) {
         return look_at_leader(program);
     }
-    if (is_dead(pid, 0)) {
+    if (descendants_is_dead_child(pid)) {
+        waitpid(pid, NULL, 0);
         return true;
     }
     look_at_stray(pid);
