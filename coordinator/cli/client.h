@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A command's way to the cluster: the bus, the progress topic, requests and their answers. */
+#ifndef CLIENT_H
+#define CLIENT_H
+
+#include "common/bus.h"
+#include "common/error.h"
+#include "common/saga/plan.h"
+#include "common/saga/saga.h"
+#include "common/topics.h"
+#include "coordinator/cli/reader.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct client_options {
+    const char *brokers;
+    const char *prefix;
+    const char *const *properties; /* "name=value" for the Kafka client */
+    size_t property_count;
+    int timeout_ms;
+    bool create_topics; /* make what is missing; else a missing progress topic is an error */
+};
+
+struct client {
+    struct client_options options; /* borrowed strings */
+    struct bus *bus;
+    char progress[TOPICS_NAME_BYTES]; /* name of the progress topic */
+    int32_t partitions; /* of it */
+};
+
+/* Connect and look at the progress topic. TRANSIENT: no broker; INVALID: no or a wrong topic, naming the command that mends it.
+ * Signals wake its bus. The caller owes client_close() either way. */
+bool client_open(struct client *client, const struct client_options *options, struct error *error);
+void client_close(struct client *client);
+
+int32_t client_partition_of(const struct client *client, const char *run_id);
+
+/* One request to the owner of a run, and what came of it. */
+struct request {
+    unsigned char id[REQUEST_ID_BYTES];
+    bool delivered; /* it is on the log */
+    bool answered;
+    enum verdict verdict;
+    char reason[512];
+};
+
+/* Append a Start or Cancel; the request gets a new random id. Borrowed for the call. */
+bool client_send_start(struct client *client, struct request *request, const char *run_id, const struct plan *plan, struct span params,
+                       struct error *error);
+bool client_send_cancel(struct client *client, struct request *request, const char *run_id, const char *reason, struct error *error);
+
+/* Take one event of the bus: what `reader` says of it in `record`, and whether it answers `request` (may be NULL). true: a record.
+ * FATAL in `error` (its kind is NONE else): the bus has failed. */
+bool client_take(struct client *client, struct reader *reader, struct request *request, const struct bus_event *event,
+                 struct reader_record *record, struct error *error);
+
+/* Poll until the request is answered. TRANSIENT: not in time (request->delivered says whether it is on the log).
+ * Records that come meanwhile go to `each` (may be NULL). */
+bool client_await(struct client *client, struct reader *reader, struct request *request,
+                  void (*each)(void *context, const struct reader_record *record), void *context, struct error *error);
+
+#endif

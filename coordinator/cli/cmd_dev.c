@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* backstep dev: a broker, a coordinator and a worker to play with, until Ctrl-C. */
+#include "coordinator/cli/command.h"
+#include "coordinator/cli/embedded.h"
+#include "coordinator/cli/signals.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LOOK_MS 500
+
+/* Whoever finds the file finds all of it. */
+static bool write_address(const char *path, const char *address, struct error *error)
+{
+    char temporary[PATH_MAX];
+    int length = snprintf(temporary, sizeof temporary, "%s.%ld", path, (long)getpid());
+    if (length < 0 || (size_t)length >= sizeof temporary) {
+        return error_set(error, ERROR_INVALID, "--address-file: the path is too long");
+    }
+    FILE *file = fopen(temporary, "we");
+    bool ok = file != NULL && fprintf(file, "%s\n", address) > 0;
+    ok = file != NULL && fclose(file) == 0 && ok;
+    if (!ok || rename(temporary, path) != 0) {
+        error_set(error, ERROR_INVALID, "--address-file %s: %s", path, strerror(errno));
+        unlink(temporary);
+        return false;
+    }
+    return true;
+}
+
+static void greet(const struct call *call, const char *address, const char *steps)
+{
+    printf(call->json ? "{\"brokers\":\"%s\"}\n" : "%s\n", address);
+    fflush(stdout);
+    if (call->quiet || call->json) {
+        return;
+    }
+    fprintf(stderr, "A broker, a coordinator%s run here until Ctrl-C; nothing is kept. In another terminal:\n\n"
+                    "  backstep start FILE -b %s\n"
+                    "  backstep events -b %s\n",
+            steps != NULL ? " and a worker" : "", address, address);
+    if (steps == NULL) {
+        fprintf(stderr, "  backstep-worker --steps DIR -b %s\n", address);
+    }
+    fprintf(stderr, "  kcat -C -b %s -t %s.progress -f '%%k %%h\\n'\n", address, call->client.prefix);
+}
+
+static int wait_for_end(struct embedded *embedded)
+{
+    struct error error = {0};
+    while (signals_interrupts() == 0) {
+        signals_wait(LOOK_MS);
+        if (signals_interrupts() == 0 && embedded_is_broken(embedded, &error)) {
+            return complain_of(&error);
+        }
+    }
+    return EXIT_DONE;
+}
+
+int cmd_dev(struct call *call)
+{
+    struct error error = {0};
+    const char *file = option_text(call->options, "address-file");
+    struct embedded_options options = {
+        .prefix = call->client.prefix,
+        .steps_directory = option_text(call->options, "steps"),
+        .concurrency = (int)option_number(call->options, "concurrency"),
+        .log_level = option_text(call->options, "log-level"),
+    };
+    signals_install();
+    struct embedded *embedded = embedded_start(&options, &error);
+    if (embedded == NULL) {
+        return complain_of(&error);
+    }
+    int code = EXIT_USAGE;
+    if (file != NULL && !write_address(file, embedded_address(embedded), &error)) {
+        complain_of(&error);
+    } else {
+        greet(call, embedded_address(embedded), options.steps_directory);
+        code = wait_for_end(embedded);
+    }
+    embedded_stop(embedded);
+    if (file != NULL && code != EXIT_USAGE) {
+        unlink(file);
+    }
+    return code;
+}

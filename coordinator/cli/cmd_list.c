@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* backstep list: the runs on the log, newest first. */
+#include "common/clock.h"
+#include "coordinator/cli/command.h"
+#include "coordinator/cli/reader.h"
+#include "coordinator/cli/summary.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define LINE_BYTES_MAX (64 * 1024)
+
+static int by_start(const void *a, const void *b)
+{
+    const struct saga *first = &(*(const struct run *const *)a)->saga, *second = &(*(const struct run *const *)b)->saga;
+    if (first->started_ms != second->started_ms) {
+        return first->started_ms < second->started_ms ? 1 : -1;
+    }
+    return first->start_offset < second->start_offset ? 1 : -1;
+}
+
+static bool is_wanted(const struct run *run, const char *status)
+{
+    return status == NULL || strcmp(run_status_name(run->saga.status), status) == 0;
+}
+
+static size_t collect(struct reader *reader, const char *status, struct run ***runs)
+{
+    size_t count = 0, room = 0;
+    *runs = NULL;
+    for (struct run *run = NULL; (run = reader_next(reader, run)) != NULL;) {
+        if (!is_wanted(run, status)) {
+            continue;
+        }
+        if (count == room) {
+            room = room > 0 ? room * 2 : 64;
+            *runs = reallocarray(*runs, room, sizeof **runs);
+            if (*runs == NULL) {
+                abort();
+            }
+        }
+        (*runs)[count++] = run;
+    }
+    return count;
+}
+
+static void print_runs(const struct call *call, struct run *const *runs, size_t count)
+{
+    struct text out;
+    text_init(&out, LINE_BYTES_MAX);
+    if (!call->json && !call->quiet && count > 0) {
+        summary_list_heading(&out);
+        print_text(&out);
+    }
+    for (size_t i = 0; i < count; i++) {
+        text_clear(&out);
+        if (call->json) {
+            summary_list_json(runs[i], clock_realtime_ms(), &out);
+            print_line(&out);
+        } else {
+            summary_list_text(runs[i], clock_realtime_ms(), &out);
+            print_text(&out);
+        }
+    }
+    text_fini(&out);
+}
+
+static int show(struct call *call, struct client *client, struct error *error)
+{
+    struct reader_options options = {
+        .bus = client->bus,
+        .topic = client->progress,
+        .partition_count = client->partitions,
+        .partition = -1,
+        .keep_summary = true,
+        .timeout_ms = client->options.timeout_ms,
+    };
+    struct reader *reader = reader_new(&options, error);
+    if (reader == NULL || !reader_catch_up(reader, NULL, NULL, error)) {
+        reader_free(reader);
+        return complain_of(error);
+    }
+    struct run **runs;
+    size_t count = collect(reader, option_text(call->options, "status"), &runs);
+    if (count > 0) {
+        qsort(runs, count, sizeof *runs, by_start);
+    }
+    size_t limit = (size_t)option_number(call->options, "limit");
+    print_runs(call, runs, limit < count ? limit : count);
+    free(runs);
+    reader_free(reader);
+    return EXIT_DONE;
+}
+
+static bool status_exists(const char *status)
+{
+    for (int i = RUN_PENDING; i <= RUN_ROLLBACK_INCOMPLETE; i++) {
+        if (strcmp(run_status_name((enum run_status)i), status) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int cmd_list(struct call *call)
+{
+    const char *status = option_text(call->options, "status");
+    if (status != NULL && !status_exists(status)) {
+        complain("--status: '%s' is no status of a run; there are pending running paused rolling_back succeeded rolled_back "
+                 "cancelled rollback_incomplete", status);
+        return EXIT_USAGE;
+    }
+    struct error error = {0};
+    struct client client;
+    int code = client_open(&client, &call->client, &error) ? show(call, &client, &error) : complain_of(&error);
+    client_close(&client);
+    return code;
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* backstep run FILE: the whole of it, in one command. */
+#include "coordinator/cli/command.h"
+#include "coordinator/cli/embedded.h"
+#include "coordinator/cli/follow.h"
+#include "coordinator/cli/job.h"
+#include "coordinator/cli/signals.h"
+
+#include <limits.h>
+#include <stdio.h>
+
+#define WORKER_ARGUMENTS_MAX 36
+#define WORKER_GRACE_MS 3000
+
+/* Start the job on `cluster` and follow it to its end. */
+static int start_and_follow(const struct call *call, struct job *job, const struct client_options *cluster, struct follow *follow)
+{
+    struct error error = {0};
+    struct client client;
+    int code;
+    follow->call = call;
+    follow->client = &client;
+    follow->cancels = true;
+    if (!client_open(&client, cluster, &error)) {
+        code = complain_of(&error);
+    } else {
+        follow_begin(follow);
+        code = job_start(job, follow, false);
+        if (code == EXIT_DONE) {
+            code = follow_run(follow);
+        }
+        follow_end(follow);
+    }
+    client_close(&client);
+    return code;
+}
+
+/* No cluster: broker, coordinator and a worker of our own. The worker serves one queue, so every step is put there. */
+static int run_embedded(const struct call *call, struct job *job, const char *steps)
+{
+    struct error error = {0};
+    struct embedded_options options = {
+        .prefix = call->client.prefix,
+        .steps_directory = steps,
+        .concurrency = (int)option_number(call->options, "concurrency"),
+        .log_level = option_given(call->options, "log-level") ? option_text(call->options, "log-level") : NULL,
+    };
+    pipeline_set_queue(job->pipeline, DEFAULT_QUEUE);
+    struct embedded *embedded = embedded_start(&options, &error);
+    if (embedded == NULL) {
+        return complain_of(&error);
+    }
+    struct client_options cluster = call->client;
+    cluster.brokers = embedded_address(embedded);
+    struct follow follow = {.embedded = embedded};
+    int code = start_and_follow(call, job, &cluster, &follow);
+    embedded_stop(embedded);
+    return code;
+}
+
+static struct child *start_worker(const struct call *call, const char *queue, const char *steps, struct error *error)
+{
+    char concurrency[24];
+    snprintf(concurrency, sizeof concurrency, "%ld", (long)option_number(call->options, "concurrency"));
+    const char *arguments[WORKER_ARGUMENTS_MAX + 1] = {
+        "--brokers", call->client.brokers, "--prefix",      call->client.prefix, "--steps", steps,
+        "--queue",   queue,                "--concurrency", concurrency,
+    };
+    size_t count = 10;
+    for (size_t i = 0; i < call->client.property_count; i++) {
+        if (count + 2 > WORKER_ARGUMENTS_MAX) {
+            error_set(error, ERROR_INVALID, "more -X properties than a worker of this run can be given");
+            return NULL;
+        }
+        arguments[count++] = "-X";
+        arguments[count++] = call->client.properties[i];
+    }
+    struct child_options options = {
+        .program = "backstep-worker",
+        .arguments = arguments,
+        .show_errors = option_given(call->options, "log-level"),
+    };
+    return child_start(&options, error);
+}
+
+/* A cluster, and programs of ours: this process also serves them, for this run only, on a queue of its own. */
+static int run_serving(const struct call *call, struct job *job, const char *steps)
+{
+    struct error error = {0};
+    char queue[LIMIT_IDENTIFIER_BYTES + 1];
+    snprintf(queue, sizeof queue, "run-%.*s", LIMIT_IDENTIFIER_BYTES - 4, job->run_id);
+    pipeline_set_queue(job->pipeline, queue);
+    struct child *worker = start_worker(call, queue, steps, &error);
+    if (worker == NULL) {
+        return complain_of(&error);
+    }
+    struct follow follow = {.worker = worker};
+    int code = start_and_follow(call, job, &call->client, &follow);
+    child_stop(worker, WORKER_GRACE_MS);
+    return code;
+}
+
+static int run_job(const struct call *call, struct job *job)
+{
+    char steps[PATH_MAX];
+    bool serves = !call->brokers_given || option_given(call->options, "steps");
+    job_steps_directory(call, steps, sizeof steps);
+    if (serves && !pipeline_is_served_by(job->pipeline, steps)) {
+        return EXIT_USAGE;
+    }
+    if (!call->brokers_given) {
+        return run_embedded(call, job, steps);
+    }
+    if (serves) {
+        return run_serving(call, job, steps);
+    }
+    struct follow follow = {0};
+    return start_and_follow(call, job, &call->client, &follow);
+}
+
+int cmd_run(struct call *call)
+{
+    struct job job;
+    signals_install();
+    int code = job_load(&job, call) ? run_job(call, &job) : EXIT_USAGE;
+    job_free(&job);
+    return code;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* backstep status RUN: what the log says of a run now. Needs no coordinator. */
+#include "common/clock.h"
+#include "coordinator/cli/command.h"
+#include "coordinator/cli/reader.h"
+#include "coordinator/cli/summary.h"
+
+#define SUMMARY_BYTES_MAX (64 * 1024 * 1024)
+
+static void print_status(const struct call *call, const struct run *run)
+{
+    struct text out;
+    text_init(&out, SUMMARY_BYTES_MAX);
+    if (call->json) {
+        summary_json(run, clock_realtime_ms(), &out);
+        print_line(&out);
+    } else {
+        summary_text(run, clock_realtime_ms(), &out);
+        print_text(&out);
+    }
+    text_fini(&out);
+}
+
+static int show(struct call *call, struct client *client, struct error *error)
+{
+    const char *run_id = call->arguments[0];
+    struct reader_options options = {
+        .bus = client->bus,
+        .topic = client->progress,
+        .partition_count = client->partitions,
+        .partition = client_partition_of(client, run_id),
+        .timeout_ms = client->options.timeout_ms,
+    };
+    struct reader *reader = reader_new(&options, error);
+    int code = EXIT_DONE;
+    if (reader == NULL || !reader_catch_up(reader, NULL, NULL, error)) {
+        code = complain_of(error);
+    } else {
+        const struct run *run = reader_find(reader, run_id);
+        code = run != NULL ? EXIT_DONE : complain_of_no_run(call, run_id);
+        if (run != NULL) {
+            print_status(call, run);
+        }
+    }
+    reader_free(reader);
+    return code;
+}
+
+int cmd_status(struct call *call)
+{
+    struct error error = {0};
+    struct client client;
+    int code = client_open(&client, &call->client, &error) ? show(call, &client, &error) : complain_of(&error);
+    client_close(&client);
+    return code;
+}

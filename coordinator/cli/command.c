@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "coordinator/cli/command.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+void complain(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fflush(stdout);
+    fputs("backstep: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+}
+
+int complain_of(const struct error *error)
+{
+    complain("%s", error->message);
+    switch (error->kind) {
+    case ERROR_TRANSIENT:
+    case ERROR_FATAL:    return EXIT_UNREACHABLE;
+    case ERROR_REJECTED: return EXIT_REFUSED;
+    default:             return EXIT_USAGE;
+    }
+}
+
+int complain_of_no_run(const struct call *call, const char *run_id)
+{
+    struct text id;
+    text_init(&id, 4096);
+    text_append_visible(&id, span_of(run_id));
+    complain("no such run: '%s' is not on the log of prefix '%s'; backstep list shows what is", text_string(&id), call->client.prefix);
+    text_fini(&id);
+    return EXIT_USAGE;
+}
+
+void print_text(const struct text *text)
+{
+    fwrite(text_string(text), 1, text->size, stdout);
+    fflush(stdout);
+}
+
+void print_line(const struct text *text)
+{
+    fwrite(text_string(text), 1, text->size, stdout);
+    fputc('\n', stdout);
+    fflush(stdout);
+}

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "coordinator/cli/commands.h"
+
+#include "common/names.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#define TO_CLUSTER (OPTIONS_CLUSTER | OPTIONS_OUTPUT)
+#define ANY_NUMBER SIZE_MAX
+
+const struct command commands[] = {
+    {
+        .name = "run",
+        .arguments = "FILE",
+        .summary = "Run a pipeline and follow it to its end.",
+        .example = "  backstep run upload.yaml --steps steps -p source=photos\n"
+                   "  backstep run upload.yaml -b kafka:9092 -o json\n",
+        .notes = "Without --brokers everything happens here: a broker in this process, a coordinator and one worker beside it, and all\n"
+                 "steps on that worker's queue, whatever the file says. With --brokers the run is started on that cluster; with --brokers\n"
+                 "and --steps this process also serves those programs, for this run only, on a queue of its own.\n"
+                 "Ctrl-C asks for a cancel, with rollback; a second one leaves at once.\n",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .options = TO_CLUSTER | OPTIONS_JOB | OPTIONS_STEPS | OPTIONS_SLOTS,
+        .run = cmd_run,
+    },
+    {
+        .name = "serve",
+        .summary = "Be a coordinator, until stopped.",
+        .example = "  backstep serve -b kafka:9092\n",
+        .notes = "Every long option may also be given as BACKSTEP_<OPTION>. A second coordinator on the same prefix takes over, and the\n"
+                 "first one exits 5, naming it. Broker outages are waited out, once it has worked.\n",
+        .options = OPTIONS_CLUSTER | OPTIONS_SERVE,
+        .run = cmd_serve,
+    },
+    {
+        .name = "start",
+        .arguments = "FILE",
+        .summary = "Start a run on a cluster, and print its id.",
+        .example = "  backstep start upload.yaml -b kafka:9092 -p source=photos\n"
+                   "  quickstart plan | backstep start - -b kafka:9092 --wait\n",
+        .notes = "With --id, an id that exists already is refused with exit code 7: a run is never started twice.\n",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .options = TO_CLUSTER | OPTIONS_JOB | OPTIONS_START,
+        .run = cmd_start,
+    },
+    {
+        .name = "status",
+        .arguments = "RUN",
+        .summary = "Show what has become of a run so far.",
+        .example = "  backstep status upload-1k7qj4m9x2 -b kafka:9092\n"
+                   "  backstep status upload-1k7qj4m9x2 -o json | jq .progress\n",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .options = TO_CLUSTER,
+        .run = cmd_status,
+    },
+    {
+        .name = "list",
+        .summary = "List runs, the newest first.",
+        .example = "  backstep list --status running --limit 50\n",
+        .options = TO_CLUSTER | OPTIONS_LIST,
+        .run = cmd_list,
+    },
+    {
+        .name = "watch",
+        .arguments = "RUN",
+        .summary = "Follow a run to its end. Ctrl-C leaves, and the run goes on.",
+        .example = "  backstep watch upload-1k7qj4m9x2 -b kafka:9092\n",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .options = TO_CLUSTER,
+        .run = cmd_watch,
+    },
+    {
+        .name = "events",
+        .arguments = "[RUN]",
+        .summary = "Follow what happens, one line an event.",
+        .example = "  backstep events -b kafka:9092\n"
+                   "  backstep events upload-1k7qj4m9x2 --from-beginning -o json\n",
+        .notes = "Ends on Ctrl-C; with RUN also when that run is over.\n",
+        .arguments_max = 1,
+        .options = TO_CLUSTER | OPTIONS_EVENTS,
+        .run = cmd_events,
+    },
+    {
+        .name = "cancel",
+        .arguments = "RUN",
+        .summary = "Stop a run, and roll back what it did.",
+        .example = "  backstep cancel upload-1k7qj4m9x2 -b kafka:9092\n",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .options = TO_CLUSTER | OPTIONS_CANCEL,
+        .run = cmd_cancel,
+    },
+    {
+        .name = "workers",
+        .summary = "Show who is there, what they serve and how busy they are.",
+        .example = "  backstep workers -b kafka:9092\n",
+        .options = TO_CLUSTER,
+        .run = cmd_workers,
+    },
+    {
+        .name = "topics",
+        .summary = "Make the topics that are missing, verify and show them.",
+        .example = "  backstep topics -b kafka:9092 --progress-partitions 8 --replication 3\n",
+        .options = TO_CLUSTER | OPTIONS_TOPICS,
+        .run = cmd_topics,
+    },
+    {
+        .name = "check",
+        .arguments = "FILE...",
+        .summary = "Read pipeline files and name every mistake in them.",
+        .example = "  backstep check upload.yaml --steps steps\n",
+        .notes = "With --steps it also names the handlers that no program there serves, and the programs that do not look at their first\n"
+                 "argument: they would act again on rollback.\n",
+        .arguments_min = 1,
+        .arguments_max = ANY_NUMBER,
+        .options = OPTIONS_OUTPUT | OPTIONS_CHECK,
+        .run = cmd_check,
+    },
+    {
+        .name = "dev",
+        .summary = "A broker, a coordinator and a worker to play with, until Ctrl-C.",
+        .example = "  backstep dev --steps steps\n"
+                   "  backstep dev --address-file /tmp/address &\n",
+        .notes = "Nothing is kept: the broker lives and dies with this process.\n",
+        .options = TO_CLUSTER | OPTIONS_DEV | OPTIONS_SLOTS,
+        .run = cmd_dev,
+    },
+    {
+        .name = "version",
+        .summary = "Print the version.",
+        .example = "  backstep version\n",
+        .options = OPTIONS_OUTPUT,
+        .run = cmd_version,
+    },
+};
+
+const size_t command_count = sizeof commands / sizeof *commands;
+
+const struct command *command_find(const char *name)
+{
+    for (size_t i = 0; i < command_count; i++) {
+        if (strcmp(commands[i].name, name) == 0) {
+            return &commands[i];
+        }
+    }
+    return NULL;
+}
+
+const char *command_suggest(const char *name)
+{
+    const char *names[sizeof commands / sizeof *commands + 1] = {NULL};
+    for (size_t i = 0; i < command_count; i++) {
+        names[i] = commands[i].name;
+    }
+    return name_suggest(span_of(name), names);
+}
+
+void commands_append_overview(struct text *out)
+{
+    text_append_string(out, "Backstep runs pipelines of steps on Kafka, and rolls them back in order when one fails.\n"
+                            "\n"
+                            "Try it         backstep run FILE --steps DIR      everything at once, no Kafka needed\n"
+                            "Develop        backstep dev                       a broker, a coordinator and a worker to play with\n"
+                            "In production  backstep serve -b BROKERS          the coordinator\n"
+                            "               backstep-worker -b BROKERS --steps DIR\n"
+                            "Runs           start  status  list  watch  events  cancel\n"
+                            "Files          check\n"
+                            "Cluster        workers  topics\n"
+                            "\n"
+                            "backstep COMMAND --help tells more, with an example; backstep version says which one this is.\n");
+}
+
+void command_append_help(const struct command *command, struct text *out)
+{
+    text_format(out, "%s\n\nUsage: backstep %s%s%s [OPTION...]\n\n", command->summary, command->name, command->arguments != NULL ? " " : "",
+                command->arguments != NULL ? command->arguments : "");
+    text_append_string(out, command->example);
+    if (command->notes != NULL) {
+        text_format(out, "\n%s", command->notes);
+    }
+    text_append_string(out, "\nOptions:\n");
+    options_append_help(out, default_options, command->options | OPTIONS_COMMON, 0);
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "coordinator/cli/embedded.h"
+
+#include "common/bus_kafka.h"
+#include "common/topics.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { CHILD_COORDINATOR, CHILD_WORKER, CHILD_COUNT };
+
+#define STOP_GRACE_MS 3000
+
+struct embedded {
+    struct embedded_broker *broker;
+    struct child *children[CHILD_COUNT];
+};
+
+struct arguments {
+    const char *items[24];
+    int count;
+};
+
+static void add_option(struct arguments *arguments, const char *name, const char *value)
+{
+    if (value != NULL) {
+        arguments->items[arguments->count++] = name;
+        arguments->items[arguments->count++] = value;
+    }
+}
+
+static bool create_topics(struct embedded *embedded, const char *prefix, struct error *error)
+{
+    static const struct {
+        enum topics_which which;
+        int partitions;
+    } topics[] = {{TOPICS_PROGRESS, TOPICS_PROGRESS_PARTITIONS}, {TOPICS_WORKERS, 1}, {TOPICS_DEAD_LETTER, 1}, {TOPICS_TASKS, 4}};
+    for (size_t i = 0; i < sizeof topics / sizeof *topics; i++) {
+        char name[TOPICS_NAME_BYTES];
+        topics_name(name, topics[i].which, prefix, "default");
+        if (!embedded_broker_create_topic(embedded->broker, name, topics[i].partitions, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static struct child *start(const struct embedded_options *options, const char *program, struct arguments *arguments, struct error *error)
+{
+    add_option(arguments, "--log-level", options->log_level);
+    struct child_options child = {
+        .program = program,
+        .arguments = arguments->items,
+        .show_errors = options->log_level != NULL,
+    };
+    return child_start(&child, error);
+}
+
+static bool start_coordinator(struct embedded *embedded, const struct embedded_options *options, struct error *error)
+{
+    struct arguments arguments = {{"serve"}, 1};
+    add_option(&arguments, "--brokers", embedded_address(embedded));
+    add_option(&arguments, "--prefix", options->prefix);
+    embedded->children[CHILD_COORDINATOR] = start(options, "backstep", &arguments, error);
+    return embedded->children[CHILD_COORDINATOR] != NULL;
+}
+
+static bool start_worker(struct embedded *embedded, const struct embedded_options *options, struct error *error)
+{
+    if (options->steps_directory == NULL) {
+        return true;
+    }
+    char concurrency[16];
+    snprintf(concurrency, sizeof concurrency, "%d", options->concurrency);
+    struct arguments arguments = {0};
+    add_option(&arguments, "--brokers", embedded_address(embedded));
+    add_option(&arguments, "--prefix", options->prefix);
+    add_option(&arguments, "--steps", options->steps_directory);
+    add_option(&arguments, "--concurrency", options->concurrency > 0 ? concurrency : NULL);
+    add_option(&arguments, "--id", options->worker_id);
+    embedded->children[CHILD_WORKER] = start(options, "backstep-worker", &arguments, error);
+    return embedded->children[CHILD_WORKER] != NULL;
+}
+
+struct embedded *embedded_start(const struct embedded_options *options, struct error *error)
+{
+    struct embedded *embedded = calloc(1, sizeof *embedded);
+    if (embedded == NULL) {
+        abort();
+    }
+    embedded->broker = embedded_broker_start(error);
+    if (embedded->broker == NULL || !create_topics(embedded, options->prefix, error) || !start_coordinator(embedded, options, error) ||
+        !start_worker(embedded, options, error)) {
+        embedded_stop(embedded);
+        return NULL;
+    }
+    return embedded;
+}
+
+void embedded_stop(struct embedded *embedded)
+{
+    if (embedded == NULL) {
+        return;
+    }
+    /* The worker first would be kinder to the log, but nobody reads it after this: both at once. */
+    children_stop(embedded->children, CHILD_COUNT, STOP_GRACE_MS);
+    if (embedded->broker != NULL) {
+        embedded_broker_stop(embedded->broker);
+    }
+    free(embedded);
+}
+
+const char *embedded_address(const struct embedded *embedded)
+{
+    return embedded_broker_address(embedded->broker);
+}
+
+bool embedded_is_broken(struct embedded *embedded, struct error *error)
+{
+    for (int i = 0; i < CHILD_COUNT; i++) {
+        if (embedded->children[i] != NULL && child_has_ended(embedded->children[i], error)) {
+            return true;
+        }
+    }
+    return false;
+}

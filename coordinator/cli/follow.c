@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "coordinator/cli/follow.h"
+
+#include "common/clock.h"
+#include "common/limits.h"
+#include "coordinator/cli/signals.h"
+#include "coordinator/cli/summary.h"
+
+#include <langinfo.h>
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define POLL_MS 100
+#define REDRAW_MS 100
+#define LEAVE_FLUSH_MS 1000
+#define OUTPUT_BYTES_MAX (64 * 1024 * 1024)
+
+static const struct run *run_of(const struct follow *follow)
+{
+    return reader_find(follow->reader, follow->run_id);
+}
+
+static bool wants_lines(const struct follow *follow)
+{
+    return !follow->on_terminal && !follow->call->json && !follow->call->quiet;
+}
+
+/* ---- leaving before the end */
+
+static bool is_undone_work(const struct saga *saga, uint32_t index)
+{
+    const struct saga_step *step = &saga->steps[index];
+    return step->may_have_begun && !step->nothing_to_undo && !saga->plan->steps[index].rollback_none &&
+           step->status != STEP_ROLLED_BACK;
+}
+
+/* The embedded broker goes with us: say what nobody will undo. */
+static int leave_embedded(const struct run *run)
+{
+    struct text steps;
+    text_init(&steps, 64 * 1024);
+    const struct saga *saga = run != NULL ? &run->saga : NULL;
+    for (uint32_t i = 0; saga != NULL && saga->plan != NULL && i < saga->plan->step_count; i++) {
+        if (is_undone_work(saga, i)) {
+            text_append_string(&steps, steps.size > 0 ? ", '" : "'");
+            text_append_visible(&steps, saga->plan->steps[i].name);
+            text_append_char(&steps, '\'');
+        }
+    }
+    int code = steps.size > 0 ? EXIT_INCOMPLETE : EXIT_CANCELLED;
+    if (steps.size > 0) {
+        complain("left before the end; these steps may have done something and stay undone: %s", text_string(&steps));
+    } else {
+        complain("left before anything was done");
+    }
+    text_fini(&steps);
+    return code;
+}
+
+static int leave_cluster(struct follow *follow)
+{
+    if (follow->cancels) {
+        bus_flush(follow->client->bus, LEAVE_FLUSH_MS);
+        complain("left; the cancel of %s is on the log, and goes on without this process\n          backstep watch %s -b %s follows it",
+                 follow->run_id, follow->run_id, follow->client->options.brokers);
+    } else {
+        complain("left; %s goes on", follow->run_id);
+    }
+    return EXIT_UNREACHABLE;
+}
+
+static void ask_cancel(struct follow *follow)
+{
+    struct error error = {0};
+    if (!client_send_cancel(follow->client, &follow->cancel, follow->run_id, "interrupted", &error)) {
+        complain("the cancel could not be sent: %s", error.message);
+    }
+    if (wants_lines(follow)) {
+        fprintf(stderr, "backstep: cancelling %s; once more to leave at once\n", follow->run_id);
+    }
+}
+
+/* Ctrl-C. true: leave now, with *code. */
+static bool is_leaving(struct follow *follow, int *code)
+{
+    int interrupts = signals_interrupts();
+    if (interrupts == follow->interrupts_seen) {
+        return false;
+    }
+    bool first = follow->interrupts_seen == 0;
+    follow->interrupts_seen = interrupts;
+    if (follow->cancels && first) {
+        ask_cancel(follow);
+        if (interrupts == 1) {
+            return false;
+        }
+    }
+    *code = follow->embedded != NULL ? leave_embedded(run_of(follow)) : leave_cluster(follow);
+    return true;
+}
+
+/* ---- what is shown meanwhile */
+
+void follow_record(void *context, const struct reader_record *record)
+{
+    struct follow *follow = context;
+    bool is_news = record->run != NULL && record->result == RUNS_APPLIED && span_equal(record->key, span_of(follow->run_id));
+    if (!wants_lines(follow) || !is_news) {
+        return;
+    }
+    struct text lines;
+    text_init(&lines, OUTPUT_BYTES_MAX);
+    told_update(&follow->told, &record->run->saga, record->time_ms, &lines);
+    print_text(&lines);
+    text_fini(&lines);
+}
+
+static struct screen_style terminal_style(const struct follow *follow)
+{
+    struct winsize size = {0};
+    ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
+    return (struct screen_style){.columns = size.ws_col, .rows = size.ws_row, .colour = follow->colour, .utf8 = follow->utf8};
+}
+
+static void draw_run(struct follow *follow, const struct run *run, bool last)
+{
+    char hint[LIMIT_IDENTIFIER_BYTES + 64], notice[] = "cancelling; Ctrl-C again leaves at once";
+    static const struct saga nothing;
+    const struct run_view *known = run != NULL ? run_view(run) : NULL;
+    bool over = run != NULL && saga_is_over(&run->saga);
+    snprintf(hint, sizeof hint, "backstep events %s --from-beginning tells the whole story", follow->run_id);
+    struct screen_view view = {
+        .saga = run != NULL ? &run->saga : &nothing,
+        .run_id = span_of(follow->run_id),
+        .now_ms = clock_realtime_ms(),
+        .waiting = known != NULL ? known->waiting : NULL,
+        .waiting_count = known != NULL ? known->waiting_count : 0,
+        .waiting_for_workers = known != NULL ? known->waiting_for_workers : 0,
+        .notice = follow->interrupts_seen > 0 && follow->cancels && !over ? span_of(notice) : (struct span){0},
+        .hint = last && over && follow->embedded == NULL ? span_of(hint) : (struct span){0},
+        .last = last,
+    };
+    struct screen_style style = terminal_style(follow);
+    struct text out;
+    text_init(&out, OUTPUT_BYTES_MAX);
+    screen_draw(&follow->screen, &view, &style, &out);
+    print_text(&out);
+    text_fini(&out);
+}
+
+static void draw(struct follow *follow)
+{
+    int64_t time_ms = clock_monotonic_ms();
+    bool resized = signals_take_resize();
+    if (follow->on_terminal && (resized || time_ms - follow->drawn_ms >= REDRAW_MS)) {
+        follow->drawn_ms = time_ms;
+        draw_run(follow, run_of(follow), false);
+    }
+}
+
+static void show_end(struct follow *follow)
+{
+    const struct run *run = run_of(follow);
+    if (follow->on_terminal) {
+        draw_run(follow, run, true);
+    }
+    if (follow->call->json && run != NULL) {
+        struct text out;
+        text_init(&out, OUTPUT_BYTES_MAX);
+        summary_json(run, clock_realtime_ms(), &out);
+        print_line(&out);
+        text_fini(&out);
+    }
+}
+
+/* ---- the loop */
+
+static bool is_over(const struct run *run)
+{
+    return run != NULL && (saga_is_over(&run->saga) || run->saga.status == RUN_PAUSED);
+}
+
+/* Has something ended that the run cannot go on without? */
+static bool is_broken(struct follow *follow, struct error *error)
+{
+    return (follow->embedded != NULL && embedded_is_broken(follow->embedded, error)) ||
+           (follow->worker != NULL && child_has_ended(follow->worker, error));
+}
+
+static void note_refused_cancel(struct follow *follow)
+{
+    if (follow->cancel.answered && follow->cancel.verdict == VERDICT_REFUSED) {
+        complain("the cancel was refused: %s", follow->cancel.reason);
+        follow->cancel.answered = false;
+    }
+}
+
+static int follow_loop(struct follow *follow, struct error *error)
+{
+    while (!reader_is_current(follow->reader) || !is_over(run_of(follow))) {
+        int code;
+        if (is_leaving(follow, &code)) {
+            return code;
+        }
+        struct bus_event event;
+        struct reader_record record;
+        bus_poll(follow->client->bus, POLL_MS, &event);
+        if (client_take(follow->client, follow->reader, &follow->cancel, &event, &record, error)) {
+            follow_record(follow, &record);
+        } else if (error->kind != ERROR_NONE || (event.kind == BUS_NOTHING && is_broken(follow, error))) {
+            return complain_of(error);
+        }
+        note_refused_cancel(follow);
+        if (reader_is_current(follow->reader)) {
+            draw(follow);
+        }
+    }
+    return summary_exit_code(run_of(follow)->saga.status);
+}
+
+static bool is_set(const char *name)
+{
+    const char *value = getenv(name);
+    return value != NULL && value[0] != '\0';
+}
+
+void follow_begin(struct follow *follow)
+{
+    const char *terminal = getenv("TERM");
+    bool can_move = terminal != NULL && strcmp(terminal, "dumb") != 0;
+    setlocale(LC_CTYPE, "");
+    follow->on_terminal = isatty(STDOUT_FILENO) && can_move && !follow->call->json && !follow->call->quiet;
+    follow->colour = !is_set("NO_COLOR");
+    follow->utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+}
+
+int follow_run(struct follow *follow)
+{
+    struct error error = {0};
+    int code = follow_loop(follow, &error);
+    show_end(follow);
+    return code;
+}
+
+void follow_end(struct follow *follow)
+{
+    told_fini(&follow->told);
+    reader_free(follow->reader);
+    follow->reader = NULL;
+}

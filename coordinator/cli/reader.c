@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "coordinator/cli/reader.h"
+
+#include "common/clock.h"
+#include "common/limits.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct partition {
+    struct runs *runs; /* NULL: not read */
+    int64_t end;       /* what stood there first ends before it */
+    bool behind;
+};
+
+struct reader {
+    struct reader_options options;
+    struct partition *partitions;
+    size_t behind_count;
+    struct message message; /* of the last record */
+    int32_t walking;        /* partition of the walk */
+};
+
+static void view_clear_waiting(struct run_view *view)
+{
+    for (size_t i = 0; i < view->waiting_count; i++) {
+        free((char *)(uintptr_t)view->waiting[i].handler.bytes);
+        free((char *)(uintptr_t)view->waiting[i].queue.bytes);
+    }
+    free(view->waiting);
+    view->waiting = NULL;
+    view->waiting_count = 0;
+}
+
+static void view_free(struct run_view *view)
+{
+    if (view != NULL) {
+        view_clear_waiting(view);
+        told_fini(&view->told);
+        free(view->pipeline);
+        free(view);
+    }
+}
+
+static char *span_duplicate(struct span span)
+{
+    char *copy = strndup(span.size > 0 ? span.bytes : "", span.size);
+    if (copy == NULL) {
+        abort(); /* as runs_apply() does */
+    }
+    return copy;
+}
+
+static struct run_view *view_of(struct run *run, int32_t partition)
+{
+    if (run->attached == NULL) {
+        struct run_view *view = calloc(1, sizeof *view);
+        if (view == NULL) {
+            abort();
+        }
+        view->partition = partition;
+        run->attached = view;
+    }
+    return run->attached;
+}
+
+static bool begin_partition(struct reader *reader, int32_t index, struct error *error)
+{
+    const struct reader_options *options = &reader->options;
+    struct partition *partition = &reader->partitions[index];
+    int64_t first, next;
+    if (!bus_bounds(options->bus, options->topic, index, &first, &next, options->timeout_ms, error)) {
+        return false;
+    }
+    int64_t from = options->from_end ? next : first;
+    if (!bus_consume(options->bus, options->topic, index, from, error)) {
+        return false;
+    }
+    partition->runs = runs_new((uint32_t)options->partition_count);
+    partition->end = next;
+    partition->behind = from < next;
+    reader->behind_count += partition->behind;
+    return true;
+}
+
+struct reader *reader_new(const struct reader_options *options, struct error *error)
+{
+    struct reader *reader = calloc(1, sizeof *reader);
+    struct partition *partitions = calloc((size_t)options->partition_count, sizeof *partitions);
+    if (reader == NULL || partitions == NULL) {
+        abort();
+    }
+    reader->options = *options;
+    reader->partitions = partitions;
+    for (int32_t i = 0; i < options->partition_count; i++) {
+        bool wanted = options->partition < 0 || options->partition == i;
+        if (wanted && !begin_partition(reader, i, error)) {
+            error_prefix(error, "%s", options->topic);
+            reader_free(reader);
+            return NULL;
+        }
+    }
+    return reader;
+}
+
+static void free_views(struct runs *runs)
+{
+    for (struct run *run = NULL; (run = runs_next(runs, run)) != NULL;) {
+        view_free(run->attached);
+        run->attached = NULL;
+    }
+}
+
+void reader_free(struct reader *reader)
+{
+    if (reader == NULL) {
+        return;
+    }
+    for (int32_t i = 0; i < reader->options.partition_count; i++) {
+        struct partition *partition = &reader->partitions[i];
+        if (partition->runs != NULL) {
+            bus_stop(reader->options.bus, reader->options.topic, i);
+            free_views(partition->runs);
+            runs_free(partition->runs);
+        }
+    }
+    message_free(&reader->message);
+    free(reader->partitions);
+    free(reader);
+}
+
+static void note_progress(struct run_view *view, const struct message *message)
+{
+    view_clear_waiting(view);
+    view->waiting_for_workers = message->waiting_for_workers;
+    if (message->waiting_count == 0) {
+        return;
+    }
+    view->waiting = calloc(message->waiting_count, sizeof *view->waiting);
+    if (view->waiting == NULL) {
+        abort();
+    }
+    view->waiting_count = message->waiting_count;
+    for (size_t i = 0; i < message->waiting_count; i++) {
+        const struct waiting_step *from = &message->waiting[i];
+        view->waiting[i] = (struct waiting_step){
+            .step = from->step,
+            .instance = from->instance,
+            .handler = {span_duplicate(from->handler), from->handler.size},
+            .queue = {span_duplicate(from->queue), from->queue.size},
+            .since_ms = from->since_ms,
+        };
+    }
+}
+
+static void note_plan(struct run_view *view, const struct saga *saga)
+{
+    if (view->pipeline == NULL && saga->plan != NULL) {
+        view->pipeline = span_duplicate(saga->plan->name);
+        view->steps_total = saga->plan->step_count;
+    }
+}
+
+/* What the fold does not keep, or will not keep once the run is retired. */
+static void note(struct reader *reader, struct partition *partition, struct reader_record *record)
+{
+    struct run *run = record->run;
+    struct run_view *view = view_of(run, record->partition);
+    const struct message *message = record->message;
+    if (record->result == RUNS_NEWER) {
+        view->newer = true;
+    }
+    note_plan(view, &run->saga);
+    if (message->kind == MESSAGE_RUN_PROGRESSED && record->result != RUNS_FENCED) {
+        note_progress(view, message);
+    }
+    if (saga_is_over(&run->saga)) {
+        view_clear_waiting(view);
+    }
+    if (reader->options.keep_summary && !run->saga.retired && saga_is_settled(&run->saga)) {
+        view->steps_executed = saga_steps_executed(&run->saga);
+        runs_retire(partition->runs, run);
+    }
+}
+
+static void fold(struct reader *reader, struct reader_record *record)
+{
+    struct partition *partition = &reader->partitions[record->partition];
+    record->result = runs_apply(partition->runs, &reader->message, record->offset, record->time_ms, &record->run);
+    if (record->run == NULL && record->key.size > 0) {
+        record->run = runs_find(partition->runs, record->key);
+    }
+    if (record->run != NULL) {
+        note(reader, partition, record);
+    }
+}
+
+static void note_position(struct reader *reader, struct partition *partition, int64_t next)
+{
+    if (partition->behind && next >= partition->end) {
+        partition->behind = false;
+        reader->behind_count--;
+    }
+}
+
+static bool is_ours(const struct reader *reader, const struct bus_event *event)
+{
+    return (event->kind == BUS_RECORD || event->kind == BUS_END) && strcmp(event->topic, reader->options.topic) == 0 &&
+           event->partition >= 0 && event->partition < reader->options.partition_count &&
+           reader->partitions[event->partition].runs != NULL;
+}
+
+bool reader_take(struct reader *reader, const struct bus_event *event, struct reader_record *record)
+{
+    if (!is_ours(reader, event)) {
+        return false;
+    }
+    struct partition *partition = &reader->partitions[event->partition];
+    if (event->kind == BUS_END) {
+        note_position(reader, partition, event->offset);
+        return false;
+    }
+    *record = (struct reader_record){
+        .partition = event->partition,
+        .offset = event->offset,
+        .time_ms = event->time_ms,
+        .key = event->key,
+        .type = event->type,
+        .size_bytes = event->value.size,
+        .result = RUNS_IGNORED,
+        .history = event->offset < partition->end,
+    };
+    message_free(&reader->message);
+    if (message_decode(&reader->message, TOPIC_PROGRESS, event->key, event->value, &record->problem)) {
+        record->message = &reader->message;
+        fold(reader, record);
+    }
+    note_position(reader, partition, event->offset + 1);
+    return true;
+}
+
+bool reader_is_current(const struct reader *reader)
+{
+    return reader->behind_count == 0;
+}
+
+bool reader_catch_up(struct reader *reader, void (*each)(void *context, const struct reader_record *record), void *context,
+                     struct error *error)
+{
+    int64_t quiet_until_ms = clock_monotonic_ms() + reader->options.timeout_ms;
+    while (!reader_is_current(reader)) {
+        struct bus_event event;
+        struct reader_record record;
+        bus_poll(reader->options.bus, 100, &event);
+        if (event.kind == BUS_FATAL || event.kind == BUS_GONE) {
+            return error_set(error, ERROR_FATAL, "%s", event.reason);
+        }
+        if (reader_take(reader, &event, &record)) {
+            quiet_until_ms = clock_monotonic_ms() + reader->options.timeout_ms;
+            if (each != NULL) {
+                each(context, &record);
+            }
+        } else if (clock_monotonic_ms() >= quiet_until_ms) {
+            return error_set(error, ERROR_TRANSIENT, "%s could not be read: nothing came for %g s", reader->options.topic,
+                             reader->options.timeout_ms / 1000.0);
+        }
+    }
+    return true;
+}
+
+struct run *reader_find(struct reader *reader, const char *run_id)
+{
+    struct span id = span_of(run_id);
+    int32_t index = bus_partition_of(id, reader->options.partition_count);
+    struct runs *runs = reader->partitions[index].runs;
+    struct run *run = runs != NULL ? runs_find(runs, id) : NULL;
+    /* A request to a run that does not exist leaves a saga too, to answer it from. */
+    bool exists = run != NULL && (run->saga.status != RUN_NONE || (run_view(run) != NULL && run_view(run)->newer));
+    return exists ? run : NULL;
+}
+
+struct run *reader_next(struct reader *reader, struct run *run)
+{
+    if (run == NULL) {
+        reader->walking = 0;
+    }
+    for (; reader->walking < reader->options.partition_count; reader->walking++, run = NULL) {
+        struct runs *runs = reader->partitions[reader->walking].runs;
+        while (runs != NULL && (run = runs_next(runs, run)) != NULL) {
+            if (run->saga.status != RUN_NONE) {
+                return run;
+            }
+        }
+    }
+    return NULL;
+}

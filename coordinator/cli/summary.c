@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "coordinator/cli/summary.h"
+
+#include "common/json.h"
+#include "coordinator/cli/screen.h"
+
+#include <stdio.h>
+#include <time.h>
+
+/* ---- pieces */
+
+void append_timestamp(struct text *out, int64_t time_ms)
+{
+    time_t seconds = (time_t)(time_ms / 1000);
+    struct tm parts;
+    char words[40];
+    gmtime_r(&seconds, &parts);
+    strftime(words, sizeof words, "%Y-%m-%dT%H:%M:%S", &parts);
+    text_format(out, "%s.%03dZ", words, (int)(time_ms % 1000));
+}
+
+void append_time_of_day(struct text *out, int64_t time_ms, int64_t now_ms)
+{
+    time_t seconds = (time_t)(time_ms / 1000), now = (time_t)(now_ms / 1000);
+    struct tm parts, today;
+    char words[40];
+    localtime_r(&seconds, &parts);
+    localtime_r(&now, &today);
+    bool is_today = parts.tm_year == today.tm_year && parts.tm_yday == today.tm_yday;
+    strftime(words, sizeof words, is_today ? "%H:%M:%S" : "%Y-%m-%d %H:%M:%S", &parts);
+    text_append_string(out, words);
+}
+
+static void append_padded(struct text *out, struct span span, uint32_t width)
+{
+    text_append_visible(out, span);
+    for (uint32_t i = screen_width(span); i < width; i++) {
+        text_append_char(out, ' ');
+    }
+}
+
+enum exit_code summary_exit_code(enum run_status status)
+{
+    switch (status) {
+    case RUN_SUCCEEDED:           return EXIT_DONE;
+    case RUN_ROLLED_BACK:         return EXIT_ROLLED_BACK;
+    case RUN_ROLLBACK_INCOMPLETE: return EXIT_INCOMPLETE;
+    case RUN_CANCELLED:           return EXIT_CANCELLED;
+    case RUN_PAUSED:              return EXIT_PAUSED;
+    default:                      return EXIT_UNREACHABLE; /* it goes on */
+    }
+}
+
+static struct span pipeline_of(const struct run *run)
+{
+    const struct run_view *view = run_view(run);
+    return run->saga.plan != NULL ? run->saga.plan->name : span_of(view != NULL ? view->pipeline : NULL);
+}
+
+static uint32_t steps_total(const struct run *run)
+{
+    const struct run_view *view = run_view(run);
+    return run->saga.plan != NULL ? run->saga.plan->step_count : view != NULL ? view->steps_total : 0;
+}
+
+static uint32_t steps_executed(const struct run *run)
+{
+    const struct run_view *view = run_view(run);
+    return run->saga.plan != NULL ? saga_steps_executed(&run->saga) : view != NULL ? view->steps_executed : 0;
+}
+
+static int64_t run_duration_ms(const struct saga *saga, int64_t now_ms)
+{
+    int64_t end_ms = saga->finished_ms > 0 ? saga->finished_ms : now_ms;
+    return saga->started_ms > 0 && end_ms > saga->started_ms ? end_ms - saga->started_ms : 0;
+}
+
+static int64_t step_duration_ms(const struct saga_step *step, int64_t now_ms)
+{
+    if (step->begun_ms == 0) {
+        return 0;
+    }
+    int64_t end_ms = step->ended_ms > 0 ? step->ended_ms : now_ms;
+    return end_ms > step->begun_ms ? end_ms - step->begun_ms : 0;
+}
+
+/* The announced wait of a step, if it still waits. */
+static const struct waiting_step *waiting_of(const struct run *run, uint32_t index)
+{
+    const struct run_view *view = run_view(run);
+    const struct saga_step *step = &run->saga.steps[index];
+    bool may_wait = step->open && !step->started;
+    for (size_t i = 0; view != NULL && may_wait && i < view->waiting_count; i++) {
+        if (view->waiting[i].step == index) {
+            return &view->waiting[i];
+        }
+    }
+    return NULL;
+}
+
+/* ---- JSON */
+
+static void append_json_text(struct text *out, const char *name, struct span span)
+{
+    text_format(out, "\"%s\":", name);
+    if (span.size == 0) {
+        text_append_string(out, "null");
+    } else {
+        text_append_json_string(out, span);
+    }
+}
+
+static void append_json_seconds(struct text *out, int64_t duration_ms)
+{
+    text_format(out, "\"duration_seconds\":%lld.%03lld", (long long)(duration_ms / 1000), (long long)(duration_ms % 1000));
+}
+
+/* Percent with as many decimals as it has, at most four. */
+static void append_percent(struct text *out, uint32_t ppm)
+{
+    text_format(out, "%u", ppm / 10000);
+    uint32_t rest = ppm % 10000;
+    if (rest != 0) {
+        char digits[8];
+        int length = snprintf(digits, sizeof digits, "%04u", rest);
+        while (length > 0 && digits[length - 1] == '0') {
+            length--;
+        }
+        text_format(out, ".%.*s", length, digits);
+    }
+}
+
+/* What a worker sent as JSON is passed on as it is, if it is JSON: the log may hold anything. */
+static void append_json_data(struct text *out, struct span data)
+{
+    json_t *json = data.size > 0 ? json_read(data, NULL) : NULL;
+    if (data.size == 0) {
+        text_append_string(out, "null");
+    } else if (json != NULL) {
+        json_write(json, out);
+    } else {
+        text_append_json_string(out, data);
+    }
+    json_decref(json);
+}
+
+static void append_json_waiting(struct text *out, const struct waiting_step *waiting)
+{
+    text_append_string(out, ",\"waiting\":{\"handler\":");
+    text_append_json_string(out, waiting->handler);
+    text_append_string(out, ",\"queue\":");
+    text_append_json_string(out, waiting->queue);
+    text_append_string(out, ",\"since\":\"");
+    append_timestamp(out, waiting->since_ms);
+    text_append_string(out, "\"}");
+}
+
+static void append_json_step(struct text *out, const struct run *run, uint32_t index, int64_t now_ms)
+{
+    const struct saga_step *step = &run->saga.steps[index];
+    text_append_string(out, index > 0 ? ",{\"name\":" : "{\"name\":");
+    text_append_json_string(out, run->saga.plan->steps[index].name);
+    text_format(out, ",\"status\":\"%s\",\"attempts\":%u,", step_status_name(step->status), step->execute_attempts);
+    append_json_seconds(out, step_duration_ms(step, now_ms));
+    text_append_string(out, ",\"data\":");
+    append_json_data(out, step->executed ? step->data : (struct span){0});
+    text_append_char(out, ',');
+    append_json_text(out, "error", step->error);
+    text_append_char(out, ',');
+    append_json_text(out, "rollback_error", step->rollback_error);
+    const struct waiting_step *waiting = waiting_of(run, index);
+    if (waiting != NULL) {
+        append_json_waiting(out, waiting);
+    }
+    text_append_char(out, '}');
+}
+
+static void append_json_head(struct text *out, const struct run *run, int64_t now_ms)
+{
+    const struct saga *saga = &run->saga;
+    text_append_string(out, "{\"run_id\":");
+    text_append_json_string(out, saga->run_id);
+    text_append_string(out, ",\"pipeline\":");
+    text_append_json_string(out, pipeline_of(run));
+    text_format(out, ",\"success\":%s,\"status\":\"%s\",\"steps_executed\":%u,\"steps_total\":%u,\"progress\":",
+                saga->status == RUN_SUCCEEDED ? "true" : "false", run_status_name(saga->status), steps_executed(run), steps_total(run));
+    append_percent(out, saga->progress_ppm);
+    text_append_char(out, ',');
+    append_json_text(out, "error", saga->error);
+    text_append_char(out, ',');
+    append_json_seconds(out, run_duration_ms(saga, now_ms));
+}
+
+void summary_json(const struct run *run, int64_t now_ms, struct text *out)
+{
+    append_json_head(out, run, now_ms);
+    text_append_string(out, ",\"steps\":[");
+    for (uint32_t i = 0; run->saga.plan != NULL && i < run->saga.plan->step_count; i++) {
+        append_json_step(out, run, i, now_ms);
+    }
+    text_append_string(out, "]}");
+}
+
+void summary_list_json(const struct run *run, int64_t now_ms, struct text *out)
+{
+    append_json_head(out, run, now_ms);
+    text_append_string(out, ",\"started\":\"");
+    append_timestamp(out, run->saga.started_ms);
+    text_append_string(out, "\"}");
+}
+
+/* ---- text */
+
+static uint32_t name_width(const struct plan *plan)
+{
+    uint32_t width = 0;
+    for (uint32_t i = 0; i < plan->step_count; i++) {
+        uint32_t columns = screen_width(plan->steps[i].name);
+        width = columns > width ? columns : width;
+    }
+    return width < 40 ? width : 40;
+}
+
+static void append_wait(struct text *out, const struct waiting_step *waiting, int64_t now_ms)
+{
+    text_append_string(out, "waiting for a worker of queue '");
+    text_append_visible(out, waiting->queue);
+    text_append_string(out, "' that serves '");
+    text_append_visible(out, waiting->handler);
+    text_append_string(out, "', for ");
+    screen_duration(now_ms - waiting->since_ms, out);
+}
+
+/* What there is to say of a step beyond its status. */
+static void append_step_details(struct text *out, const struct saga_step *step, uint32_t max_attempts, int64_t now_ms)
+{
+    if (step->status == STEP_RUNNING) {
+        text_format(out, "  %3u %%", step->fraction_ppm / 10000);
+    }
+    if (step->begun_ms > 0) {
+        text_append_string(out, "  ");
+        screen_duration(step_duration_ms(step, now_ms), out);
+    }
+    if (step->status == STEP_RUNNING && step->total > 0) {
+        text_format(out, "  %llu of %llu", (unsigned long long)step->current, (unsigned long long)step->total);
+    }
+    if (step->execute_attempts > 1) {
+        text_format(out, "  attempt %u of %u", step->execute_attempts, max_attempts > 0 ? max_attempts : 1);
+    }
+    const struct span reason = step->rollback_error.size > 0 && step->status == STEP_ROLLBACK_FAILED ? step->rollback_error : step->error;
+    if (reason.size > 0 && step->status != STEP_SUCCEEDED) {
+        text_append_string(out, "  ");
+        text_append_visible(out, reason);
+    }
+}
+
+static void append_step(struct text *out, const struct run *run, uint32_t index, uint32_t width, int64_t now_ms)
+{
+    const struct plan_step *plan = &run->saga.plan->steps[index];
+    const struct saga_step *step = &run->saga.steps[index];
+    text_append_string(out, "  ");
+    append_padded(out, plan->name, width + 2);
+    const struct waiting_step *waiting = waiting_of(run, index);
+    if (waiting != NULL) {
+        append_wait(out, waiting, now_ms);
+    } else {
+        text_append_string(out, step_status_name(step->status));
+        append_step_details(out, step, plan->retry.max_attempts, now_ms);
+    }
+    text_append_char(out, '\n');
+}
+
+void summary_text(const struct run *run, int64_t now_ms, struct text *out)
+{
+    const struct saga *saga = &run->saga;
+    const struct run_view *view = run_view(run);
+    text_append_visible(out, saga->run_id);
+    if (view != NULL && view->newer) {
+        text_append_string(out, "  was started for a newer Backstep: this one cannot tell its state\n");
+        return;
+    }
+    text_format(out, "  %s  %u %%  started ", run_status_name(saga->status), saga->progress_ppm / 10000);
+    append_time_of_day(out, saga->started_ms, now_ms);
+    text_append_string(out, saga->finished_ms > 0 ? ", took " : ", ");
+    screen_duration(run_duration_ms(saga, now_ms), out);
+    text_append_string(out, saga->finished_ms > 0 ? "\n" : " ago\n");
+    uint32_t width = saga->plan != NULL ? name_width(saga->plan) : 0;
+    for (uint32_t i = 0; saga->plan != NULL && i < saga->plan->step_count; i++) {
+        append_step(out, run, i, width, now_ms);
+    }
+    if (view != NULL && view->waiting_for_workers > 0) {
+        text_format(out, "  a new coordinator waits for %lld workers to say what they hold\n", (long long)view->waiting_for_workers);
+    }
+    if (saga->error.size > 0) {
+        text_append_visible(out, saga->error);
+        text_append_char(out, '\n');
+    }
+}
+
+#define RUN_ID_WIDTH 32
+#define STATUS_WIDTH 19
+
+void summary_list_heading(struct text *out)
+{
+    append_padded(out, span_of("RUN"), RUN_ID_WIDTH);
+    append_padded(out, span_of("  STATUS"), STATUS_WIDTH + 2);
+    text_append_string(out, "  PROGRESS  STEPS    STARTED   DURATION\n");
+}
+
+void summary_list_text(const struct run *run, int64_t now_ms, struct text *out)
+{
+    const struct saga *saga = &run->saga;
+    char steps[32];
+    snprintf(steps, sizeof steps, "%u/%u", steps_executed(run), steps_total(run));
+    append_padded(out, saga->run_id, RUN_ID_WIDTH);
+    text_append_string(out, "  ");
+    append_padded(out, span_of(run_status_name(saga->status)), STATUS_WIDTH);
+    text_format(out, "  %6u %%  %-7s  ", saga->progress_ppm / 10000, steps);
+    append_time_of_day(out, saga->started_ms, now_ms);
+    text_append_string(out, "  ");
+    screen_duration(run_duration_ms(saga, now_ms), out);
+    text_append_char(out, '\n');
+}

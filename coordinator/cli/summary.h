@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A run as people and programs are told of it: one JSON object, or a few lines of text. Pure: what time it is comes as an argument. */
+#ifndef SUMMARY_H
+#define SUMMARY_H
+
+#include "common/text.h"
+#include "coordinator/cli/exit_codes.h"
+#include "coordinator/cli/reader.h"
+
+/* {"run_id","pipeline","success","status","steps_executed","steps_total","progress","error","duration_seconds","steps":[…]},
+ * without a newline. A step that waits because no worker serves it also says "waiting":{"handler","queue","since"}. */
+void summary_json(const struct run *run, int64_t now_ms, struct text *out);
+/* The text of `backstep status`. */
+void summary_text(const struct run *run, int64_t now_ms, struct text *out);
+/* One line of `backstep list`: the object without its steps, or columns. */
+void summary_list_json(const struct run *run, int64_t now_ms, struct text *out);
+void summary_list_text(const struct run *run, int64_t now_ms, struct text *out);
+/* What `list` puts above its columns. */
+void summary_list_heading(struct text *out);
+
+/* The exit code of a command that followed the run to this status. */
+enum exit_code summary_exit_code(enum run_status status);
+
+/* "2026-01-02T03:04:05.678Z" */
+void append_timestamp(struct text *out, int64_t time_ms);
+/* Local time of day, "12:04:01", with the date where it is not today's. */
+void append_time_of_day(struct text *out, int64_t time_ms, int64_t now_ms);
+
+#endif

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A run as -o json and status tell it. */
+#include "coordinator/cli/summary.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define BEGUN_MS 1767323045000 /* 2026-01-02T03:04:05Z */
+
+static const struct plan_step plan_steps[] = {
+    {.name = {"first", 5}, .handler = {"first", 5}, .queue = {"default", 7}, .weight = 1},
+    {.name = {"say \"h\xc3\xa9\"", 9}, .handler = {"other", 5}, .queue = {"slow", 4}, .weight = 3, .retry = {.max_attempts = 3}},
+};
+static const struct plan plan = {.name = {"demo", 4}, .steps = plan_steps, .step_count = 2};
+
+struct fixture {
+    struct saga_step steps[2];
+    struct run_view view;
+    struct run run;
+    struct text out;
+};
+
+static void set_up(struct fixture *fixture)
+{
+    *fixture = (struct fixture){0};
+    fixture->run.saga = (struct saga){
+        .status = RUN_RUNNING,
+        .run_id = span_of("demo-1"),
+        .plan = &plan,
+        .steps = fixture->steps,
+        .started_ms = BEGUN_MS,
+        .cause_step = UINT32_MAX,
+    };
+    fixture->run.attached = &fixture->view;
+    text_init(&fixture->out, 1 << 20);
+}
+
+static void succeed(struct saga_step *step, const char *data)
+{
+    *step = (struct saga_step){
+        .status = STEP_SUCCEEDED,
+        .executed = true,
+        .execute_attempts = 1,
+        .begun_ms = BEGUN_MS,
+        .ended_ms = BEGUN_MS + 1250,
+        .data = span_of(data),
+    };
+}
+
+static void a_run_that_succeeded_is_one_object_with_everything(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    succeed(&f.steps[0], "{\"n\":1}");
+    succeed(&f.steps[1], "");
+    f.run.saga.status = RUN_SUCCEEDED;
+    f.run.saga.progress_ppm = PPM_ONE;
+    f.run.saga.finished_ms = BEGUN_MS + 2007;
+    summary_json(&f.run, BEGUN_MS + 99999, &f.out);
+    assert_string_equal(text_string(&f.out),
+                        "{\"run_id\":\"demo-1\",\"pipeline\":\"demo\",\"success\":true,\"status\":\"succeeded\",\"steps_executed\":2,"
+                        "\"steps_total\":2,\"progress\":100,\"error\":null,\"duration_seconds\":2.007,\"steps\":["
+                        "{\"name\":\"first\",\"status\":\"succeeded\",\"attempts\":1,\"duration_seconds\":1.250,\"data\":{\"n\":1},"
+                        "\"error\":null,\"rollback_error\":null},"
+                        "{\"name\":\"say \\\"h\xc3\xa9\\\"\",\"status\":\"succeeded\",\"attempts\":1,\"duration_seconds\":1.250,"
+                        "\"data\":null,\"error\":null,\"rollback_error\":null}]}");
+    text_fini(&f.out);
+}
+
+static void progress_has_the_decimals_it_needs(void **state)
+{
+    static const struct {
+        uint32_t ppm;
+        const char *text;
+    } rows[] = {{0, "0"}, {1, "0.0001"}, {250000, "25"}, {592500, "59.25"}, {999999, "99.9999"}, {1000000, "100"}};
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct fixture f;
+        char expected[64];
+        set_up(&f);
+        f.run.saga.progress_ppm = rows[i].ppm;
+        snprintf(expected, sizeof expected, "\"progress\":%s,", rows[i].text);
+        summary_json(&f.run, BEGUN_MS, &f.out);
+        assert_non_null(strstr(text_string(&f.out), expected));
+        text_fini(&f.out);
+    }
+}
+
+static void data_that_is_no_json_cannot_break_the_object(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    succeed(&f.steps[0], "},{\x01 oops");
+    summary_json(&f.run, BEGUN_MS, &f.out);
+    assert_non_null(strstr(text_string(&f.out), "\"data\":\"},{\\u0001 oops\""));
+    text_fini(&f.out);
+}
+
+static void a_step_that_waits_says_for_whom_and_since_when(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    struct waiting_step waiting = {.step = 1, .handler = span_of("other"), .queue = span_of("slow"), .since_ms = BEGUN_MS + 678};
+    f.view.waiting = &waiting;
+    f.view.waiting_count = 1;
+    f.steps[1] = (struct saga_step){.status = STEP_READY, .open = true, .ticket = 1};
+    summary_json(&f.run, BEGUN_MS, &f.out);
+    assert_non_null(strstr(text_string(&f.out),
+                           "\"waiting\":{\"handler\":\"other\",\"queue\":\"slow\",\"since\":\"2026-01-02T03:04:05.678Z\"}"));
+    text_clear(&f.out);
+    summary_text(&f.run, BEGUN_MS + 41678, &f.out);
+    assert_non_null(strstr(text_string(&f.out), "waiting for a worker of queue 'slow' that serves 'other', for 41.0 s"));
+    f.steps[1].started = true; /* somebody has taken it since */
+    text_clear(&f.out);
+    summary_json(&f.run, BEGUN_MS, &f.out);
+    assert_null(strstr(text_string(&f.out), "waiting\":{"));
+    text_fini(&f.out);
+}
+
+static void nothing_in_a_run_can_drive_the_terminal(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    f.run.saga.error = span_of("\x1b[31mred\nline");
+    f.steps[0].error = span_of("\x1b]0;title\a");
+    summary_text(&f.run, BEGUN_MS, &f.out);
+    assert_null(strchr(text_string(&f.out), '\x1b'));
+    assert_null(strchr(text_string(&f.out), '\a'));
+    text_fini(&f.out);
+}
+
+static void every_end_has_its_exit_code(void **state)
+{
+    (void)state;
+    assert_int_equal(summary_exit_code(RUN_SUCCEEDED), 0);
+    assert_int_equal(summary_exit_code(RUN_ROLLED_BACK), 1);
+    assert_int_equal(summary_exit_code(RUN_ROLLBACK_INCOMPLETE), 3);
+    assert_int_equal(summary_exit_code(RUN_CANCELLED), 4);
+    assert_int_equal(summary_exit_code(RUN_PAUSED), 6);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_run_that_succeeded_is_one_object_with_everything),
+        cmocka_unit_test(progress_has_the_decimals_it_needs),
+        cmocka_unit_test(data_that_is_no_json_cannot_break_the_object),
+        cmocka_unit_test(a_step_that_waits_says_for_whom_and_since_when),
+        cmocka_unit_test(nothing_in_a_run_can_drive_the_terminal),
+        cmocka_unit_test(every_end_has_its_exit_code),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
