@@ -1,0 +1,234 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What dies, and what comes of it: workers, their guard, coordinators, the broker; garbage on every topic."""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+
+import kafka
+from cluster import Cluster, Failed, check, main
+
+JOURNAL = """
+cat >/dev/null
+printf '%s %s %s\\n' "$1" "$BACKSTEP_STEP" "$BACKSTEP_ATTEMPT" >>"$JOURNAL/$BACKSTEP_RUN_ID"
+"""
+SLOW = JOURNAL + """
+[ "$1" = rollback ] || { echo $$ >"$JOURNAL/pid"; while ! [ -e "$JOURNAL/go" ]; do sleep 0.05; done; }
+"""
+THREE = """
+name: three
+steps:
+  - {name: first, weight: 20}
+  - {name: second, weight: 60}
+  - {name: third, weight: 20}
+"""
+
+
+class World(Cluster):
+    def __enter__(self):
+        super().__enter__()
+        self.journal = self.directory / "journal"
+        self.journal.mkdir()
+        os.environ["JOURNAL"] = str(self.journal)
+        self.three = self.pipeline(THREE)
+        return self
+
+    def did(self, run_id):
+        path = self.journal / run_id
+        return path.read_text().splitlines() if path.exists() else []
+
+    def wait_until_running(self, step, run_id):
+        def is_running():
+            steps = {each["name"]: each["status"] for each in self.status(run_id).get("steps", [])}
+            return steps.get(step) == "running" and (self.journal / "pid").exists()
+        self.wait_for(is_running, f"step {step} to run")
+
+    def wait_for_end(self, run_id, timeout_s=90):
+        ends = ("succeeded", "rolled_back", "cancelled", "rollback_incomplete")
+        return self.wait_for(lambda: (lambda run: run if run["status"] in ends else None)(self.status(run_id)), f"{run_id} to end", timeout_s)
+
+
+def is_alive(pid):
+    try:
+        return "Z" not in open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+
+
+def children_of(pid):
+    return [int(child) for child in open(f"/proc/{pid}/task/{pid}/children").read().split()]
+
+
+def worker_dies():
+    """A worker dies (SIGKILL) in the middle of a step: its program dies with it, and the step is taken up again elsewhere"""
+    with World() as world:
+        steps = world.steps(first=JOURNAL, second=SLOW, third=JOURNAL)
+        world.serve()
+        victim = world.worker(steps)
+        run_id = world.start(world.three)
+        world.wait_until_running("second", run_id)
+        program = int((world.journal / "pid").read_text())
+        other = world.worker(steps)
+        victim.kill()
+        world.wait_for(lambda: not is_alive(program), "the guard to end the program")
+        check(True, "the guard ended the program of the worker that died")
+        (world.journal / "go").touch()
+        run = world.wait_for_end(run_id)
+        check(run["status"] == "succeeded", "the run finished on the other worker")
+        check(world.did(run_id) == ["execute first 1", "execute second 1", "execute second 1", "execute third 1"],
+              "the step ran again, with the same attempt: a lost worker is not the step's failure")
+        check(other.stop() == 0, "the other worker drains and ends with exit 0")
+
+
+def guard_dies():
+    """The guard dies: the worker ends its programs, begins a new incarnation with a new guard, and the run goes on"""
+    with World() as world:
+        steps = world.steps(first=JOURNAL, second=SLOW, third=JOURNAL)
+        world.serve()
+        worker = world.worker(steps)
+        run_id = world.start(world.three)
+        world.wait_until_running("second", run_id)
+        program = int((world.journal / "pid").read_text())
+        guards = children_of(worker.pid)
+        check(len(guards) == 1, "a worker has one child, its guard")
+        os.kill(guards[0], signal.SIGKILL)
+        world.wait_for(lambda: not is_alive(program), "the worker to end the program")
+        check(True, "the worker ended the program when the guard died")
+        (world.journal / "go").touch()
+        check(world.wait_for_end(run_id)["status"] == "succeeded", "the run finished")
+        check(worker.is_running(), "on the same worker process")
+
+
+def coordinator_dies():
+    """The coordinator dies (SIGKILL) in the middle of 50 runs and is started again: all finish, no step runs twice"""
+    with World() as world:
+        brief = JOURNAL + "sleep 0.1\n"
+        steps = world.steps(first=brief, second=brief, third=brief)
+        coordinator = world.serve()
+        for _ in range(2):
+            world.worker(steps, "--concurrency", "4")
+        ids = [f"run-{number}" for number in range(50)]
+        starter = threading.Thread(target=lambda: [world.cli("start", world.three, "--id", run_id, "--timeout", "60s") for run_id in ids])
+        starter.start()
+        for kills in range(3):
+            world.wait_for(lambda: sum(len(world.did(run_id)) for run_id in ids) >= 30 * (kills + 1), "some steps to run")
+            coordinator.kill()
+            coordinator = world.serve()
+        starter.join()
+        world.wait_for(lambda: len(world.list("--status", "succeeded", "--limit", "1000")) == 50, "all runs to succeed", 90)
+        check(True, "all 50 runs succeeded over 3 kills of the coordinator")
+        wrong = {run_id: world.did(run_id) for run_id in ids if world.did(run_id) != ["execute first 1", "execute second 1", "execute third 1"]}
+        check(not wrong, f"no step ran twice {wrong or ''}")
+
+
+def takeover():
+    """A second `serve` takes the partitions over; the first one ends with exit 5 and names it; the run goes on, its step runs once"""
+    with World() as world:
+        steps = world.steps(first=JOURNAL, second=SLOW, third=JOURNAL)
+        first = world.serve()
+        world.worker(steps)
+        run_id = world.start(world.three)
+        world.wait_until_running("second", run_id)
+        second = world.serve()
+        check(first.wait() == 5, "the first coordinator ends with exit 5")
+        check(str(second.pid) in first.said(), "and names the one that has taken over")
+        (world.journal / "go").touch()
+        check(world.wait_for_end(run_id)["status"] == "succeeded", "the run finished under the second")
+        check(world.did(run_id) == ["execute first 1", "execute second 1", "execute third 1"], "no step ran twice")
+        check(second.stop() == 0, "the second ends with exit 0 when it is asked to")
+
+
+def produce(world, topic, value, partition=0, key=None):
+    command = ["kcat", "-P", "-b", world.brokers, "-t", topic, "-p", str(partition), *(["-k", key] if key else [])]
+    subprocess.run(command, input=value, check=True, timeout=30)
+
+
+def garbage():
+    """Garbage bytes and a cut protobuf on every topic: nothing stops, and what stood where we read is found on the dead-letter topic"""
+    with World() as world:
+        steps = world.steps(first=JOURNAL, second=JOURNAL, third=JOURNAL)
+        world.serve()
+        worker = world.worker(steps)
+        partition = next(each["partition"] for each in world.workers() if each["worker"] == worker.id)
+        check(world.wait_for_end(world.start(world.three))["status"] == "succeeded", "a run before")
+        cut = b"\x62\x7f\x0a\x05\x08\x01"
+        for value in (b"\xff\xfe garbage", cut, b"{}"):
+            for number in range(4):
+                produce(world, "backstep.progress", value, number, "run-x")
+            produce(world, "backstep.workers", value)
+            produce(world, "backstep.tasks.default", value, partition)
+        check(world.wait_for_end(world.start(world.three))["status"] == "succeeded", "a run after")
+
+        def letters():
+            done = subprocess.run(["kcat", "-C", "-q", "-e", "-b", world.brokers, "-t", "backstep.dead-letter", "-o", "beginning", "-f",
+                                   "%h\\n"], capture_output=True, text=True, timeout=30, check=True)
+            return done.stdout.splitlines()
+        world.wait_for(lambda: len(letters()) >= 18, "all of it on the dead-letter topic")
+        for topic, count in (("backstep.progress", 12), ("backstep.workers", 3), ("backstep.tasks.default", 3)):
+            found = [letter for letter in letters() if f"__dlq.errors.topic={topic}" in letter]
+            check(len(found) == count, f"{count} dead letters of {topic}, with where they stood and why")
+        check(worker.is_running(), "the worker goes on")
+
+
+def broker_dies():
+    """The broker dies (SIGKILL) and comes back after 10 s: the runs go on, nothing acknowledged is lost"""
+    with World() as world:
+        brief = JOURNAL + "sleep 0.3\n"
+        steps = world.steps(first=brief, second=brief, third=brief)
+        coordinator = world.serve()
+        worker = world.worker(steps, "--concurrency", "2", lease="30s")
+        ids = [world.start(world.three) for _ in range(10)]
+        world.wait_for(lambda: sum(len(world.did(run_id)) for run_id in ids) >= 6, "some steps to run")
+        kafka.kill(world.broker_directory)
+        time.sleep(10)  # the outage itself, not a wait for something
+        kafka.restart(world.broker_directory)
+        world.wait_for(lambda: len(world.list("--status", "succeeded")) == 10, "all runs to succeed", 120)
+        check(True, "all 10 runs succeeded")
+        check(coordinator.is_running() and worker.is_running(), "coordinator and worker are the same processes")
+        check(all(world.did(run_id) == ["execute first 1", "execute second 1", "execute third 1"] for run_id in ids), "no step ran twice")
+
+
+def nobody_serves():
+    """A step that nobody serves: status says which handler and queue it waits for, and since when; with a worker it goes on"""
+    with World() as world:
+        steps = world.steps(first=JOURNAL, second=JOURNAL, third=JOURNAL)
+        world.serve()
+        run_id = world.start(world.three)
+        waiting = world.wait_for(lambda: world.status(run_id)["steps"][0].get("waiting"), "status to say that a step waits")
+        check((waiting["handler"], waiting["queue"]) == ("first", "default") and waiting["since"], "status names handler, queue and since when")
+        check("waiting for a worker of queue 'default'" in world.cli("status", run_id).stdout, "and says it in words")
+        world.worker(steps)
+        check(world.wait_for_end(run_id)["status"] == "succeeded", "with a worker the run goes on")
+
+
+def no_broker():
+    """A broker that is not there: a clear message within the timeout, exit 5"""
+    port = kafka.free_ports(1)[0]
+    for command in (["list"], ["start", "examples/upload/upload.yaml", "-p", "source=/tmp", "-p", "target=/tmp/x"], ["serve"]):
+        begun = time.monotonic()
+        done = subprocess.run([str(kafka.Path(os.environ["BACKSTEP_BIN"]) / "backstep"), *command, "-b", f"127.0.0.1:{port}", "--timeout", "2s"],
+                              capture_output=True, text=True, timeout=60, cwd=os.environ["BACKSTEP_SOURCE"])
+        check(done.returncode == 5 and str(port) in done.stderr and time.monotonic() - begun < 8, f"backstep {command[0]}: {done.stderr.strip()}")
+
+
+def no_coordinator():
+    """No coordinator: `start` says so after its timeout and exits 5; the run is on the log and begins when one comes"""
+    with World() as world:
+        steps = world.steps(first=JOURNAL, second=JOURNAL, third=JOURNAL)
+        world.cli("topics")
+        done = world.cli("start", world.three, "--timeout", "2s", expect=5)
+        check("no coordinator answered" in done.stderr and "backstep serve" in done.stderr, done.stderr.strip().splitlines()[0])
+        run_id = done.stdout.strip()
+        check(run_id.startswith("three-"), "the run id is printed")
+        world.serve()
+        world.worker(steps)
+        check(world.wait_for_end(run_id)["status"] == "succeeded", "the run began when a coordinator came")
+        check(world.cli("start", world.three, "--id", run_id, expect=7).returncode == 7, "the same id a second time is refused with exit 7")
+
+
+if __name__ == "__main__":
+    main(no_broker, no_coordinator, nobody_serves, worker_dies, guard_dies, coordinator_dies, takeover, garbage, broker_dies)
