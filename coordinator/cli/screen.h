@@ -54,9 +54,6 @@ void screen_draw(struct screen *screen, const struct screen_view *view, const st
 /* Take the frame away, to write something else in its place: "" if there is none. */
 void screen_erase(struct screen *screen, struct text *out);
 
-/* How soon the picture changes though no event comes (a clock ticks): 0 when nothing moves. For the caller's wait. */
-int64_t screen_next_ms(const struct screen_view *view);
-
 /* ---- plain lines: what a person and grep both read
  * 12:04:05.118 upload-1k7qj4m9x2 upload   execute  failed    attempt 3 of 3: disk is full */
 
@@ -89,7 +86,5 @@ static inline uint32_t screen_percent(uint32_t ppm)
 /* Columns a string takes on a terminal: wide East Asian characters count two, combining ones none. Control characters and bytes
  * that are no UTF-8 count as text_append_visible() writes them. */
 uint32_t screen_width(struct span span);
-/* As much of it as fits `columns`, made visible; the last column is an ellipsis when something was cut. Returns the columns used. */
-uint32_t screen_append_cut(struct span span, uint32_t columns, bool utf8, struct text *out);
 
 #endif

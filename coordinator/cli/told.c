@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What has changed in a run since it was looked at last, as plain lines. */
+#include "coordinator/cli/plain_line.h"
+#include "coordinator/cli/screen.h"
+
+#include <stdlib.h>
+
+struct told_step {
+    uint8_t status, direction;
+    bool begun;
+    uint32_t ticket, losses;
+    int64_t retry_ms;
+};
+
+void told_fini(struct told *told)
+{
+    free(told->steps);
+    *told = (struct told){0};
+}
+
+static struct told_step seen_of(const struct saga_step *step)
+{
+    bool runs = step->open && step->started;
+    return (struct told_step){
+        .status = step->status,
+        .direction = step->direction,
+        .begun = runs,
+        .ticket = step->ticket,
+        .losses = (uint32_t)step->losses + step->silent_losses,
+        .retry_ms = step->retry_ms,
+    };
+}
+
+static uint32_t attempts_max(const struct saga *saga, uint32_t index)
+{
+    const struct plan_retry rollback = PLAN_RETRY_ROLLBACK;
+    uint32_t max = saga->steps[index].direction == DIRECTION_ROLLBACK ? rollback.max_attempts : saga->plan->steps[index].retry.max_attempts;
+    return max > 0 ? max : 1;
+}
+
+struct teller {
+    const struct saga *saga;
+    int64_t time_ms;
+    struct text *out;
+};
+
+static const struct saga_step *begin_step_line(const struct teller *teller, uint32_t index, const char *word)
+{
+    const struct saga_step *step = &teller->saga->steps[index];
+    plain_begin(teller->out, teller->time_ms, teller->saga->run_id, teller->saga, teller->saga->plan->steps[index].name,
+                plain_direction(step->direction), word);
+    return step;
+}
+
+static void tell_done(const struct teller *teller, uint32_t index, int64_t begun_ms, int64_t ended_ms)
+{
+    begin_step_line(teller, index, "done");
+    screen_duration(begun_ms > 0 ? ended_ms - begun_ms : 0, teller->out);
+    plain_end(teller->out);
+}
+
+static void tell_failed(const struct teller *teller, uint32_t index)
+{
+    const struct saga_step *step = begin_step_line(teller, index, "failed");
+    uint32_t max = attempts_max(teller->saga, index);
+    if (max > 1 && step->attempts > 0) {
+        text_format(teller->out, "attempt %u of %u", step->attempts, max);
+        if (step->retry_ms != 0) {
+            text_append_string(teller->out, ", again in ");
+            screen_duration(step->retry_ms - teller->time_ms, teller->out);
+        }
+        text_append_string(teller->out, ": ");
+    }
+    text_append_visible(teller->out, step->direction == DIRECTION_ROLLBACK ? step->rollback_error : step->error);
+    plain_end(teller->out);
+}
+
+static void tell_lost(const struct teller *teller, uint32_t index)
+{
+    const struct saga_step *step = begin_step_line(teller, index, "lost");
+    text_append_visible(teller->out, step->direction == DIRECTION_ROLLBACK ? step->rollback_error : step->error);
+    plain_end(teller->out);
+}
+
+static void tell_plainly(const struct teller *teller, uint32_t index, const char *word, const char *details)
+{
+    begin_step_line(teller, index, word);
+    text_append_string(teller->out, details);
+    plain_end(teller->out);
+}
+
+/* Something of the step has ended. */
+static void tell_end(const struct teller *teller, uint32_t index, const struct told_step *before)
+{
+    const struct saga_step *step = &teller->saga->steps[index];
+    struct told_step now = seen_of(step);
+    bool other = now.status != before->status || now.direction != before->direction;
+    bool waits_again = now.retry_ms != 0 && now.retry_ms != before->retry_ms;
+    if (waits_again || (other && (now.status == STEP_FAILED || now.status == STEP_ROLLBACK_FAILED) && before->status != STEP_RETRYING)) {
+        tell_failed(teller, index);
+    } else if (other && now.status == STEP_SUCCEEDED) {
+        tell_done(teller, index, step->begun_ms, step->ended_ms);
+    } else if (other && now.status == STEP_SKIPPED) {
+        tell_plainly(teller, index, "skipped", "");
+    } else if (other && now.status == STEP_ROLLED_BACK && step->nothing_to_undo) {
+        tell_plainly(teller, index, "done", "nothing to undo");
+    } else if (other && now.status == STEP_ROLLED_BACK) {
+        tell_done(teller, index, step->rollback_begun_ms, step->rollback_ended_ms);
+    } else if (now.direction == before->direction && now.losses > before->losses) {
+        tell_lost(teller, index);
+    }
+}
+
+static void tell_begin(const struct teller *teller, uint32_t index, const struct told_step *before)
+{
+    const struct saga_step *step = &teller->saga->steps[index];
+    struct told_step now = seen_of(step);
+    bool known = before->begun && before->ticket == now.ticket && before->direction == now.direction;
+    if (!now.begun || known) {
+        return;
+    }
+    begin_step_line(teller, index, "running");
+    uint32_t max = attempts_max(teller->saga, index);
+    if (max > 1 && step->attempts > 0) {
+        text_format(teller->out, "attempt %u of %u  ", step->attempts + 1, max);
+    }
+    if (step->worker.size > 0) {
+        text_append_string(teller->out, "on ");
+        text_append_visible(teller->out, step->worker);
+    }
+    plain_end(teller->out);
+}
+
+/* ---- the run */
+
+static void tell_run_details(const struct teller *teller)
+{
+    const struct saga *saga = teller->saga;
+    if (run_status_is_final((enum run_status)saga->status)) {
+        screen_duration(saga->finished_ms - saga->started_ms, teller->out);
+        text_append_string(teller->out, saga->error.size > 0 ? ": " : "");
+    } else if (saga->status == RUN_ROLLING_BACK && saga->error.size == 0) {
+        text_append_string(teller->out, "cancelled");
+    }
+    text_append_visible(teller->out, saga->error);
+}
+
+static void tell_run(const struct teller *teller, uint8_t before)
+{
+    const struct saga *saga = teller->saga;
+    if (saga->status == before) {
+        return;
+    }
+    if (before == RUN_NONE) {
+        plain_begin(teller->out, teller->time_ms, saga->run_id, saga, span_of("-"), "run", "started");
+        text_append_visible(teller->out, saga->plan->name);
+        text_format(teller->out, ", %u step%s", saga->plan->step_count, saga->plan->step_count == 1 ? "" : "s");
+        plain_end(teller->out);
+    }
+    if (saga->status != RUN_PENDING && !(saga->status == RUN_RUNNING && before <= RUN_PENDING)) {
+        plain_begin(teller->out, teller->time_ms, saga->run_id, saga, span_of("-"), "run", run_status_name((enum run_status)saga->status));
+        tell_run_details(teller);
+        plain_end(teller->out);
+    }
+}
+
+static bool told_is_ready(struct told *told, const struct saga *saga)
+{
+    if (told->steps == NULL) {
+        told->steps = calloc(saga->plan->step_count, sizeof *told->steps);
+        told->step_count = told->steps != NULL ? saga->plan->step_count : 0;
+    }
+    return told->step_count == saga->plan->step_count;
+}
+
+void told_update(struct told *told, const struct saga *saga, int64_t time_ms, struct text *out)
+{
+    if (saga == NULL || saga->status == RUN_NONE || saga->plan == NULL || !told_is_ready(told, saga)) {
+        return;
+    }
+    struct teller teller = {saga, time_ms, out};
+    bool first = told->status == RUN_NONE, over = saga_is_over(saga);
+    if (first && !over) {
+        tell_run(&teller, told->status);
+    }
+    for (uint32_t i = 0; i < saga->plan->step_count; i++) {
+        tell_end(&teller, i, &told->steps[i]);
+    }
+    if (!first || over) {
+        tell_run(&teller, told->status);
+    }
+    for (uint32_t i = 0; i < saga->plan->step_count; i++) {
+        tell_begin(&teller, i, &told->steps[i]);
+        told->steps[i] = seen_of(&saga->steps[i]);
+    }
+    told->status = saga->status;
+}
