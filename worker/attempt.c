@@ -139,6 +139,7 @@ void attempt_run(struct attempt *attempt, const struct task *task, const struct 
     if (attempt->outcome == OUTCOME_FAILED && !attempt->permanent && cancellation_requested(cancellation)) {
         attempt->outcome = OUTCOME_CANCELLED_STARTED;
     }
+    attempt->lost = context.lost;
     cut_error(attempt);
     result_fini(&result);
     context_fini(&context);

@@ -9,6 +9,7 @@
 struct attempt {
     enum outcome outcome;
     bool permanent;
+    bool lost; /* not known: there must be no Done, and the incarnation ends */
     char *data, *rollback_data, *set, *metrics, *error;
 };
 

@@ -27,6 +27,7 @@ struct backstep_context {
     json_t *params, *input, *results, *shared;       /* parsed when asked for */
     json_t *set, *metrics;                           /* what the step has said */
     char *json;
+    bool lost; /* its program went down with the guard or the lease: nobody knows what it did */
     struct context_note *notes;
     char error[512];
 };

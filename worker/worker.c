@@ -419,6 +419,22 @@ static void on_done(struct worker *worker, struct held *held, const struct runne
     let_go(worker, held);
 }
 
+/* A program that went down with its guard: no Done, for nobody knows what it did; its owner will count it as lost. */
+static void on_lost(struct worker *worker, struct held *held)
+{
+    let_go(worker, held);
+    end_incarnation(worker, "a program was lost with the guard or the lease");
+}
+
+static void on_ended(struct worker *worker, struct held *held, const struct runner_report *report)
+{
+    if (report->attempt.lost) {
+        on_lost(worker, held);
+    } else {
+        on_done(worker, held, report);
+    }
+}
+
 static void take_report(struct worker *worker, struct runner_report *report)
 {
     struct held *held = find_id(worker, report->id);
@@ -428,7 +444,7 @@ static void take_report(struct worker *worker, struct runner_report *report)
         case RUNNER_WAITS: on_waits(worker, held); break;
         case RUNNER_STARTED: on_started(worker, held); break;
         case RUNNER_PROGRESSED: on_progressed(worker, held, report); break;
-        case RUNNER_DONE: on_done(worker, held, report); break;
+        case RUNNER_DONE: on_ended(worker, held, report); break;
         }
     } else if (held != NULL && report->kind == RUNNER_DONE) {
         let_go(worker, held); /* its incarnation is over: what it did, its owner counts as lost */
