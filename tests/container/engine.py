@@ -76,6 +76,13 @@ def wait_until(what, is_so, timeout_s):
 # --- Namespaces ------------------------------------------------------------------------------------------------------
 
 
+def become_root():
+    """Begin this program anew under sudo, with the environment it has."""
+    if os.geteuid() != 0:
+        os.execvp("sudo", ["sudo", "env", *(f"{name}={value}" for name, value in os.environ.items()), sys.executable,
+                           *sys.argv])
+
+
 def unshare(flags):
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(flags) != 0:
@@ -91,8 +98,7 @@ def enter_network():
 @contextlib.contextmanager
 def opened():
     """Podman and buildah may be called inside; what they leave running or mounted is gone at the end."""
-    if os.geteuid() != 0:
-        fail("containers are built and run as root here")
+    become_root()
     STORE.mkdir(parents=True, exist_ok=True)
     with open(STORE / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
