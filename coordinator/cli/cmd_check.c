@@ -2,7 +2,7 @@
 /* backstep check FILE...: every mistake in every file; with --steps also what the programs there are not up to. */
 #include "common/pipeline.h"
 #include "coordinator/cli/command.h"
-#include "coordinator/cli/job.h"
+#include "coordinator/cli/launch.h"
 
 #include <stdio.h>
 

@@ -39,10 +39,10 @@ static void greet(const struct call *call, const char *address, const char *step
     if (call->quiet || call->json) {
         return;
     }
-    fprintf(stderr, "A broker, a coordinator%s run here until Ctrl-C; nothing is kept. In another terminal:\n\n"
+    fprintf(stderr, "A broker%s run here until Ctrl-C; nothing is kept. In another terminal:\n\n"
                     "  backstep start FILE -b %s\n"
                     "  backstep events -b %s\n",
-            steps != NULL ? " and a worker" : "", address, address);
+            steps != NULL ? ", a coordinator and a worker" : " and a coordinator", address, address);
     if (steps == NULL) {
         fprintf(stderr, "  backstep-worker --steps DIR -b %s\n", address);
     }

@@ -3,7 +3,7 @@
 #include "coordinator/cli/command.h"
 #include "coordinator/cli/embedded.h"
 #include "coordinator/cli/follow.h"
-#include "coordinator/cli/job.h"
+#include "coordinator/cli/launch.h"
 #include "coordinator/cli/signals.h"
 
 #include <limits.h>
@@ -12,8 +12,8 @@
 #define WORKER_ARGUMENTS_MAX 36
 #define WORKER_GRACE_MS 3000
 
-/* Start the job on `cluster` and follow it to its end. */
-static int start_and_follow(const struct call *call, struct job *job, const struct client_options *cluster, struct follow *follow)
+/* Start it on `cluster` and follow it to its end. */
+static int start_and_follow(const struct call *call, struct launch *launch, const struct client_options *cluster, struct follow *follow)
 {
     struct error error = {0};
     struct client client;
@@ -25,7 +25,7 @@ static int start_and_follow(const struct call *call, struct job *job, const stru
         code = complain_of(&error);
     } else {
         follow_begin(follow);
-        code = job_start(job, follow, false);
+        code = launch_start(launch, follow, false);
         if (code == EXIT_DONE) {
             code = follow_run(follow);
         }
@@ -36,7 +36,7 @@ static int start_and_follow(const struct call *call, struct job *job, const stru
 }
 
 /* No cluster: broker, coordinator and a worker of our own. The worker serves one queue, so every step is put there. */
-static int run_embedded(const struct call *call, struct job *job, const char *steps)
+static int run_embedded(const struct call *call, struct launch *launch, const char *steps)
 {
     struct error error = {0};
     struct embedded_options options = {
@@ -45,7 +45,7 @@ static int run_embedded(const struct call *call, struct job *job, const char *st
         .concurrency = (int)option_number(call->options, "concurrency"),
         .log_level = option_given(call->options, "log-level") ? option_text(call->options, "log-level") : NULL,
     };
-    pipeline_set_queue(job->pipeline, DEFAULT_QUEUE);
+    pipeline_set_queue(launch->pipeline, DEFAULT_QUEUE);
     struct embedded *embedded = embedded_start(&options, &error);
     if (embedded == NULL) {
         return complain_of(&error);
@@ -53,7 +53,7 @@ static int run_embedded(const struct call *call, struct job *job, const char *st
     struct client_options cluster = call->client;
     cluster.brokers = embedded_address(embedded);
     struct follow follow = {.embedded = embedded};
-    int code = start_and_follow(call, job, &cluster, &follow);
+    int code = start_and_follow(call, launch, &cluster, &follow);
     embedded_stop(embedded);
     return code;
 }
@@ -84,45 +84,45 @@ static struct child *start_worker(const struct call *call, const char *queue, co
 }
 
 /* A cluster, and programs of ours: this process also serves them, for this run only, on a queue of its own. */
-static int run_serving(const struct call *call, struct job *job, const char *steps)
+static int run_serving(const struct call *call, struct launch *launch, const char *steps)
 {
     struct error error = {0};
     char queue[LIMIT_IDENTIFIER_BYTES + 1];
-    snprintf(queue, sizeof queue, "run-%.*s", LIMIT_IDENTIFIER_BYTES - 4, job->run_id);
-    pipeline_set_queue(job->pipeline, queue);
+    snprintf(queue, sizeof queue, "run-%.*s", LIMIT_IDENTIFIER_BYTES - 4, launch->run_id);
+    pipeline_set_queue(launch->pipeline, queue);
     struct child *worker = start_worker(call, queue, steps, &error);
     if (worker == NULL) {
         return complain_of(&error);
     }
     struct follow follow = {.worker = worker};
-    int code = start_and_follow(call, job, &call->client, &follow);
+    int code = start_and_follow(call, launch, &call->client, &follow);
     child_stop(worker, WORKER_GRACE_MS);
     return code;
 }
 
-static int run_job(const struct call *call, struct job *job)
+static int run_launch(const struct call *call, struct launch *launch)
 {
     char steps[PATH_MAX];
     bool serves = !call->brokers_given || option_given(call->options, "steps");
-    job_steps_directory(call, steps, sizeof steps);
-    if (serves && !pipeline_is_served_by(job->pipeline, steps)) {
+    launch_steps_directory(call, steps, sizeof steps);
+    if (serves && !pipeline_is_served_by(launch->pipeline, steps)) {
         return EXIT_USAGE;
     }
     if (!call->brokers_given) {
-        return run_embedded(call, job, steps);
+        return run_embedded(call, launch, steps);
     }
     if (serves) {
-        return run_serving(call, job, steps);
+        return run_serving(call, launch, steps);
     }
     struct follow follow = {0};
-    return start_and_follow(call, job, &call->client, &follow);
+    return start_and_follow(call, launch, &call->client, &follow);
 }
 
 int cmd_run(struct call *call)
 {
-    struct job job;
+    struct launch launch;
     signals_install();
-    int code = job_load(&job, call) ? run_job(call, &job) : EXIT_USAGE;
-    job_free(&job);
+    int code = launch_load(&launch, call) ? run_launch(call, &launch) : EXIT_USAGE;
+    launch_free(&launch);
     return code;
 }

@@ -269,6 +269,13 @@ bool reader_catch_up(struct reader *reader, void (*each)(void *context, const st
     return true;
 }
 
+bool reader_is_owned(const struct reader *reader, const char *run_id)
+{
+    int32_t index = bus_partition_of(span_of(run_id), reader->options.partition_count);
+    const struct runs *runs = reader->partitions[index].runs;
+    return runs != NULL && runs_epoch(runs) >= 0;
+}
+
 struct run *reader_find(struct reader *reader, const char *run_id)
 {
     struct span id = span_of(run_id);

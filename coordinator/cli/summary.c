@@ -155,6 +155,14 @@ static void append_json_waiting(struct text *out, const struct waiting_step *wai
     text_append_string(out, "\"}");
 }
 
+/* Why it failed, if it did: what a lost or earlier attempt left behind is no error of a step that goes on or went well. */
+static struct span failure_of(const struct saga_step *step)
+{
+    bool may_have_failed = step->status == STEP_RETRYING || step->status == STEP_FAILED || step->status == STEP_ROLLING_BACK ||
+                           step->status == STEP_ROLLED_BACK || step->status == STEP_ROLLBACK_FAILED;
+    return may_have_failed && !step->executed ? step->error : (struct span){0};
+}
+
 static void append_json_step(struct text *out, const struct run *run, uint32_t index, int64_t now_ms)
 {
     const struct saga_step *step = &run->saga.steps[index];
@@ -165,7 +173,7 @@ static void append_json_step(struct text *out, const struct run *run, uint32_t i
     text_append_string(out, ",\"data\":");
     append_json_data(out, step->executed ? step->data : (struct span){0});
     text_append_char(out, ',');
-    append_json_text(out, "error", step->error);
+    append_json_text(out, "error", failure_of(step));
     text_append_char(out, ',');
     append_json_text(out, "rollback_error", step->rollback_error);
     const struct waiting_step *waiting = waiting_of(run, index);
@@ -247,8 +255,8 @@ static void append_step_details(struct text *out, const struct saga_step *step, 
     if (step->execute_attempts > 1) {
         text_format(out, "  attempt %u of %u", step->execute_attempts, max_attempts > 0 ? max_attempts : 1);
     }
-    const struct span reason = step->rollback_error.size > 0 && step->status == STEP_ROLLBACK_FAILED ? step->rollback_error : step->error;
-    if (reason.size > 0 && step->status != STEP_SUCCEEDED) {
+    struct span reason = step->status == STEP_ROLLBACK_FAILED ? step->rollback_error : failure_of(step);
+    if (reason.size > 0) {
         text_append_string(out, "  ");
         text_append_visible(out, reason);
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What `run` and `start` share: a pipeline file, its parameters and an id become a run on the log. */
-#ifndef JOB_H
-#define JOB_H
+#ifndef LAUNCH_H
+#define LAUNCH_H
 
 #include "common/limits.h"
 #include "common/names.h"
@@ -9,26 +9,27 @@
 #include "coordinator/cli/command.h"
 #include "coordinator/cli/follow.h"
 
-struct job {
+struct launch {
     struct pipeline *pipeline;
     struct text params; /* JSON object */
     char run_id[LIMIT_IDENTIFIER_BYTES + 1];
     bool id_given;
 };
 
-/* Read the file, -p, --params and --id. false: what is wrong has been said; the exit code is EXIT_USAGE. Owes job_free() either way. */
-bool job_load(struct job *job, const struct call *call);
-void job_free(struct job *job);
+/* Read the file, -p, --params and --id. false: what is wrong has been said; the exit code is EXIT_USAGE. Owes launch_free() either way. */
+bool launch_load(struct launch *launch, const struct call *call);
+void launch_free(struct launch *launch);
 
 /* Where its programs are: --steps, else `steps` beside the file. */
-void job_steps_directory(const struct call *call, char *path, size_t size);
-/* Does `directory` have a program for every handler? What is missing has been said. */
-bool pipeline_is_served_by(const struct pipeline *pipeline, const char *directory);
+void launch_steps_directory(const struct call *call, char *path, size_t size);
+/* Does the steps directory at `path` have a program for every handler? What is missing has been said, and which programs do not look
+ * at their first argument. */
+bool pipeline_is_served_by(const struct pipeline *pipeline, const char *path);
 
 /* Append the Start and wait until a coordinator has accepted it; a generated id that exists is replaced by a new one.
  * follow->reader and run_id are set (follow_end() gives the reader back, also after a failure); it reads the run's partition from its
  * end with `from_end`, and else from its beginning, showing what comes. Returns EXIT_DONE, or an exit code after having said why: where
  * no coordinator answers, the id goes to standard output, for the run is on the log. */
-int job_start(struct job *job, struct follow *follow, bool from_end);
+int launch_start(struct launch *launch, struct follow *follow, bool from_end);
 
 #endif

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "coordinator/cli/launch.h"
+
+#include "common/clock.h"
+#include "worker/steps_directory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define PROBLEMS_BYTES_MAX (4 * MIB)
+
+static bool report_problems(const struct pipeline *pipeline)
+{
+    if (pipeline->problem_count == 0) {
+        return true;
+    }
+    struct text problems;
+    text_init(&problems, PROBLEMS_BYTES_MAX);
+    pipeline_append_problems(pipeline, &problems);
+    fwrite(text_string(&problems), 1, problems.size, stderr);
+    text_fini(&problems);
+    return false;
+}
+
+static void make_id(struct launch *launch)
+{
+    char id[RUN_ID_BYTES];
+    run_id_generate(id, launch->pipeline->plan.name, clock_realtime_ms() / 1000);
+    snprintf(launch->run_id, sizeof launch->run_id, "%s", id);
+}
+
+static bool load(struct launch *launch, const struct call *call, struct error *error)
+{
+    size_t pair_count;
+    const char *const *pairs = option_list(call->options, "param", &pair_count);
+    const char *id = option_text(call->options, "id");
+    launch->id_given = id != NULL;
+    if (id != NULL) {
+        snprintf(launch->run_id, sizeof launch->run_id, "%s", id);
+    } else {
+        make_id(launch);
+    }
+    return pipeline_params(launch->pipeline, pairs, pair_count, option_text(call->options, "params"), &launch->params, error);
+}
+
+bool launch_load(struct launch *launch, const struct call *call)
+{
+    struct error error = {0};
+    *launch = (struct launch){.pipeline = pipeline_read_file(call->arguments[0])};
+    text_init(&launch->params, LIMIT_CONTEXT_BYTES);
+    if (!report_problems(launch->pipeline)) {
+        return false;
+    }
+    if (!load(launch, call, &error)) {
+        complain_of(&error);
+        return false;
+    }
+    return true;
+}
+
+void launch_free(struct launch *launch)
+{
+    text_fini(&launch->params);
+    pipeline_free(launch->pipeline);
+    launch->pipeline = NULL;
+}
+
+void launch_steps_directory(const struct call *call, char *path, size_t size)
+{
+    const char *given = option_text(call->options, "steps"), *file = call->arguments[0];
+    const char *slash = strrchr(file, '/');
+    if (given != NULL) {
+        snprintf(path, size, "%s", given);
+    } else if (slash != NULL) {
+        snprintf(path, size, "%.*s/steps", (int)(slash - file), file);
+    } else {
+        snprintf(path, size, "steps");
+    }
+}
+
+static const struct steps_directory_entry *find_program(const struct steps_directory *directory, struct span handler)
+{
+    for (size_t i = 0; i < directory->count; i++) {
+        if (span_equal(span_of(directory->entries[i].name), handler)) {
+            return &directory->entries[i];
+        }
+    }
+    return NULL;
+}
+
+static bool step_is_served(const struct pipeline *pipeline, uint32_t index, const struct steps_directory *directory, const char *path)
+{
+    const struct plan_step *step = &pipeline->plan.steps[index];
+    const struct steps_directory_entry *entry = find_program(directory, step->handler);
+    if (entry == NULL) {
+        complain("%s:%d: steps[%u]: no program in %s serves the handler '%.*s'", pipeline->file, pipeline->lines[index], index, path,
+                 SPAN_ARGS(step->handler));
+    } else if (entry->reason != NULL) {
+        complain("%s:%d: steps[%u]: %s/%s cannot serve it: %s", pipeline->file, pipeline->lines[index], index, path, entry->name,
+                 entry->reason);
+    } else if (entry->ignores_rollback && !step->rollback_none) {
+        complain("%s:%d: steps[%u]: warning: the word 'rollback' does not stand in %s/%s, so it may act again when it should undo; "
+                 "give the step 'rollback: none'", pipeline->file, pipeline->lines[index], index, path, entry->name);
+    }
+    return entry != NULL && entry->reason == NULL;
+}
+
+bool pipeline_is_served_by(const struct pipeline *pipeline, const char *path)
+{
+    struct error error = {0};
+    struct steps_directory directory;
+    if (!steps_directory_read(&directory, path, &error)) {
+        complain_of(&error);
+        return false;
+    }
+    bool ok = true;
+    for (uint32_t i = 0; i < pipeline->plan.step_count; i++) {
+        ok = step_is_served(pipeline, i, &directory, path) && ok;
+    }
+    steps_directory_fini(&directory);
+    return ok;
+}
+
+/* Our own coordinator is still starting: let it claim the partition first, else it would find the run as one that somebody left behind. */
+static bool wait_for_owner(const struct follow *follow, const char *run_id, struct error *error)
+{
+    int64_t until_ms = clock_monotonic_ms() + follow->client->options.timeout_ms;
+    while (!reader_is_owned(follow->reader, run_id)) {
+        struct bus_event event;
+        struct reader_record record;
+        bus_poll(follow->client->bus, 20, &event);
+        if (!client_take(follow->client, follow->reader, NULL, &event, &record, error) && error->kind != ERROR_NONE) {
+            return false;
+        }
+        if (embedded_is_broken(follow->embedded, error)) {
+            return false;
+        }
+        if (clock_monotonic_ms() > until_ms) {
+            return error_set(error, ERROR_TRANSIENT, "the coordinator was not ready within %g s", follow->client->options.timeout_ms / 1000.0);
+        }
+    }
+    return true;
+}
+
+/* One try: send the Start, wait for its answer. */
+static bool try_start(struct launch *launch, struct follow *follow, bool from_end, struct request *request, struct error *error)
+{
+    struct client *client = follow->client;
+    struct reader_options options = {
+        .bus = client->bus,
+        .topic = client->progress,
+        .partition_count = client->partitions,
+        .partition = client_partition_of(client, launch->run_id),
+        .from_end = from_end,
+        .timeout_ms = client->options.timeout_ms,
+    };
+    reader_free(follow->reader);
+    follow->run_id = launch->run_id;
+    follow->reader = reader_new(&options, error);
+    return follow->reader != NULL && (follow->embedded == NULL || wait_for_owner(follow, launch->run_id, error)) &&
+           client_send_start(client, request, launch->run_id, &launch->pipeline->plan, text_span(&launch->params), error) &&
+           client_await(client, follow->reader, request, from_end ? NULL : follow_record, follow, error);
+}
+
+static int explain_silence(const struct launch *launch, const struct follow *follow, const struct request *request, const struct error *error)
+{
+    if (error->kind != ERROR_TRANSIENT || !request->delivered) {
+        return complain_of(error);
+    }
+    printf(follow->call->json ? "{\"run_id\":\"%s\"}\n" : "%s\n", launch->run_id);
+    complain("%s; start one with: backstep serve -b %s\n          the run %s is on the log and will begin when one does", error->message,
+             follow->client->options.brokers, launch->run_id);
+    return EXIT_UNREACHABLE;
+}
+
+int launch_start(struct launch *launch, struct follow *follow, bool from_end)
+{
+    struct error error = {0};
+    struct request request = {0};
+    for (;;) {
+        if (!try_start(launch, follow, from_end, &request, &error)) {
+            return explain_silence(launch, follow, &request, &error);
+        }
+        if (request.verdict == VERDICT_ACCEPTED) {
+            return EXIT_DONE;
+        }
+        if (request.verdict == VERDICT_REFUSED || launch->id_given) {
+            break;
+        }
+        make_id(launch); /* one in 2^40: somebody else's run of this second has it */
+    }
+    if (request.verdict == VERDICT_EXISTING) {
+        complain("the run %s exists already; it is not started twice", launch->run_id);
+    } else {
+        complain("the run %s was refused: %s", launch->run_id, request.reason);
+    }
+    return EXIT_REFUSED;
+}
