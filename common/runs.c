@@ -138,11 +138,6 @@ static bool is_nothing(const struct saga *saga)
     return saga->status == RUN_NONE && !saga->newer && !saga_next_effect(saga, &cursor, &effect);
 }
 
-static enum runs_result unknown_run(enum message_kind kind)
-{
-    return kind == MESSAGE_STARTED || kind == MESSAGE_DONE ? RUNS_ALIEN : RUNS_IGNORED;
-}
-
 static enum runs_result apply_to(struct runs *runs, struct entry *entry, const struct saga_event *event, struct run **run)
 {
     struct saga *saga = &entry->run.saga;
@@ -188,7 +183,7 @@ enum runs_result runs_apply(struct runs *runs, struct message *message, int64_t 
     }
     struct entry *entry = find(runs, event->run_id);
     if (entry == NULL && !is_request(message->kind)) {
-        return unknown_run(message->kind);
+        return saga_judge_unknown(event) == SAGA_ALIEN ? RUNS_ALIEN : RUNS_IGNORED;
     }
     if (entry == NULL) {
         entry = allocate(sizeof *entry);

@@ -104,6 +104,7 @@ static void say_lost(struct saga *saga, struct span *to, struct span worker)
 static void open_ticket(struct saga_step *step, enum step_status status, int64_t time_ms)
 {
     step->ticket++;
+    step->begun_before = step->may_have_begun;
     step->open = true;
     step->started = false;
     step->fired = TIMER_NONE;
@@ -411,6 +412,7 @@ static void on_skipped(struct saga *saga, struct saga_step *step, const struct s
         saga->status = RUN_RUNNING;
     }
     if (step->direction == DIRECTION_EXECUTE) {
+        step->may_have_begun = step->begun_before; /* a Started says that it was looked at, this that nothing was done */
         step->begun_ms = step->begun_ms != 0 ? step->begun_ms : event->time_ms;
         step->status = STEP_SKIPPED;
         step->fraction_ppm = PPM_ONE;
@@ -453,8 +455,11 @@ static void on_cancelled_started(struct saga *saga, struct saga_step *step, cons
 
 static void on_cancelled_not_started(struct saga *saga, struct saga_step *step, const struct saga_event *event)
 {
-    bool stopped = saga->stopping && step->direction == DIRECTION_EXECUTE;
-    if (step->fired != TIMER_NONE && !stopped) {
+    bool forward = step->direction == DIRECTION_EXECUTE;
+    if (forward) {
+        step->may_have_begun = step->begun_before; /* a Started before it only asked for leave to begin */
+    }
+    if (step->fired != TIMER_NONE && !(forward && saga->stopping)) {
         end_timed_out(saga, step, event->time_ms);
     } else {
         end_unused(saga, step);
@@ -512,10 +517,12 @@ static enum place place_of(const struct saga *saga, const struct ticket *ticket)
 
 static enum saga_verdict on_started(struct saga *saga, struct saga_step *step, const struct saga_event *event)
 {
-    bool first = !step->started;
+    if (step->started) {
+        return SAGA_IGNORED; /* said twice; it is no report that would put off a heartbeat_timeout */
+    }
     mark_started(saga, step, event->time_ms);
     room_keep(saga, &step->worker, event->worker);
-    return first ? SAGA_APPLIED : SAGA_IGNORED;
+    return SAGA_APPLIED;
 }
 
 static enum saga_verdict on_progressed(struct saga *saga, struct saga_step *step, const struct saga_event *event)
@@ -578,11 +585,18 @@ static enum saga_verdict on_late_done(struct saga *saga, const struct saga_event
     return SAGA_APPLIED;
 }
 
+enum saga_verdict saga_judge_unknown(const struct saga_event *event)
+{
+    bool of_work = event->kind == EVENT_STARTED ||
+                   (event->kind == EVENT_DONE && event->outcome != OUTCOME_CANCELLED_STARTED && event->outcome != OUTCOME_CANCELLED_NOT_STARTED);
+    return of_work ? SAGA_ALIEN : SAGA_IGNORED;
+}
+
 static enum saga_verdict on_ticket_event(struct saga *saga, const struct saga_event *event)
 {
     enum place place = place_of(saga, &event->ticket);
     if (place == FUTURE) {
-        return event->kind == EVENT_STARTED || event->kind == EVENT_DONE ? SAGA_ALIEN : SAGA_IGNORED;
+        return saga_judge_unknown(event);
     }
     if (place == LATE) {
         return event->kind == EVENT_DONE ? on_late_done(saga, event) : SAGA_IGNORED;
@@ -629,21 +643,39 @@ static struct saga_request *find_request(const struct saga *saga, const unsigned
     return NULL;
 }
 
-/* A place for a new request: the oldest answered one's, once there are many. */
+/* Take the oldest answered request out of the list, which has the newest first. NULL: all of them wait. */
+static struct saga_request *take_oldest_answered(struct saga *saga)
+{
+    struct saga_request **oldest = NULL;
+    for (struct saga_request **link = &saga->requests; *link != NULL; link = &(*link)->next) {
+        oldest = (*link)->answered ? link : oldest;
+    }
+    if (oldest == NULL) {
+        return NULL;
+    }
+    struct saga_request *request = *oldest;
+    *oldest = request->next;
+    return request;
+}
+
+/* A place for a new request: the oldest answered one's, once there are many. NULL: that many wait already, this one is not heard. */
 static struct saga_request *new_request(struct saga *saga)
 {
     size_t count = 0;
-    struct saga_request *oldest_answered = NULL;
-    for (struct saga_request *request = saga->requests; request != NULL; request = request->next) {
+    for (const struct saga_request *request = saga->requests; request != NULL; request = request->next) {
         count++;
-        oldest_answered = request->answered ? request : oldest_answered;
     }
+    struct saga_request *request;
     if (count >= LIMIT_REQUESTS_PER_RUN) {
-        return oldest_answered; /* NULL: that many wait already, this one is not heard */
+        request = take_oldest_answered(saga);
+    } else {
+        request = room_take(saga, sizeof *request);
+        *request = (struct saga_request){0};
     }
-    struct saga_request *request = room_take(saga, sizeof *request);
-    *request = (struct saga_request){.next = saga->requests};
-    saga->requests = request;
+    if (request != NULL) {
+        request->next = saga->requests;
+        saga->requests = request;
+    }
     return request;
 }
 
@@ -804,7 +836,7 @@ static enum saga_verdict apply(struct saga *saga, const struct saga_event *event
         return SAGA_IGNORED;
     }
     if (saga->status == RUN_NONE) {
-        return SAGA_ALIEN;
+        return saga_judge_unknown(event);
     }
     return event->kind == EVENT_TIMER_FIRED ? on_timer(saga, event) : on_ticket_event(saga, event);
 }

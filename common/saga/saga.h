@@ -116,6 +116,7 @@ struct saga_step {
     bool started;      /* a Started or report of `ticket` stands in the log */
     bool confirm;      /* later tickets say confirm */
     bool may_have_begun; /* some execute ticket of it may have begun: it is to be undone */
+    bool begun_before;   /* the same, of the tickets before `ticket` */
     bool executed;       /* its execute succeeded, whatever came after */
     bool nothing_to_undo;
     uint8_t fired;       /* enum timer: a deadline of `ticket` that was due; waits for the end */
@@ -180,6 +181,9 @@ void saga_provide(struct saga *saga, void *memory, size_t size);
 
 /* Take back every chunk, e.g. with free(). The saga is all zero afterwards. */
 void saga_release(struct saga *saga, void (*give_back)(void *memory));
+
+/* What an event of a run or ticket that does not exist is: whoever claims to have begun or ended work that was never given out is alien. */
+enum saga_verdict saga_judge_unknown(const struct saga_event *event);
 
 /* A saga starts all zero; `run_id` is copied into the provided room with the first event. */
 enum saga_verdict saga_apply(struct saga *saga, const struct saga_event *event);
