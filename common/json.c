@@ -2,6 +2,7 @@
 #include "common/json.h"
 
 #include "common/limits.h"
+#include "common/names.h"
 
 /* How deep brackets nest, without a parser that recurses: what stands in strings does not count. */
 static size_t depth_of(struct span span)
@@ -34,7 +35,7 @@ json_t *json_read(struct span span, struct error *error)
     }
     json_t *json = json_loadb(span.size > 0 ? span.bytes : "", span.size, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &fault);
     if (json == NULL) {
-        error_set(error, ERROR_INVALID, "no JSON: line %d, column %d: %s", fault.line, fault.column, fault.text);
+        error_set(error, ERROR_INVALID, "no JSON: line %d, column %d: %s", fault.line, fault.column, SHOWN(span_of(fault.text)));
     }
     return json;
 }
