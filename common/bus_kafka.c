@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The bus over librdkafka: one producer and one simple consumer (no group) a bus, and one eventfd that either of them, or bus_wake(),
- * makes readable. All of librdkafka's news is taken in by the thread that polls.
+/* The bus over librdkafka: one producer and one simple consumer (no group) a bus, and one eventfd that either of them, or
+ * bus_wake(), makes readable. All of librdkafka's news is taken in by the thread that polls.
  *
  * No wake-up is lost: the eventfd is emptied first, then every queue, and only when all of them were empty does the thread wait. */
 #include "common/bus_kafka.h"
@@ -24,12 +24,13 @@
 #define BATCH_RECORDS 1024
 #define RETRY_MS 50
 #define EMBEDDED_CLUSTER "mockCluster" /* how librdkafka's mock cluster begins its id */
-#define API_PRODUCE 0                  /* the protocol's number of a produce request */
+#define API_PRODUCE 0 /* the protocol's number of a produce request */
 
 /* A record of the most bytes, with its key, headers and framing. */
 #define CLIENT_RECORD_BYTES "4259840"
 static_assert(LIMIT_RECORD_BYTES + 64 * KIB == 4259840, "the client's limit follows ours");
-static_assert(RD_KAFKA_OFFSET_BEGINNING == BUS_OFFSET_BEGINNING && RD_KAFKA_OFFSET_END == BUS_OFFSET_END, "offsets go through as they are");
+static_assert(RD_KAFKA_OFFSET_BEGINNING == BUS_OFFSET_BEGINNING && RD_KAFKA_OFFSET_END == BUS_OFFSET_END,
+              "offsets go through as they are");
 static_assert(sizeof(void *) >= sizeof(uint64_t), "a cookie travels as a pointer");
 
 struct topic {
@@ -37,8 +38,8 @@ struct topic {
     char *name;
     rd_kafka_topic_t *produced; /* NULL: not asked for yet, or not there */
     rd_kafka_topic_t *consumed; /* NULL: never read */
-    int32_t partitions;         /* as last seen; 0: unknown */
-    bool *reading;              /* by partition */
+    int32_t partitions; /* as last seen; 0: unknown */
+    bool *reading; /* by partition */
     int32_t reading_count;
 };
 
@@ -54,7 +55,7 @@ struct kafka_bus {
     bool embedded;
     rd_kafka_t *producer, *consumer;
     rd_kafka_queue_t *producer_events, *consumer_events; /* reports, errors and logs */
-    rd_kafka_queue_t *records;                           /* what all partitions bring */
+    rd_kafka_queue_t *records; /* what all partitions bring */
     int wake_fd;
     atomic_bool woken;
     struct topic *topics;
@@ -169,8 +170,9 @@ static bool may_set(const char *name, const char *value, struct error *error)
 {
     for (const struct refused_property *refused = refused_properties; refused->name != NULL; refused++) {
         if (strcmp(refused->name, name) == 0 && (refused->value == NULL || strcmp(refused->value, value) != 0)) {
-            return error_set(error, ERROR_INVALID, "property %s cannot be set%s%s: %s", name, refused->value != NULL ? " but to " : "",
-                             refused->value != NULL ? refused->value : "", refused->reason);
+            return error_set(error, ERROR_INVALID, "property %s cannot be set%s%s: %s", name,
+                             refused->value != NULL ? " but to " : "", refused->value != NULL ? refused->value : "",
+                             refused->reason);
         }
     }
     return true;
@@ -325,7 +327,8 @@ static bool error_no_topic(struct error *error, const char *name)
 
 static bool error_no_answer(const struct kafka_bus *kafka, struct error *error, const char *name, rd_kafka_resp_err_t code)
 {
-    return error_set(error, ERROR_TRANSIENT, "topic '%s': no answer from %s in time: %s", name, kafka->brokers, rd_kafka_err2str(code));
+    return error_set(error, ERROR_TRANSIENT, "topic '%s': no answer from %s in time: %s", name, kafka->brokers,
+                     rd_kafka_err2str(code));
 }
 
 /* `name` in a metadata answer: its partitions, 0 when it is not there, -1 when the cluster cannot say yet. */
@@ -347,8 +350,8 @@ static bool is_refusal(rd_kafka_resp_err_t code)
 }
 
 /* Ask the cluster for `topic` (NULL: list all and look for `name`) until it says something final. `count` 0: there is none. */
-static bool ask_partitions(const struct kafka_bus *kafka, rd_kafka_t *handle, const char *name, rd_kafka_topic_t *topic, int32_t *count,
-                           int64_t deadline_ms, struct error *error)
+static bool ask_partitions(const struct kafka_bus *kafka, rd_kafka_t *handle, const char *name, rd_kafka_topic_t *topic,
+                           int32_t *count, int64_t deadline_ms, struct error *error)
 {
     rd_kafka_resp_err_t code;
     do {
@@ -386,8 +389,9 @@ static bool open_for_writing(struct kafka_bus *kafka, struct topic *topic, int64
         topic->produced = rd_kafka_topic_new(kafka->producer, topic->name, NULL);
     }
     int32_t count;
-    return topic->produced != NULL ? ask_partitions(kafka, kafka->producer, topic->name, topic->produced, &count, deadline_ms, error)
-                                   : error_bad_topic(error, topic->name);
+    return topic->produced != NULL
+               ? ask_partitions(kafka, kafka->producer, topic->name, topic->produced, &count, deadline_ms, error)
+               : error_bad_topic(error, topic->name);
 }
 
 static bool is_read_anywhere(const struct topic *topic)
@@ -422,8 +426,7 @@ static bool look_for(struct kafka_bus *kafka, struct topic *topic, int32_t *coun
 static bool topic_refresh(struct kafka_bus *kafka, struct topic *topic, int64_t deadline_ms, struct error *error)
 {
     int32_t count = 0;
-    if (!look_for(kafka, topic, &count, deadline_ms, error) ||
-        (count > 0 && !open_for_writing(kafka, topic, deadline_ms, error))) {
+    if (!look_for(kafka, topic, &count, deadline_ms, error) || (count > 0 && !open_for_writing(kafka, topic, deadline_ms, error))) {
         return false;
     }
     topic->partitions = count;
@@ -445,7 +448,8 @@ static struct topic *topic_with(struct kafka_bus *kafka, const char *name, int32
         return NULL;
     }
     if (partition < 0 || partition >= topic->partitions) {
-        error_set(error, ERROR_INVALID, "topic '%s' has %d partitions: there is no partition %d", name, topic->partitions, partition);
+        error_set(error, ERROR_INVALID, "topic '%s' has %d partitions: there is no partition %d", name, topic->partitions,
+                  partition);
         return NULL;
     }
     return topic;
@@ -582,7 +586,8 @@ static bool create_topic(struct kafka_bus *kafka, const struct bus_topic *topic,
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
         return true;
     }
-    return error_set(error, is_transient(code) ? ERROR_TRANSIENT : ERROR_INVALID, "topic '%s' cannot be created: %s", topic->name, reason);
+    return error_set(error, is_transient(code) ? ERROR_TRANSIENT : ERROR_INVALID, "topic '%s' cannot be created: %s", topic->name,
+                     reason);
 }
 
 /* A topic just made is not known to every broker at once. */
@@ -625,10 +630,11 @@ static bool settings_fit(const struct kafka_bus *kafka, const struct bus_topic *
         if (value == NULL || strcmp(value, wanted) == 0 || (at_least && unbounded(value) >= unbounded(wanted))) {
             continue;
         }
-        return error_set(error, ERROR_INVALID,
-                         "topic '%s' has %.*s=%s, not %s%s; mend it with: kafka-configs.sh --bootstrap-server %s --alter --entity-type "
-                         "topics --entity-name %s --add-config %s",
-                         topic->name, SPAN_ARGS(name), value, at_least ? "at least " : "", wanted, kafka->brokers, topic->name, *settings);
+        return error_set(
+            error, ERROR_INVALID,
+            "topic '%s' has %.*s=%s, not %s%s; mend it with: kafka-configs.sh --bootstrap-server %s --alter --entity-type "
+            "topics --entity-name %s --add-config %s",
+            topic->name, SPAN_ARGS(name), value, at_least ? "at least " : "", wanted, kafka->brokers, topic->name, *settings);
     }
     return true;
 }
@@ -647,7 +653,8 @@ static bool verify_answer(struct kafka_bus *kafka, const struct bus_topic *topic
         return true; /* who may use a topic need not be allowed to look at its settings */
     }
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        return error_set(error, ERROR_TRANSIENT, "topic '%s': its settings could not be read: %s", topic->name, rd_kafka_err2str(code));
+        return error_set(error, ERROR_TRANSIENT, "topic '%s': its settings could not be read: %s", topic->name,
+                         rd_kafka_err2str(code));
     }
     size_t count;
     const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(resource, &count);
@@ -710,8 +717,8 @@ static bool kafka_ensure_topic(struct bus *bus, const struct bus_topic *wanted, 
             return error_no_topic(error, wanted->name);
         }
         /* The mock cluster has no CreateTopics: asking for it is what makes it. */
-        bool created = kafka->embedded ? open_for_writing(kafka, topic, deadline_ms, error)
-                                       : create_topic(kafka, wanted, deadline_ms, error);
+        bool created =
+            kafka->embedded ? open_for_writing(kafka, topic, deadline_ms, error) : create_topic(kafka, wanted, deadline_ms, error);
         if (!created || !await_topic(kafka, topic, deadline_ms, error)) {
             return false;
         }
@@ -746,8 +753,8 @@ static bool kafka_bounds(struct bus *bus, const char *name, int32_t partition, i
     return error_no_answer(kafka, error, name, code);
 }
 
-static rd_kafka_resp_err_t ask_offset_at(struct kafka_bus *kafka, const char *name, int32_t partition, int64_t time_ms, int64_t *offset,
-                                         int timeout_ms)
+static rd_kafka_resp_err_t ask_offset_at(struct kafka_bus *kafka, const char *name, int32_t partition, int64_t time_ms,
+                                         int64_t *offset, int timeout_ms)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_t *asked = rd_kafka_topic_partition_list_add(list, name, partition);
@@ -848,13 +855,11 @@ static void kafka_stop(struct bus *bus, const char *name, int32_t partition)
 static bool error_of_send(const struct bus_send *send, rd_kafka_resp_err_t code, struct error *error)
 {
     switch ((int)code) {
-    case RD_KAFKA_RESP_ERR__QUEUE_FULL:
-        return error_set(error, ERROR_TRANSIENT, "the queue of records to be sent is full");
+    case RD_KAFKA_RESP_ERR__QUEUE_FULL: return error_set(error, ERROR_TRANSIENT, "the queue of records to be sent is full");
     case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
         return error_set(error, ERROR_INVALID, "a record of %zu bytes for topic '%s' is over the limit of %d", send->value.size,
                          send->topic, LIMIT_RECORD_BYTES);
-    case RD_KAFKA_RESP_ERR__FATAL:
-        return error_set(error, ERROR_FATAL, "the producer has failed");
+    case RD_KAFKA_RESP_ERR__FATAL: return error_set(error, ERROR_FATAL, "the producer has failed");
     default:
         return error_set(error, ERROR_INVALID, "topic '%s' [%d] cannot be written: %s", send->topic, send->partition,
                          rd_kafka_err2str(code));
@@ -866,7 +871,8 @@ static rd_kafka_headers_t *headers_of(const struct bus_send *send)
     rd_kafka_headers_t *headers = rd_kafka_headers_new(send->header_count);
     for (size_t i = 0; i < send->header_count; i++) {
         const struct bus_header *header = &send->headers[i];
-        rd_kafka_header_add(headers, header->name, -1, header->value.size > 0 ? header->value.bytes : "", (ssize_t)header->value.size);
+        rd_kafka_header_add(headers, header->name, -1, header->value.size > 0 ? header->value.bytes : "",
+                            (ssize_t)header->value.size);
     }
     return headers;
 }
@@ -1093,7 +1099,8 @@ static bool fill_from(struct kafka_bus *kafka, const rd_kafka_message_t *message
         event->kind = BUS_END;
     } else if (is_gone(message->err)) {
         event->kind = BUS_GONE;
-        snprintf(event->reason, sizeof event->reason, "%s [%d]: %s", topic->name, message->partition, rd_kafka_message_errstr(message));
+        snprintf(event->reason, sizeof event->reason, "%s [%d]: %s", topic->name, message->partition,
+                 rd_kafka_message_errstr(message));
         stop_reading(kafka, topic, message->partition);
     } else {
         log_event(LOG_DEBUG, "partition_trouble", "topic=%s partition=%d error=%s", topic->name, message->partition,

@@ -60,10 +60,10 @@ struct lane {
 struct reading {
     struct topic *topic;
     int32_t partition;
-    int64_t next;         /* offset */
-    int64_t end_told;     /* BUS_END was given for it; -1: none */
-    int64_t visible_ms;   /* of `drawn_for`; never goes back */
-    int64_t drawn_for;    /* offset whose time is drawn; -1: none */
+    int64_t next; /* offset */
+    int64_t end_told; /* BUS_END was given for it; -1: none */
+    int64_t visible_ms; /* of `drawn_for`; never goes back */
+    int64_t drawn_for; /* offset whose time is drawn; -1: none */
 };
 
 struct memory_bus {
@@ -367,7 +367,7 @@ static void give_up_flights(struct memory_bus *bus)
     struct flight *flight, *next;
     for (size_t i = 0; i < bus->lane_count; i++) {
         bool cut = false;
-        DL_FOREACH_SAFE(cluster->flights, flight, next) {
+        DL_FOREACH_SAFE (cluster->flights, flight, next) {
             if (flight->bus != bus || flight->topic != bus->lanes[i].topic || flight->partition != bus->lanes[i].partition) {
                 continue;
             }
@@ -385,7 +385,7 @@ static void give_up_flights(struct memory_bus *bus)
 static void hurry_flights(struct memory_bus *bus, const struct flight *only)
 {
     struct flight *flight, *next;
-    DL_FOREACH_SAFE(bus->cluster->flights, flight, next) {
+    DL_FOREACH_SAFE (bus->cluster->flights, flight, next) {
         if (flight->bus == bus && (only == NULL || (flight->topic == only->topic && flight->partition == only->partition))) {
             DL_DELETE(bus->cluster->flights, flight);
             arrive(bus->cluster, flight);
@@ -640,7 +640,7 @@ static bool memory_flush(struct bus *base, int timeout_ms)
     (void)timeout_ms;
     hurry_flights(bus, NULL);
     struct report *report;
-    DL_FOREACH(bus->reports, report) {
+    DL_FOREACH (bus->reports, report) {
         report->ready_ms = bus->cluster->now_ms;
         bus->failed = bus->failed || report->failed;
     }
@@ -667,7 +667,8 @@ static bool memory_ensure_topic(struct bus *base, const struct bus_topic *wanted
         topic = create_topic(cluster, wanted->name, wanted->partitions);
     }
     if (wanted->partitions_exact > 0 && topic->count != wanted->partitions_exact) {
-        return error_set(error, ERROR_INVALID, "topic '%s' has %d partitions, not %d", wanted->name, topic->count, wanted->partitions_exact);
+        return error_set(error, ERROR_INVALID, "topic '%s' has %d partitions, not %d", wanted->name, topic->count,
+                         wanted->partitions_exact);
     }
     if (partitions != NULL) {
         *partitions = topic->count;
@@ -728,7 +729,7 @@ static void memory_close(struct bus *base)
     struct memory_bus *bus = memory_of(base);
     struct report *report, *next;
     give_up_flights(bus);
-    DL_FOREACH_SAFE(bus->reports, report, next) {
+    DL_FOREACH_SAFE (bus->reports, report, next) {
         free(report);
     }
     DL_DELETE(bus->cluster->buses, bus);
@@ -780,7 +781,7 @@ void memory_cluster_free(struct memory_cluster *cluster)
         flight_free(cluster, cluster->flights);
     }
     struct topic *topic, *next;
-    LL_FOREACH_SAFE(cluster->topics, topic, next) {
+    LL_FOREACH_SAFE (cluster->topics, topic, next) {
         topic_free(topic);
     }
     free(cluster);
@@ -824,7 +825,7 @@ int64_t memory_cluster_next_ms(struct memory_cluster *cluster)
     let_arrive(cluster);
     int64_t next_ms = cluster->flights != NULL ? cluster->flights->arrive_ms : INT64_MAX;
     struct memory_bus *bus;
-    DL_FOREACH(cluster->buses, bus) {
+    DL_FOREACH (cluster->buses, bus) {
         int64_t ms = bus_next_ms(bus);
         next_ms = ms < next_ms ? ms : next_ms;
     }
@@ -850,7 +851,7 @@ void memory_cluster_crash_after(struct memory_cluster *cluster, uint64_t number,
 struct bus *memory_cluster_crashed(const struct memory_cluster *cluster)
 {
     struct memory_bus *bus;
-    DL_FOREACH(cluster->buses, bus) {
+    DL_FOREACH (cluster->buses, bus) {
         if (bus->crashed) {
             return &bus->bus;
         }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The bus in memory, for simulations: one thread, virtual time, and faults that one seed decides.
  *
- * Nothing here waits: bus_poll() ignores its timeout and gives what is there at the cluster's time; bus_flush() lets everything the bus has
- * sent arrive at once. A simulation sets the time, polls everybody until nothing comes, and goes on to memory_cluster_next_ms(). */
+ * Nothing here waits: bus_poll() ignores its timeout and gives what is there at the cluster's time; bus_flush() lets everything
+ * the bus has sent arrive at once. A simulation sets the time, polls everybody until nothing comes, and goes on to memory_cluster_next_ms(). */
 #ifndef BUS_MEMORY_H
 #define BUS_MEMORY_H
 
@@ -34,7 +34,7 @@ struct memory_faults {
     uint32_t send_delay_ms;     /* a send arrives up to so much later; those of one bus to one partition stay in order */
     uint32_t report_delay_ms;   /* its report comes up to so much after that; likewise */
     uint32_t read_delay_ms;     /* a reader sees a record up to so much after it arrived; each reader its own, in order */
-    uint32_t loss_ppm;          /* of the sends fail: the record is there or not, the bus gets BUS_FATAL, later ones may have arrived */
+    uint32_t loss_ppm;          /* of the sends fail: the record is there or not, later ones may be, the bus gets BUS_FATAL */
     uint32_t duplicate_ppm;     /* of the records stand in the log a second time, up to send_delay_ms later */
     uint32_t orphan_ppm;        /* of what a closed or crashed bus had under way arrives all the same, in order */
 };

@@ -49,7 +49,8 @@ const char *topics_name(char name[TOPICS_NAME_BYTES], enum topics_which which, c
 {
     const struct topic_table *row = &table[which];
     assert(!row->per_queue || queue != NULL);
-    int size = snprintf(name, TOPICS_NAME_BYTES, "%s.%s%s%s", prefix, row->suffix, row->per_queue ? "." : "", row->per_queue ? queue : "");
+    int size =
+        snprintf(name, TOPICS_NAME_BYTES, "%s.%s%s%s", prefix, row->suffix, row->per_queue ? "." : "", row->per_queue ? queue : "");
     assert(size > 0 && size < TOPICS_NAME_BYTES); /* LIMIT_IDENTIFIER_BYTES sees to that */
     return name;
 }
@@ -117,13 +118,15 @@ static bool add_setting(struct lists *lists, const char *setting, struct error *
     return true;
 }
 
-static bool make_lists(struct lists *lists, const struct topic_table *row, const struct topics_options *options, struct error *error)
+static bool make_lists(struct lists *lists, const struct topic_table *row, const struct topics_options *options,
+                       struct error *error)
 {
     copy_list(lists->settings, row->settings);
     copy_list(lists->minimums, row->minimums);
     copy_list(lists->initial, row->initial);
     if (options->setting_count > TOPICS_EXTRA_MAX) {
-        return error_set(error, ERROR_INVALID, "%zu topic settings are given; %d are allowed", options->setting_count, TOPICS_EXTRA_MAX);
+        return error_set(error, ERROR_INVALID, "%zu topic settings are given; %d are allowed", options->setting_count,
+                         TOPICS_EXTRA_MAX);
     }
     for (size_t i = 0; i < options->setting_count; i++) {
         if (!add_setting(lists, options->settings[i], error)) {
@@ -152,21 +155,23 @@ static bool count_fits(enum topics_which which, const char *name, const struct t
         return true;
     }
     if (which == TOPICS_PROGRESS && options->progress_exact) {
-        return error_set(error, ERROR_INVALID,
-                         "topic '%s' has %d partitions, not %d, and the number is fixed once it is made; mend it with: backstep topics "
-                         "--progress-partitions %d, or take another --prefix",
-                         name, count, wanted, count);
+        return error_set(
+            error, ERROR_INVALID,
+            "topic '%s' has %d partitions, not %d, and the number is fixed once it is made; mend it with: backstep topics "
+            "--progress-partitions %d, or take another --prefix",
+            name, count, wanted, count);
     }
     if (table[which].fixed) {
-        return error_set(error, ERROR_INVALID,
-                         "topic '%s' has %d partitions, not %d; mend it with: kafka-topics.sh --delete --topic %s, then backstep topics",
-                         name, count, wanted, name);
+        return error_set(
+            error, ERROR_INVALID,
+            "topic '%s' has %d partitions, not %d; mend it with: kafka-topics.sh --delete --topic %s, then backstep topics", name,
+            count, wanted, name);
     }
     return true;
 }
 
-bool topics_ensure(struct bus *bus, const char *prefix, enum topics_which which, const char *queue, const struct topics_options *options,
-                   bool create, int32_t *partitions, int timeout_ms, struct error *error)
+bool topics_ensure(struct bus *bus, const char *prefix, enum topics_which which, const char *queue,
+                   const struct topics_options *options, bool create, int32_t *partitions, int timeout_ms, struct error *error)
 {
     static const struct topics_options defaults = {0};
     const struct topics_options *given = options != NULL ? options : &defaults;

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <threads.h>
 
-static_assert(sizeof(mtx_t) >= sizeof(pthread_mutex_t) && sizeof(cnd_t) >= sizeof(pthread_cond_t), "one lives in the other's place");
+static_assert(sizeof(mtx_t) >= sizeof(pthread_mutex_t) && sizeof(cnd_t) >= sizeof(pthread_cond_t),
+              "one lives in the other's place");
 
 struct start {
     thrd_start_t function;

@@ -18,7 +18,7 @@
 #define PATIENCE_MS 20000
 #define TOPIC "backstep.progress"
 #define ERROR_CODE_NOT_ALLOWED 29 /* the protocol's TOPIC_AUTHORIZATION_FAILED: not retried */
-#define ERROR_CODE_NOT_LEADER 6   /* retried */
+#define ERROR_CODE_NOT_LEADER 6 /* retried */
 
 struct cluster {
     struct embedded_broker *broker;
