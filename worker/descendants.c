@@ -168,22 +168,41 @@ static bool has_no_memory(pid_t pid)
     return got == 0;
 }
 
-enum descendant_mark descendants_carries(pid_t pid, const char *prefix)
+/* `empty`: there was nothing to read. */
+static bool environment_has(pid_t pid, const char *prefix, bool *empty)
 {
     char bytes[4096];
     bool found = false;
     size_t matched = 0;
     size_t total = 0;
     int fd = open_of(pid, "environ");
-    if (fd < 0) {
-        return MARK_NO;
-    }
-    for (ssize_t got; !found && total < MAX_ENVIRONMENT_BYTES && (got = read_again(fd, bytes, sizeof bytes)) > 0;) {
+    bool gone = fd < 0 && errno == ESRCH; /* newer kernels open nothing for a process without memory */
+    for (ssize_t got; fd >= 0 && !found && total < MAX_ENVIRONMENT_BYTES && (got = read_again(fd, bytes, sizeof bytes)) > 0;) {
         found = feed(bytes, (size_t)got, prefix, &matched);
         total += (size_t)got;
     }
-    close(fd);
-    return found ? MARK_YES : total == 0 && has_no_memory(pid) ? MARK_UNKNOWN : MARK_NO;
+    *empty = gone || (fd >= 0 && total == 0);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return found;
+}
+
+enum descendant_mark descendants_carries(pid_t pid, const char *prefix)
+{
+    bool empty;
+    for (int look = 0; look < 2; look++) { /* again where it had none yet, but has executed its program since */
+        if (environment_has(pid, prefix, &empty)) {
+            return MARK_YES;
+        }
+        if (!empty) {
+            return MARK_NO;
+        }
+        if (has_no_memory(pid)) {
+            return MARK_UNKNOWN;
+        }
+    }
+    return MARK_NO;
 }
 
 bool descendants_is_dead_child(pid_t pid)

@@ -7,7 +7,6 @@
 #include "common/text.h"
 
 #include <assert.h>
-#include <math.h>
 #include <stdlib.h>
 
 #define FRACTION_UNITS 1000000 /* a progress like [0.25, 1] is counted in millionths */
@@ -58,6 +57,16 @@ void program_output_free(struct program_output *output)
 
 /* ---- members: each returns NULL, or what was expected instead */
 
+static bool is_whole(double number)
+{
+    return (double)(int64_t)number == number;
+}
+
+static int64_t rounded(double number)
+{
+    return (int64_t)(number + 0.5);
+}
+
 static const char *on_progress(struct program_output *output, json_t *value)
 {
     const json_t *current = json_array_get(value, 0);
@@ -76,11 +85,11 @@ static const char *on_progress(struct program_output *output, json_t *value)
     if (total_number > MAX_PROGRESS) {
         return "total must be at most 10^12";
     }
-    bool whole = current_number == floor(current_number) && total_number == floor(total_number);
+    bool whole = is_whole(current_number) && is_whole(total_number);
     double unit = whole ? 1 : FRACTION_UNITS;
-    int64_t total_units = llround(total_number * unit);
+    int64_t total_units = rounded(total_number * unit);
     if (total_units > 0 && output->listener.progressed != NULL) {
-        output->listener.progressed(output->listener.state, llround(current_number * unit), total_units);
+        output->listener.progressed(output->listener.state, rounded(current_number * unit), total_units);
     }
     return NULL;
 }

@@ -531,6 +531,22 @@ static void a_function_that_returns_within_the_grace_spares_the_worker(void **st
     expect_nobody_left();
 }
 
+/* So that a test that fails takes no other with it. */
+static int kill_everybody(void **state)
+{
+    (void)state;
+    pid_t pids[64];
+    for (size_t count; (count = descendants_children_of_threads(pids, 64)) > 0;) {
+        for (size_t i = 0; i < count; i++) {
+            kill(pids[i], SIGKILL);
+            waitpid(pids[i], NULL, 0);
+        }
+    }
+    return 0;
+}
+
+#define TEST(function) cmocka_unit_test_teardown(function, kill_everybody)
+
 static int make_directory(void **state)
 {
     (void)state;
@@ -548,22 +564,22 @@ static int remove_directory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(program_gets_a_clean_environment_and_a_group_of_its_own),
-        cmocka_unit_test(what_cannot_be_run_is_told_with_its_reason),
-        cmocka_unit_test(too_long_a_request_is_refused),
-        cmocka_unit_test(a_signal_reaches_the_whole_group),
-        cmocka_unit_test(many_threads_may_ask_at_once),
-        cmocka_unit_test(family_of_an_ended_program_is_gone_before_its_end_is_told),
-        cmocka_unit_test(nothing_starts_without_a_lease),
-        cmocka_unit_test(when_the_lease_ends_programs_die_and_nothing_starts),
-        cmocka_unit_test(a_renewed_lease_lasts),
-        cmocka_unit_test(a_new_lease_waits_for_functions_of_the_old_one),
-        cmocka_unit_test(what_a_killed_guard_leaves_is_killed_by_the_worker),
-        cmocka_unit_test(a_polite_signal_does_not_end_the_guard),
-        cmocka_unit_test(programs_of_a_killed_worker_die_and_so_does_the_guard),
-        cmocka_unit_test(a_worker_frozen_in_a_function_past_its_lease_is_killed),
-        cmocka_unit_test(a_frozen_worker_without_a_function_is_left_alive_and_its_programs_are_not),
-        cmocka_unit_test(a_function_that_returns_within_the_grace_spares_the_worker),
+        TEST(program_gets_a_clean_environment_and_a_group_of_its_own),
+        TEST(what_cannot_be_run_is_told_with_its_reason),
+        TEST(too_long_a_request_is_refused),
+        TEST(a_signal_reaches_the_whole_group),
+        TEST(many_threads_may_ask_at_once),
+        TEST(family_of_an_ended_program_is_gone_before_its_end_is_told),
+        TEST(nothing_starts_without_a_lease),
+        TEST(when_the_lease_ends_programs_die_and_nothing_starts),
+        TEST(a_renewed_lease_lasts),
+        TEST(a_new_lease_waits_for_functions_of_the_old_one),
+        TEST(what_a_killed_guard_leaves_is_killed_by_the_worker),
+        TEST(a_polite_signal_does_not_end_the_guard),
+        TEST(programs_of_a_killed_worker_die_and_so_does_the_guard),
+        TEST(a_worker_frozen_in_a_function_past_its_lease_is_killed),
+        TEST(a_frozen_worker_without_a_function_is_left_alive_and_its_programs_are_not),
+        TEST(a_function_that_returns_within_the_grace_spares_the_worker),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);
 }
