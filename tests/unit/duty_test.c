@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table "What a worker owes", row by row. */
+#include "worker/duty.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#define PARTITIONS 4
+#define LEASE_END_MS 1000
+
+static const struct incarnation mine = {{1}};
+
+/* The worker's state in a row: on partition 1 it has answered the Welcome of epoch 50; it holds ticket 3 of run-1, step 0. */
+struct given {
+    enum duty_held held;
+    uint32_t load, window;
+    int64_t now_ms;
+};
+
+struct row {
+    const char *what;
+    struct given given;
+    struct message message;
+    enum duty_answer answer;
+    int64_t epoch_after; /* of partition 1 */
+};
+
+static enum duty_held held(const void *state, struct span run_id, const struct ticket *ticket, uint32_t *number)
+{
+    const struct given *given = state;
+    bool is_it = span_equal(run_id, span_of("run-1")) && ticket->step == 0 && ticket->direction == DIRECTION_EXECUTE;
+    *number = is_it ? 3 : 0;
+    return is_it ? given->held : DUTY_NOT_HELD;
+}
+
+static bool serves(const void *state, struct span handler)
+{
+    (void)state;
+    return span_equal(handler, span_of("copy"));
+}
+
+#define TASK(to, of, partition, name)                                                                                     \
+    {                                                                                                                     \
+        .kind = MESSAGE_TASK, .incarnation = to, .epoch = of, .progress_partition = partition, .task = {                  \
+            .run_id = {"run-1", 5}, .ticket = {.number = 3}, .handler = {name, sizeof name - 1}                           \
+        }                                                                                                                 \
+    }
+#define CANCEL(to, of, ticket_number)                                                                                     \
+    {                                                                                                                     \
+        .kind = MESSAGE_CANCEL_TASK, .incarnation = to, .epoch = of, .progress_partition = 1, .event = {                  \
+            .run_id = {"run-1", 5}, .ticket = {.number = ticket_number}                                                   \
+        }                                                                                                                 \
+    }
+#define WELCOME(to, of, partition) {.kind = MESSAGE_WELCOME, .incarnation = to, .epoch = of, .progress_partition = partition}
+#define IDLE {.window = 4}
+
+static const struct row rows[] = {
+    {"a task for another incarnation is skipped", IDLE, TASK({{2}}, 50, 1, "copy"), DUTY_SKIP_NOT_MINE, 50},
+    {"a cancel for another incarnation is skipped", IDLE, CANCEL({{2}}, 50, 3), DUTY_SKIP_NOT_MINE, 50},
+    {"a welcome for another incarnation is skipped", IDLE, WELCOME({{2}}, 60, 1), DUTY_SKIP_NOT_MINE, 50},
+    {"a welcome of a later epoch is remembered and answered", IDLE, WELCOME({{1}}, 60, 1), DUTY_HOLDING, 60},
+    {"a welcome of the same epoch is answered again", IDLE, WELCOME({{1}}, 50, 1), DUTY_HOLDING, 50},
+    {"a welcome of an earlier epoch is skipped", IDLE, WELCOME({{1}}, 49, 1), DUTY_SKIP_FENCED, 50},
+    {"the first welcome of a partition is answered", IDLE, WELCOME({{1}}, 7, 2), DUTY_HOLDING, 50},
+    {"a welcome of epoch 0 is answered", IDLE, WELCOME({{1}}, 0, 2), DUTY_HOLDING, 50},
+    {"a welcome of a partition that cannot be is skipped", IDLE, WELCOME({{1}}, 60, PARTITIONS), DUTY_SKIP_FENCED, 50},
+    {"a task of an earlier epoch is skipped", IDLE, TASK({{1}}, 49, 1, "copy"), DUTY_SKIP_FENCED, 50},
+    {"a task of a later epoch is skipped, too: its owner has no Holding", IDLE, TASK({{1}}, 51, 1, "copy"), DUTY_SKIP_FENCED, 50},
+    {"a task of a partition without a welcome is skipped", IDLE, TASK({{1}}, 0, 2, "copy"), DUTY_SKIP_FENCED, 50},
+    {"a task of a partition that cannot be is skipped", IDLE, TASK({{1}}, 50, PARTITIONS, "copy"), DUTY_SKIP_FENCED, 50},
+    {"a cancel of an earlier epoch is skipped", {.held = DUTY_RUNNING}, CANCEL({{1}}, 49, 3), DUTY_SKIP_FENCED, 50},
+    {"a task after the lease ends the incarnation", {.window = 4, .now_ms = LEASE_END_MS}, TASK({{1}}, 50, 1, "copy"),
+     DUTY_NEW_INCARNATION, 50},
+    {"the last moment of the lease is still of it", {.window = 4, .now_ms = LEASE_END_MS - 1}, TASK({{1}}, 50, 1, "copy"),
+     DUTY_RUN, 50},
+    {"the fence comes before the lease", {.window = 4, .now_ms = LEASE_END_MS}, TASK({{1}}, 49, 1, "copy"), DUTY_SKIP_FENCED, 50},
+    {"an unknown handler is refused", IDLE, TASK({{1}}, 50, 1, "paste"), DUTY_REFUSE_UNKNOWN, 50},
+    {"unknown comes before busy", {.load = 4, .window = 4}, TASK({{1}}, 50, 1, "paste"), DUTY_REFUSE_UNKNOWN, 50},
+    {"a full window is refused", {.load = 4, .window = 4}, TASK({{1}}, 50, 1, "copy"), DUTY_REFUSE_BUSY, 50},
+    {"who drains has no window", {.load = 0, .window = 0}, TASK({{1}}, 50, 1, "copy"), DUTY_REFUSE_BUSY, 50},
+    {"a key that is queued is skipped", {.held = DUTY_QUEUED, .window = 4}, TASK({{1}}, 50, 1, "copy"), DUTY_SKIP_KEY_HELD, 50},
+    {"a key that runs is skipped", {.held = DUTY_RUNNING, .window = 4}, TASK({{1}}, 50, 1, "copy"), DUTY_SKIP_KEY_HELD, 50},
+    {"any other task is run", IDLE, TASK({{1}}, 50, 1, "copy"), DUTY_RUN, 50},
+    {"room for one more is room", {.load = 3, .window = 4}, TASK({{1}}, 50, 1, "copy"), DUTY_RUN, 50},
+    {"a cancel of what is queued takes it out", {.held = DUTY_QUEUED}, CANCEL({{1}}, 50, 3), DUTY_CANCEL_QUEUED, 50},
+    {"a cancel of what runs is passed on", {.held = DUTY_RUNNING}, CANCEL({{1}}, 50, 3), DUTY_CANCEL_RUNNING, 50},
+    {"a cancel of what is not here is skipped", {.held = DUTY_NOT_HELD}, CANCEL({{1}}, 50, 3), DUTY_SKIP_ENDED, 50},
+    {"a cancel of another ticket of the key is skipped", {.held = DUTY_RUNNING}, CANCEL({{1}}, 50, 2), DUTY_SKIP_ENDED, 50},
+    {"a record of no task topic is nobody's", IDLE, {.kind = MESSAGE_DONE, .incarnation = {{1}}}, DUTY_SKIP_NOT_MINE, 50},
+};
+
+static void run_row(void **state)
+{
+    const struct row *row = *state;
+    struct duty_fence fences[PARTITIONS] = {[1] = {.welcomed = true, .epoch = 50}};
+    struct duty duty = {.incarnation = mine,
+                        .lease_end_ms = LEASE_END_MS,
+                        .fences = fences,
+                        .fence_count = PARTITIONS,
+                        .load = row->given.load,
+                        .window = row->given.window,
+                        .held = held,
+                        .serves = serves,
+                        .state = &row->given};
+    assert_int_equal(duty_of(&duty, &row->message, row->given.now_ms), row->answer);
+    assert_int_equal(fences[1].epoch, row->epoch_after);
+}
+
+static void window_is_slots_times_what_runs_in_a_round_trip(void **state)
+{
+    (void)state;
+    assert_int_equal(duty_window(4, 0), 4);          /* nothing is known yet */
+    assert_int_equal(duty_window(4, 60000000), 4);   /* a minute */
+    assert_int_equal(duty_window(4, 20000), 4);
+    assert_int_equal(duty_window(4, 10000), 8);
+    assert_int_equal(duty_window(4, 1), 1024);
+    assert_int_equal(duty_window(256, 1), 65536);
+}
+
+#define ROWS (sizeof rows / sizeof *rows)
+
+int main(void)
+{
+    struct CMUnitTest tests[ROWS + 1];
+    for (size_t i = 0; i < ROWS; i++) {
+        tests[i] = (struct CMUnitTest){.name = rows[i].what, .test_func = run_row, .initial_state = (void *)(uintptr_t)&rows[i]};
+    }
+    tests[ROWS] = (struct CMUnitTest)cmocka_unit_test(window_is_slots_times_what_runs_in_a_round_trip);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
