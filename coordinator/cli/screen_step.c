@@ -117,14 +117,15 @@ static void say_reason(const struct screen_view *view, uint32_t index, struct te
         int64_t rest_s = rest_ms > 0 ? (rest_ms + 999) / 1000 : 0;
         text_format(out, "attempt %u of %u in %lld s: ", step->attempts + 1, max, (long long)rest_s);
         text_append_span(out, error);
-    } else if (ended && error.size > 0) {
+    } else if (ended && error.size > 0 && (!step->executed || step->status == STEP_ROLLBACK_FAILED)) {
         if (attempts > 1) {
             text_format(out, "after %u attempts: ", attempts);
         }
         text_append_span(out, error);
-    } else if (step->status == STEP_READY && error.size > 0) {
-        text_append_string(out, "again, ");
+    } else if (step->status == STEP_READY && step->losses + step->silent_losses > 0) {
         text_append_span(out, error);
+    } else if (step->status == STEP_READY && step->attempts > 0) {
+        text_format(out, "attempt %u of %u", step->attempts + 1, max);
     }
 }
 

@@ -31,83 +31,96 @@ static struct told_step seen_of(const struct saga_step *step)
     };
 }
 
-static uint32_t attempts_max(const struct saga *saga, uint32_t index)
-{
-    const struct plan_retry rollback = PLAN_RETRY_ROLLBACK;
-    uint32_t max = saga->steps[index].direction == DIRECTION_ROLLBACK ? rollback.max_attempts : saga->plan->steps[index].retry.max_attempts;
-    return max > 0 ? max : 1;
-}
-
 struct teller {
     const struct saga *saga;
     int64_t time_ms;
     struct text *out;
 };
 
-static const struct saga_step *begin_step_line(const struct teller *teller, uint32_t index, const char *word)
+static uint32_t attempts_max(const struct saga *saga, uint32_t index, enum direction direction)
 {
-    const struct saga_step *step = &teller->saga->steps[index];
-    plain_begin(teller->out, teller->time_ms, teller->saga->run_id, teller->saga, teller->saga->plan->steps[index].name,
-                plain_direction(step->direction), word);
-    return step;
+    const struct plan_retry rollback = PLAN_RETRY_ROLLBACK;
+    uint32_t max = direction == DIRECTION_ROLLBACK ? rollback.max_attempts : saga->plan->steps[index].retry.max_attempts;
+    return max > 0 ? max : 1;
 }
 
-static void tell_done(const struct teller *teller, uint32_t index, int64_t begun_ms, int64_t ended_ms)
+static const struct saga_step *begin_step_line(const struct teller *teller, uint32_t index, enum direction direction, const char *word)
 {
-    begin_step_line(teller, index, "done");
-    screen_duration(begun_ms > 0 ? ended_ms - begun_ms : 0, teller->out);
+    plain_begin(teller->out, teller->time_ms, teller->saga->run_id, teller->saga, teller->saga->plan->steps[index].name,
+                plain_direction(direction), word);
+    return &teller->saga->steps[index];
+}
+
+static void tell_done(const struct teller *teller, uint32_t index, enum direction direction)
+{
+    const struct saga_step *step = begin_step_line(teller, index, direction, "done");
+    bool back = direction == DIRECTION_ROLLBACK;
+    int64_t begun_ms = back ? step->rollback_begun_ms : step->begun_ms, ended_ms = back ? step->rollback_ended_ms : step->ended_ms;
+    if (back && step->nothing_to_undo) {
+        text_append_string(teller->out, "nothing to undo");
+    } else {
+        screen_duration(begun_ms > 0 ? ended_ms - begun_ms : 0, teller->out);
+    }
     plain_end(teller->out);
 }
 
-static void tell_failed(const struct teller *teller, uint32_t index)
+static void append_error(const struct teller *teller, uint32_t index, enum direction direction)
 {
-    const struct saga_step *step = begin_step_line(teller, index, "failed");
-    uint32_t max = attempts_max(teller->saga, index);
-    if (max > 1 && step->attempts > 0) {
-        text_format(teller->out, "attempt %u of %u", step->attempts, max);
+    const struct saga_step *step = &teller->saga->steps[index];
+    text_append_visible(teller->out, direction == DIRECTION_ROLLBACK ? step->rollback_error : step->error);
+}
+
+static void tell_failed(const struct teller *teller, uint32_t index, enum direction direction)
+{
+    const struct saga_step *step = begin_step_line(teller, index, direction, "failed");
+    uint32_t max = attempts_max(teller->saga, index, direction);
+    /* Once it is being undone, `attempts` counts that. */
+    uint32_t attempts = step->direction == (uint8_t)direction ? step->attempts : step->execute_attempts;
+    if (max > 1 && attempts > 0) {
+        text_format(teller->out, "attempt %u of %u", attempts, max);
         if (step->retry_ms != 0) {
             text_append_string(teller->out, ", again in ");
             screen_duration(step->retry_ms - teller->time_ms, teller->out);
         }
         text_append_string(teller->out, ": ");
     }
-    text_append_visible(teller->out, step->direction == DIRECTION_ROLLBACK ? step->rollback_error : step->error);
+    append_error(teller, index, direction);
     plain_end(teller->out);
 }
 
-static void tell_lost(const struct teller *teller, uint32_t index)
+static void tell_lost(const struct teller *teller, uint32_t index, enum direction direction)
 {
-    const struct saga_step *step = begin_step_line(teller, index, "lost");
-    text_append_visible(teller->out, step->direction == DIRECTION_ROLLBACK ? step->rollback_error : step->error);
+    begin_step_line(teller, index, direction, "lost");
+    append_error(teller, index, direction);
     plain_end(teller->out);
 }
 
-static void tell_plainly(const struct teller *teller, uint32_t index, const char *word, const char *details)
+static bool execute_was_open(const struct told_step *before)
 {
-    begin_step_line(teller, index, word);
-    text_append_string(teller->out, details);
-    plain_end(teller->out);
+    return before->direction == DIRECTION_EXECUTE &&
+           (before->status == STEP_WAITING || before->status == STEP_READY || before->status == STEP_RUNNING);
 }
 
-/* Something of the step has ended. */
+/* Something of the step has ended. Its execute and the beginning of its rollback may be one event. */
 static void tell_end(const struct teller *teller, uint32_t index, const struct told_step *before)
 {
     const struct saga_step *step = &teller->saga->steps[index];
     struct told_step now = seen_of(step);
+    enum direction direction = (enum direction)now.direction;
     bool other = now.status != before->status || now.direction != before->direction;
     bool waits_again = now.retry_ms != 0 && now.retry_ms != before->retry_ms;
+    if (direction == DIRECTION_ROLLBACK && execute_was_open(before)) {
+        (step->executed ? tell_done : tell_failed)(teller, index, DIRECTION_EXECUTE);
+    }
     if (waits_again || (other && (now.status == STEP_FAILED || now.status == STEP_ROLLBACK_FAILED) && before->status != STEP_RETRYING)) {
-        tell_failed(teller, index);
-    } else if (other && now.status == STEP_SUCCEEDED) {
-        tell_done(teller, index, step->begun_ms, step->ended_ms);
+        tell_failed(teller, index, direction);
+    } else if (other && (now.status == STEP_SUCCEEDED || now.status == STEP_ROLLED_BACK)) {
+        tell_done(teller, index, direction);
     } else if (other && now.status == STEP_SKIPPED) {
-        tell_plainly(teller, index, "skipped", "");
-    } else if (other && now.status == STEP_ROLLED_BACK && step->nothing_to_undo) {
-        tell_plainly(teller, index, "done", "nothing to undo");
-    } else if (other && now.status == STEP_ROLLED_BACK) {
-        tell_done(teller, index, step->rollback_begun_ms, step->rollback_ended_ms);
+        begin_step_line(teller, index, direction, "skipped");
+        plain_end(teller->out);
     } else if (now.direction == before->direction && now.losses > before->losses) {
-        tell_lost(teller, index);
+        tell_lost(teller, index, direction);
     }
 }
 
@@ -119,8 +132,8 @@ static void tell_begin(const struct teller *teller, uint32_t index, const struct
     if (!now.begun || known) {
         return;
     }
-    begin_step_line(teller, index, "running");
-    uint32_t max = attempts_max(teller->saga, index);
+    begin_step_line(teller, index, (enum direction)now.direction, "running");
+    uint32_t max = attempts_max(teller->saga, index, (enum direction)now.direction);
     if (max > 1 && step->attempts > 0) {
         text_format(teller->out, "attempt %u of %u  ", step->attempts + 1, max);
     }

@@ -263,6 +263,12 @@ struct row {
 
 static const struct row rows[] = {
     {"a queued step has no bar yet", {.status = STEP_READY, .open = true}, "                          queued"},
+    {"a step whose worker was lost says so", {.status = STEP_READY, .open = true, .losses = 1, .error = {"its worker was lost", 19}},
+     "                  queued   its worker was lost"},
+    {"a failure that a later attempt made good is no reason",
+     {.status = STEP_ROLLED_BACK, .direction = DIRECTION_ROLLBACK, .executed = true, .fraction_ppm = PPM_ONE, .execute_attempts = 2,
+      .rollback_begun_ms = T0, .rollback_ended_ms = T0 + 100, .error = {"no route", 8}},
+     "████████████████  undone   0.1 s"},
     {"a retry says when and why",
      {.status = STEP_RETRYING, .attempts = 1, .execute_attempts = 1, .retry_ms = T0 + 10700, .begun_ms = T0 + 4750, .fraction_ppm = 250000,
       .error = {"no route", 8}},
@@ -368,7 +374,7 @@ static void each_change_is_one_line(void **state)
                                      .error = SPAN("its worker 'w1' was lost")};
     told_update(&told, &f->saga, T0 + 4500, &out);
     f->steps[2] = (struct saga_step){.status = STEP_ROLLING_BACK, .direction = DIRECTION_ROLLBACK, .open = true, .started = true, .ticket = 1,
-                                     .worker = SPAN("w2"), .error = SPAN("disk is full")};
+                                     .worker = SPAN("w2"), .execute_attempts = 2, .error = SPAN("disk is full")};
     f->saga.status = RUN_ROLLING_BACK;
     f->saga.error = SPAN("Step 'upload' failed: disk is full");
     told_update(&told, &f->saga, T0 + 5000, &out);
@@ -389,6 +395,7 @@ static void each_change_is_one_line(void **state)
                         "00:00:01.500 upload-1k7qj4m9x2 validate execute  skipped\n"
                         "00:00:02.000 upload-1k7qj4m9x2 upload   execute  failed    attempt 1 of 3, again in 2.0 s: disk\\x0a full\n"
                         "00:00:04.500 upload-1k7qj4m9x2 upload   execute  lost      its worker 'w1' was lost\n"
+                        "00:00:05.000 upload-1k7qj4m9x2 upload   execute  failed    attempt 2 of 3: disk is full\n"
                         "00:00:05.000 upload-1k7qj4m9x2 -        run      rolling_back Step 'upload' failed: disk is full\n"
                         "00:00:05.000 upload-1k7qj4m9x2 upload   rollback running   on w2\n"
                         "00:00:06.300 upload-1k7qj4m9x2 init     rollback done      nothing to undo\n"
