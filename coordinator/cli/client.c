@@ -43,9 +43,15 @@ void client_close(struct client *client)
     client->bus = NULL;
 }
 
-int32_t client_partition_of(const struct client *client, const char *run_id)
+struct reader_options client_reads(const struct client *client, const char *run_id)
 {
-    return bus_partition_of(span_of(run_id), client->partitions);
+    return (struct reader_options){
+        .bus = client->bus,
+        .topic = client->progress,
+        .partition_count = client->partitions,
+        .partition = run_id != NULL ? bus_partition_of(span_of(run_id), client->partitions) : -1,
+        .timeout_ms = client->options.timeout_ms,
+    };
 }
 
 static void new_request(struct request *request)
@@ -63,7 +69,7 @@ static bool send_request(struct client *client, struct request *request, const c
     text_init(&bytes, LIMIT_RECORD_BYTES);
     struct bus_send send = {
         .topic = client->progress,
-        .partition = client_partition_of(client, run_id),
+        .partition = bus_partition_of(span_of(run_id), client->partitions),
         .key = span_of(run_id),
         .headers = {{"type", span_of(message_type(message->kind))}},
         .header_count = 1,
@@ -135,6 +141,9 @@ bool client_await(struct client *client, struct reader *reader, struct request *
         if (left_ms <= 0) {
             return error_set(error, ERROR_TRANSIENT, "no coordinator answered on %s within %g s", client->options.brokers,
                              client->options.timeout_ms / 1000.0);
+        }
+        if (signals_interrupts() > 0 && !client->patient) {
+            return error_set(error, ERROR_TRANSIENT, "interrupted before a coordinator answered on %s", client->options.brokers);
         }
         struct bus_event event;
         struct reader_record record;

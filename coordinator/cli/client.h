@@ -27,6 +27,7 @@ struct client {
     struct bus *bus;
     char progress[TOPICS_NAME_BYTES]; /* name of the progress topic */
     int32_t partitions; /* of it */
+    bool patient;       /* Ctrl-C does not end client_await() */
 };
 
 /* Connect and look at the progress topic. TRANSIENT: no broker; INVALID: no or a wrong topic, naming the command that mends it.
@@ -34,7 +35,8 @@ struct client {
 bool client_open(struct client *client, const struct client_options *options, struct error *error);
 void client_close(struct client *client);
 
-int32_t client_partition_of(const struct client *client, const char *run_id);
+/* Read the partition of that run, or all of them (NULL), from the beginning. */
+struct reader_options client_reads(const struct client *client, const char *run_id);
 
 /* One request to the owner of a run, and what came of it. */
 struct request {
@@ -55,7 +57,7 @@ bool client_send_cancel(struct client *client, struct request *request, const ch
 bool client_take(struct client *client, struct reader *reader, struct request *request, const struct bus_event *event,
                  struct reader_record *record, struct error *error);
 
-/* Poll until the request is answered. TRANSIENT: not in time (request->delivered says whether it is on the log).
+/* Poll until the request is answered. TRANSIENT: not in time, or interrupted (request->delivered says whether it is on the log).
  * Records that come meanwhile go to `each` (may be NULL). */
 bool client_await(struct client *client, struct reader *reader, struct request *request,
                   void (*each)(void *context, const struct reader_record *record), void *context, struct error *error);

@@ -51,13 +51,7 @@ static int ask(struct call *call, struct client *client, struct reader *reader, 
 
 static int cancel(struct call *call, struct client *client, struct error *error)
 {
-    struct reader_options options = {
-        .bus = client->bus,
-        .topic = client->progress,
-        .partition_count = client->partitions,
-        .partition = client_partition_of(client, call->arguments[0]),
-        .timeout_ms = client->options.timeout_ms,
-    };
+    struct reader_options options = client_reads(client, call->arguments[0]);
     struct reader *reader = reader_new(&options, error);
     int code = reader != NULL ? ask(call, client, reader, error) : complain_of(error);
     reader_free(reader);

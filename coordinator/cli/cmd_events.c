@@ -74,13 +74,7 @@ static int follow_events(struct follower *follower, struct client *client, struc
 
 static int show(struct follower *follower, struct client *client, struct error *error)
 {
-    struct reader_options options = {
-        .bus = client->bus,
-        .topic = client->progress,
-        .partition_count = client->partitions,
-        .partition = follower->run_id != NULL ? client_partition_of(client, follower->run_id) : -1,
-        .timeout_ms = client->options.timeout_ms,
-    };
+    struct reader_options options = client_reads(client, follower->run_id);
     struct reader *reader = reader_new(&options, error);
     int code;
     if (reader == NULL || !reader_catch_up(reader, on_record, follower, error)) {

@@ -67,14 +67,8 @@ static void print_runs(const struct call *call, struct run *const *runs, size_t 
 
 static int show(struct call *call, struct client *client, struct error *error)
 {
-    struct reader_options options = {
-        .bus = client->bus,
-        .topic = client->progress,
-        .partition_count = client->partitions,
-        .partition = -1,
-        .keep_summary = true,
-        .timeout_ms = client->options.timeout_ms,
-    };
+    struct reader_options options = client_reads(client, NULL);
+    options.keep_summary = true;
     struct reader *reader = reader_new(&options, error);
     if (reader == NULL || !reader_catch_up(reader, NULL, NULL, error)) {
         reader_free(reader);

@@ -24,13 +24,7 @@ static void print_status(const struct call *call, const struct run *run)
 static int show(struct call *call, struct client *client, struct error *error)
 {
     const char *run_id = call->arguments[0];
-    struct reader_options options = {
-        .bus = client->bus,
-        .topic = client->progress,
-        .partition_count = client->partitions,
-        .partition = client_partition_of(client, run_id),
-        .timeout_ms = client->options.timeout_ms,
-    };
+    struct reader_options options = client_reads(client, run_id);
     struct reader *reader = reader_new(&options, error);
     int code = EXIT_DONE;
     if (reader == NULL || !reader_catch_up(reader, NULL, NULL, error)) {

@@ -7,13 +7,7 @@
 static int watch(struct follow *follow, struct error *error)
 {
     struct client *client = follow->client;
-    struct reader_options options = {
-        .bus = client->bus,
-        .topic = client->progress,
-        .partition_count = client->partitions,
-        .partition = client_partition_of(client, follow->run_id),
-        .timeout_ms = client->options.timeout_ms,
-    };
+    struct reader_options options = client_reads(client, follow->run_id);
     follow->reader = reader_new(&options, error);
     if (follow->reader == NULL || !reader_catch_up(follow->reader, follow_record, follow, error)) {
         return complain_of(error);

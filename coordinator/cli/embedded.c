@@ -2,18 +2,24 @@
 #include "coordinator/cli/embedded.h"
 
 #include "common/bus_kafka.h"
+#include "common/clock.h"
 #include "common/topics.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
 
 enum { CHILD_COORDINATOR, CHILD_WORKER, CHILD_COUNT };
 
 #define STOP_GRACE_MS 3000
+#define ORPHANS_MS 5000 /* a killed worker's guard ends what ran within its grace */
 
 struct embedded {
     struct embedded_broker *broker;
     struct child *children[CHILD_COUNT];
+    int grace_ms;
 };
 
 struct arguments {
@@ -88,6 +94,8 @@ struct embedded *embedded_start(const struct embedded_options *options, struct e
     if (embedded == NULL) {
         abort();
     }
+    embedded->grace_ms = STOP_GRACE_MS;
+    prctl(PR_SET_CHILD_SUBREAPER, 1); /* who loses a parent below us becomes our child: see await_orphans() */
     embedded->broker = embedded_broker_start(error);
     if (embedded->broker == NULL || !create_topics(embedded, options->prefix, error) || !start_coordinator(embedded, options, error) ||
         !start_worker(embedded, options, error)) {
@@ -97,13 +105,34 @@ struct embedded *embedded_start(const struct embedded_options *options, struct e
     return embedded;
 }
 
+static void await_orphans(void)
+{
+    struct timespec pause = {.tv_nsec = 10 * 1000000L};
+    int64_t until_ms = clock_monotonic_ms() + ORPHANS_MS;
+    for (;;) {
+        pid_t pid = waitpid(-1, NULL, WNOHANG);
+        if (pid < 0 || (pid == 0 && clock_monotonic_ms() > until_ms)) {
+            return;
+        }
+        if (pid == 0) {
+            nanosleep(&pause, NULL);
+        }
+    }
+}
+
+void embedded_hurry(struct embedded *embedded)
+{
+    embedded->grace_ms = 0;
+}
+
 void embedded_stop(struct embedded *embedded)
 {
     if (embedded == NULL) {
         return;
     }
     /* The worker first would be kinder to the log, but nobody reads it after this: both at once. */
-    children_stop(embedded->children, CHILD_COUNT, STOP_GRACE_MS);
+    children_stop(embedded->children, CHILD_COUNT, embedded->grace_ms);
+    await_orphans();
     if (embedded->broker != NULL) {
         embedded_broker_stop(embedded->broker);
     }

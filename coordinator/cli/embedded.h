@@ -39,7 +39,10 @@ struct embedded_options {
 };
 
 struct embedded *embedded_start(const struct embedded_options *options, struct error *error); /* caller owes embedded_stop() */
+/* Waits for whatever runs below it, too: nothing is left behind. */
 void embedded_stop(struct embedded *embedded);
+/* Let embedded_stop() wait for nobody: what runs is killed. */
+void embedded_hurry(struct embedded *embedded);
 const char *embedded_address(const struct embedded *embedded);
 /* Has a child ended? Then nothing goes on: `error` says which and why. */
 bool embedded_is_broken(struct embedded *embedded, struct error *error);

@@ -99,7 +99,12 @@ static bool is_leaving(struct follow *follow, int *code)
             return false;
         }
     }
-    *code = follow->embedded != NULL ? leave_embedded(run_of(follow)) : leave_cluster(follow);
+    if (follow->embedded != NULL) {
+        embedded_hurry(follow->embedded);
+        *code = leave_embedded(run_of(follow));
+    } else {
+        *code = leave_cluster(follow);
+    }
     return true;
 }
 
@@ -219,7 +224,7 @@ static int follow_loop(struct follow *follow, struct error *error)
             draw(follow);
         }
     }
-    return summary_exit_code(run_of(follow)->saga.status);
+    return (int)summary_exit_code(run_of(follow)->saga.status);
 }
 
 static bool is_set(const char *name)
