@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The bus over librdkafka against a real broker: what its mock cluster cannot show. */
+#include "common/bus_kafka.h"
+#include "common/clock.h"
+#include "common/topics.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define PATIENCE_MS 60000
+
+static char directory[64], address[64];
+
+/* Run tests/broker/kafka; what it prints goes to `output`, a line without its end. */
+static int kafka(const char *command, const char *more, char *output, size_t size)
+{
+    char line[256];
+    snprintf(line, sizeof line, "tests/broker/kafka %s %s %s", command, directory, more);
+    FILE *pipe = popen(line, "r");
+    assert_non_null(pipe);
+    output[0] = '\0';
+    if (fgets(output, (int)size, pipe) != NULL) {
+        output[strcspn(output, "\n")] = '\0';
+    }
+    return pclose(pipe);
+}
+
+static int start_broker(void **state)
+{
+    (void)state;
+    snprintf(directory, sizeof directory, "/tmp/bus_test.XXXXXX");
+    assert_non_null(mkdtemp(directory));
+    return kafka("start", "auto.create.topics.enable=true", address, sizeof address);
+}
+
+static int stop_broker(void **state)
+{
+    char ignored[64], line[96];
+    (void)state;
+    kafka("kill", "", ignored, sizeof ignored);
+    snprintf(line, sizeof line, "rm -rf %s", directory);
+    return system(line);
+}
+
+static struct bus *open_bus(void)
+{
+    struct error error;
+    struct bus_kafka_options options = {.brokers = address, .client_id = "test", .timeout_ms = PATIENCE_MS};
+    struct bus *bus = bus_kafka_open(&options, &error);
+    if (bus == NULL) {
+        fail_msg("%s", error.message);
+    }
+    assert_false(bus_embedded(bus));
+    return bus;
+}
+
+static void must_ensure(struct bus *bus, const char *prefix, enum topics_which which, int32_t partitions)
+{
+    struct error error;
+    int32_t count = 0;
+    if (!topics_ensure(bus, prefix, which, "default", NULL, true, &count, PATIENCE_MS, &error)) {
+        fail_msg("%s", error.message);
+    }
+    assert_int_equal(count, partitions);
+}
+
+static void topics_are_made_and_found_as_they_should_be(void **state)
+{
+    (void)state;
+    struct bus *bus = open_bus();
+    struct error error;
+    assert_false(topics_ensure(bus, "made", TOPICS_PROGRESS, NULL, NULL, false, NULL, PATIENCE_MS, &error));
+    assert_int_equal(error.kind, ERROR_INVALID);
+    for (int again = 0; again < 2; again++) {
+        must_ensure(bus, "made", TOPICS_PROGRESS, TOPICS_PROGRESS_PARTITIONS);
+        must_ensure(bus, "made", TOPICS_TASKS, TOPICS_TASK_PARTITIONS);
+        must_ensure(bus, "made", TOPICS_WORKERS, 1);
+        must_ensure(bus, "made", TOPICS_DEAD_LETTER, 1);
+    }
+    bus_close(bus);
+}
+
+static void a_topic_with_other_settings_is_refused(void **state)
+{
+    (void)state;
+    struct bus *bus = open_bus();
+    struct error error;
+    struct bus_topic topic = {.name = "wrong.progress", .partitions = 4};
+    assert_true(bus_ensure_topic(bus, &topic, true, NULL, PATIENCE_MS, &error));
+    assert_false(topics_ensure(bus, "wrong", TOPICS_PROGRESS, NULL, NULL, true, NULL, PATIENCE_MS, &error));
+    assert_int_equal(error.kind, ERROR_INVALID);
+    assert_non_null(strstr(error.message, "message.timestamp.type=CreateTime, not LogAppendTime; mend it with: kafka-configs.sh"));
+    topic = (struct bus_topic){.name = "wrong.number", .partitions = 2};
+    assert_true(bus_ensure_topic(bus, &topic, true, NULL, PATIENCE_MS, &error));
+    topic.partitions_exact = 3;
+    assert_false(bus_ensure_topic(bus, &topic, true, NULL, PATIENCE_MS, &error));
+    assert_string_equal(error.message, "topic 'wrong.number' has 2 partitions, not 3");
+    bus_close(bus);
+}
+
+static void nobody_makes_a_topic_by_asking_for_it(void **state)
+{
+    (void)state;
+    struct bus *bus = open_bus();
+    struct error error;
+    int32_t count;
+    int64_t first, next;
+    struct bus_send send = {.topic = "asked.for", .value = span_of("x")};
+    for (int again = 0; again < 2; again++) {
+        assert_false(bus_send(bus, &send, &error));
+        assert_false(bus_consume(bus, "asked.for", 0, 0, &error));
+        assert_false(bus_bounds(bus, "asked.for", 0, &first, &next, PATIENCE_MS, &error));
+        assert_false(bus_partition_count(bus, "asked.for", &count, PATIENCE_MS, &error));
+        assert_int_equal(error.kind, ERROR_INVALID);
+    }
+    bus_close(bus);
+}
+
+static void send_number(struct bus *bus, const char *topic, uint64_t number)
+{
+    struct error error;
+    struct bus_send send = {.topic = topic, .value = {(const char *)&number, sizeof number}, .cookie = number + 1};
+    if (!bus_send(bus, &send, &error)) {
+        fail_msg("%s", error.message);
+    }
+}
+
+static void offsets_are_found_by_time(void **state)
+{
+    (void)state;
+    struct bus *bus = open_bus();
+    struct bus_event event;
+    int64_t offset = -1;
+    must_ensure(bus, "times", TOPICS_WORKERS, 1);
+    for (uint64_t i = 0; i < 3; i++) {
+        send_number(bus, "times.workers", i);
+        assert_true(bus_flush(bus, PATIENCE_MS));
+        usleep(20000); /* so that their timestamps differ */
+    }
+    assert_true(bus_consume(bus, "times.workers", 0, BUS_OFFSET_BEGINNING, NULL));
+    do {
+        bus_poll(bus, PATIENCE_MS, &event);
+    } while (event.kind != BUS_RECORD || event.offset != 1);
+    assert_true(bus_offset_at(bus, "times.workers", 0, event.time_ms, &offset, PATIENCE_MS, NULL));
+    assert_int_equal(offset, 1);
+    assert_true(bus_offset_at(bus, "times.workers", 0, event.time_ms + 3600000, &offset, PATIENCE_MS, NULL));
+    assert_int_equal(offset, 3);
+    assert_true(bus_offset_at(bus, "times.workers", 0, 0, &offset, PATIENCE_MS, NULL));
+    assert_int_equal(offset, 0);
+    bus_close(bus);
+}
+
+struct stream {
+    uint64_t sent, acknowledged, read;
+};
+
+/* Send and read for a while; every report and record must be the next one. */
+static void stream(struct bus *bus, const char *topic, struct stream *stream, uint64_t more)
+{
+    uint64_t goal = stream->sent + more;
+    int64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
+    struct bus_event event;
+    while (stream->sent < goal || (more == 0 && stream->read < goal)) {
+        if (stream->sent < goal) {
+            send_number(bus, topic, stream->sent++);
+        }
+        bus_poll(bus, 5, &event);
+        uint64_t number;
+        switch (event.kind) {
+        case BUS_DELIVERED: assert_int_equal(event.cookie, ++stream->acknowledged); break;
+        case BUS_RECORD:
+            memcpy(&number, event.value.bytes, sizeof number);
+            assert_int_equal(number, stream->read++);
+            break;
+        case BUS_GONE:
+        case BUS_FATAL: fail_msg("%s", event.reason); break;
+        default: break;
+        }
+        assert_true(clock_monotonic_ms() < until_ms);
+    }
+}
+
+static void a_killed_broker_loses_and_reorders_nothing(void **state)
+{
+    (void)state;
+    struct bus *bus = open_bus();
+    struct stream counts = {0};
+    char output[64];
+    must_ensure(bus, "outage", TOPICS_PROGRESS, TOPICS_PROGRESS_PARTITIONS);
+    assert_true(bus_consume(bus, "outage.progress", 0, BUS_OFFSET_BEGINNING, NULL));
+    stream(bus, "outage.progress", &counts, 500);
+    assert_int_equal(kafka("kill", "", output, sizeof output), 0);
+    stream(bus, "outage.progress", &counts, 500);
+    assert_int_equal(kafka("restart", "", output, sizeof output), 0);
+    assert_string_equal(output, address);
+    stream(bus, "outage.progress", &counts, 500);
+    assert_true(bus_flush(bus, PATIENCE_MS));
+    stream(bus, "outage.progress", &counts, 0);
+    assert_int_equal(counts.read, 1500);
+    bus_close(bus);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(topics_are_made_and_found_as_they_should_be),
+        cmocka_unit_test(a_topic_with_other_settings_is_refused),
+        cmocka_unit_test(nobody_makes_a_topic_by_asking_for_it),
+        cmocka_unit_test(offsets_are_found_by_time),
+        cmocka_unit_test(a_killed_broker_loses_and_reorders_nothing),
+    };
+    return cmocka_run_group_tests_name("bus on a real broker", tests, start_broker, stop_broker);
+}
