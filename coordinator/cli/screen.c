@@ -180,7 +180,7 @@ static void put_end(struct frame *frame)
         return;
     }
     const char *word = words[saga->status].word;
-    struct span reason = saga->error;
+    struct span reason = screen_reason(saga);
     if (saga->status == RUN_CANCELLED && reason.size == 0) {
         reason = span_of(saga->undo_total > 0 ? "what was done is undone" : "there was nothing to undo");
     }

@@ -76,6 +76,9 @@ bool record_line(const struct message *message, const struct saga *saga, int64_t
 
 /* ---- pieces the other renderers use too */
 
+/* Why the run did not succeed; without the word "cancelled" where the status says so already. Borrowed from the saga. */
+struct span screen_reason(const struct saga *saga);
+
 /* "0.1 s", "59.9 s", "5m 03s", "2h 10m", "3d 04h": at most 6 columns, up to 99 days. Rounded down; negative is 0. */
 void screen_duration(int64_t duration_ms, struct text *out);
 /* Whole percent of parts per million, rounded down. */

@@ -146,16 +146,28 @@ static void tell_begin(const struct teller *teller, uint32_t index, const struct
 
 /* ---- the run */
 
+struct span screen_reason(const struct saga *saga)
+{
+    static const char word[] = "cancelled";
+    struct span reason = saga->error;
+    size_t size = sizeof word - 1;
+    bool repeats = saga->status == RUN_CANCELLED && reason.size >= size && memcmp(reason.bytes, word, size) == 0;
+    if (!repeats) {
+        return reason;
+    }
+    size += reason.size > size + 1 && reason.bytes[size] == ':' ? 2 : 0;
+    return (struct span){reason.bytes + size, reason.size - size};
+}
+
 static void tell_run_details(const struct teller *teller)
 {
     const struct saga *saga = teller->saga;
+    struct span reason = screen_reason(saga);
     if (run_status_is_final((enum run_status)saga->status)) {
         screen_duration(saga->finished_ms - saga->started_ms, teller->out);
-        text_append_string(teller->out, saga->error.size > 0 ? ": " : "");
-    } else if (saga->status == RUN_ROLLING_BACK && saga->error.size == 0) {
-        text_append_string(teller->out, "cancelled");
+        text_append_string(teller->out, reason.size > 0 ? ": " : "");
     }
-    text_append_visible(teller->out, saga->error);
+    text_append_visible(teller->out, reason);
 }
 
 static void tell_run(const struct teller *teller, uint8_t before)

@@ -253,6 +253,19 @@ static void a_failure_rolled_back_says_the_reason_and_what_is_left(void **state)
                                  "backstep history upload-1k7qj4m9x2 tel…\n");
 }
 
+static void a_cancelled_run_says_cancelled_once(void **state)
+{
+    struct fixture *f = *state;
+    f->saga.status = RUN_CANCELLED;
+    f->saga.error = SPAN("cancelled: interrupted");
+    f->view.last = true;
+    assert_non_null(strstr(draw(f), "\n\ncancelled  interrupted\n"));
+    f->saga.error = SPAN("cancelled");
+    assert_non_null(strstr(draw(f), "\n\ncancelled  there was nothing to undo\n"));
+    f->saga.undo_total = 1;
+    assert_non_null(strstr(draw(f), "\n\ncancelled  what was done is undone\n"));
+}
+
 /* ---- one step in each of its states */
 
 struct row {
@@ -501,6 +514,7 @@ int main(void)
         TEST(the_next_frame_is_drawn_over_the_one_before),
         TEST(without_colour_nothing_is_coloured),
         TEST(a_failure_rolled_back_says_the_reason_and_what_is_left),
+        TEST(a_cancelled_run_says_cancelled_once),
         TEST(each_state_of_a_step_has_its_line),
         TEST(a_step_without_a_worker_says_which_queue_waits_and_how_long),
         TEST(before_the_run_is_known_its_id_and_a_notice_are_shown),
