@@ -20,7 +20,7 @@ enum option_set {
     OPTIONS_SERVE = 1 << 11,  /* --own --progress-partitions */
     OPTIONS_CANCEL = 1 << 12, /* --reason */
     OPTIONS_CHECK = 1 << 13,  /* --steps, none by default */
-    OPTIONS_WORKER = 1 << 14, /* --queue --lease --drain-timeout --cancel-grace --id --window; not --steps */
+    OPTIONS_WORKER = 1 << 14, /* --queue --id --lease --drain-timeout --cancel-grace; not --steps */
     OPTIONS_PROGRAMS = 1 << 15, /* --steps, required: backstep-worker */
 };
 

@@ -2,17 +2,14 @@
 /* Fields are rows of tables: a function reads one, and says what is wrong with it. */
 #include "common/pipeline_internal.h"
 
+#include "common/file.h"
 #include "common/limits.h"
 #include "common/names.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define ARENA_BUDGET_BYTES ((size_t)64 * MIB)
 
@@ -648,45 +645,6 @@ struct pipeline *pipeline_read_text(struct span text, const char *file)
     }
     sort_problems(pipeline);
     return pipeline;
-}
-
-static bool open_file(const char *path, int *file, struct error *error)
-{
-    struct stat status;
-    *file = strcmp(path, "-") == 0 ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
-    if (*file < 0) {
-        return error_set(error, ERROR_INVALID, "%s", strerror(errno));
-    }
-    if (fstat(*file, &status) == 0 && S_ISDIR(status.st_mode)) {
-        close(*file);
-        return error_set(error, ERROR_INVALID, "is a directory");
-    }
-    return true;
-}
-
-bool file_read(const char *path, struct text *text, size_t max_bytes, struct error *error)
-{
-    int file;
-    if (!open_file(path, &file, error)) {
-        return false;
-    }
-    bool ok = true;
-    while (ok && text->size <= max_bytes) {
-        ssize_t got = text_reserve(text, 16 * KIB) ? read(file, text->bytes + text->size, 16 * KIB) : -1;
-        if (got < 0 && errno == EINTR && !text->overflow) {
-            continue;
-        }
-        if (got < 0) {
-            ok = error_set(error, ERROR_INVALID, "%s", text->overflow ? "there is no memory to read it" : strerror(errno));
-        }
-        if (got <= 0) {
-            break;
-        }
-        text->size += (size_t)got;
-        text->bytes[text->size] = '\0';
-    }
-    close(file);
-    return ok;
 }
 
 struct pipeline *pipeline_read_file(const char *path)

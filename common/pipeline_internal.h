@@ -33,7 +33,4 @@ void reader_problem(struct reader *reader, int line, const char *format, ...) __
 /* Turn names into indexes, weights into shares; find what repeats, is unknown or goes round in a circle. */
 void pipeline_order(struct reader *reader);
 
-/* All of a file, at most `max_bytes` + 1 of it; "-" is standard input. */
-bool file_read(const char *path, struct text *text, size_t max_bytes, struct error *error);
-
 #endif

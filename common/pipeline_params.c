@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Parameters: what the command line gives, over a file of them, over what the pipeline's file says. */
+#include "common/file.h"
 #include "common/json.h"
 #include "common/limits.h"
 #include "common/names.h"

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Order here is order in --help. The first row of a name within a command's sets is the one that counts. */
+#include "common/defaults.h"
+
+#include "common/limits.h"
+
+#define TEXT_OF_(value) #value
+#define TEXT_OF(value) TEXT_OF_(value)
+
+static const char *const outputs[] = {"text", "json", NULL};
+static const char *const levels[] = {"debug", "info", "warn", "error", "none", NULL};
+static const char *const statuses[] = {"pending",   "running",     "paused",    "rolling_back",
+                                       "succeeded", "rolled_back", "cancelled", "rollback_incomplete",
+                                       NULL};
+
+#define DAY_MS (24ll * 3600 * 1000)
+
+const struct option_spec default_options[] = {
+    /* where */
+    {.name = "brokers", .letter = 'b', .sets = OPTIONS_CLUSTER, .kind = OPTION_TEXT, .value = "HOST:PORT", .environment = true,
+     .fallback = DEFAULT_BROKERS, .help = "Kafka brokers, separated by commas."},
+    {.name = "prefix", .sets = OPTIONS_CLUSTER, .kind = OPTION_IDENTIFIER, .value = "PREFIX", .environment = true,
+     .fallback = DEFAULT_PREFIX, .help = "What the names of all topics begin with; a prefix is a system of its own."},
+
+    /* what is run */
+    {.name = "steps", .sets = OPTIONS_PROGRAMS, .kind = OPTION_TEXT, .value = "DIR",
+     .help = "Directory of step programs: each executable serves the handler of its name."},
+    {.name = "steps", .sets = OPTIONS_CHECK, .kind = OPTION_TEXT, .value = "DIR",
+     .help = "Look also whether this directory has a program for every step."},
+    {.name = "steps", .sets = OPTIONS_DEV, .kind = OPTION_TEXT, .value = "DIR",
+     .help = "Directory of step programs for a worker; without it there is none."},
+    {.name = "steps", .sets = OPTIONS_STEPS, .kind = OPTION_TEXT, .value = "DIR",
+     .help = "Directory of step programs; by default 'steps' beside the file."},
+    {.name = "param", .letter = 'p', .sets = OPTIONS_JOB, .kind = OPTION_PAIR, .value = "KEY=VALUE", .repeatable = true,
+     .help = "A parameter; VALUE is JSON if it parses, else a string. May be repeated."},
+    {.name = "params", .sets = OPTIONS_JOB, .kind = OPTION_TEXT, .value = "FILE", .help = "Parameters from a JSON object in a file."},
+    {.name = "id", .sets = OPTIONS_JOB, .kind = OPTION_IDENTIFIER, .value = "ID",
+     .help = "Id of the run; by default one is made of the pipeline's name and the time."},
+    {.name = "wait", .sets = OPTIONS_START, .kind = OPTION_FLAG, .help = "Follow the run to its end."},
+    {.name = "concurrency", .sets = OPTIONS_SLOTS, .kind = OPTION_NUMBER, .value = "N", .least = 1, .most = LIMIT_CONCURRENCY,
+     .fallback = TEXT_OF(DEFAULT_CONCURRENCY), .help = "Steps that run at once in one worker."},
+
+    /* what is shown */
+    {.name = "status", .sets = OPTIONS_LIST, .kind = OPTION_CHOICE, .value = "STATUS", .choices = statuses,
+     .help = "Only runs of this status."},
+    {.name = "limit", .sets = OPTIONS_LIST, .kind = OPTION_NUMBER, .value = "N", .least = 1, .most = 1000000, .fallback = "50",
+     .help = "At most so many runs, the newest."},
+    {.name = "from-beginning", .sets = OPTIONS_EVENTS, .kind = OPTION_FLAG, .help = "Begin with the oldest event that is kept."},
+    {.name = "all", .sets = OPTIONS_EVENTS, .kind = OPTION_FLAG, .help = "Show the machinery's own records too."},
+    {.name = "reason", .sets = OPTIONS_CANCEL, .kind = OPTION_TEXT, .value = "TEXT", .help = "Why; it is kept with the run."},
+    {.name = "address-file", .sets = OPTIONS_DEV, .kind = OPTION_TEXT, .value = "FILE",
+     .help = "Write the broker's address there once all is up."},
+
+    /* coordinators and topics */
+    {.name = "own", .sets = OPTIONS_SERVE, .kind = OPTION_TEXT, .value = "FIRST-LAST",
+     .help = "Progress partitions to own; by default all."},
+    {.name = "progress-partitions", .sets = OPTIONS_TOPICS | OPTIONS_SERVE, .kind = OPTION_NUMBER, .value = "N", .least = 1,
+     .most = LIMIT_PARTITIONS, .fallback = TEXT_OF(DEFAULT_PROGRESS_PARTITIONS),
+     .help = "Partitions of the progress topic, where it has to be created; fixed from then on."},
+    {.name = "task-partitions", .sets = OPTIONS_TOPICS, .kind = OPTION_NUMBER, .value = "N", .least = 1, .most = LIMIT_PARTITIONS,
+     .fallback = TEXT_OF(DEFAULT_TASK_PARTITIONS), .help = "Partitions of a task topic, where it has to be created."},
+    {.name = "replication", .sets = OPTIONS_TOPICS, .kind = OPTION_NUMBER, .value = "N", .least = -1, .most = 100, .fallback = "-1",
+     .help = "Replicas of what has to be created; -1 leaves it to the broker."},
+    {.name = "topic-config", .sets = OPTIONS_TOPICS, .kind = OPTION_PAIR, .value = "NAME=VALUE", .repeatable = true,
+     .help = "A setting of topics that have to be created. May be repeated."},
+
+    /* workers */
+    {.name = "queue", .sets = OPTIONS_WORKER, .kind = OPTION_IDENTIFIER, .value = "QUEUE", .fallback = DEFAULT_QUEUE,
+     .help = "Serve the steps of this queue."},
+    {.name = "id", .sets = OPTIONS_WORKER, .kind = OPTION_IDENTIFIER, .value = "NAME",
+     .help = "What it is called; by default after host and process."},
+    {.name = "lease", .sets = OPTIONS_WORKER, .kind = OPTION_DURATION, .value = "TIME", .least = LIMIT_LEASE_MIN_MS,
+     .most = LIMIT_LEASE_MAX_MS, .fallback = "30s",
+     .help = "How long it is believed alive without a sign of life; longer than a broker's restart."},
+    {.name = "drain-timeout", .sets = OPTIONS_WORKER, .kind = OPTION_DURATION, .value = "TIME", .least = 0, .most = DAY_MS,
+     .fallback = "30s", .help = "How long steps may take to finish once it is asked to stop (SIGTERM)."},
+    {.name = "cancel-grace", .sets = OPTIONS_WORKER | OPTIONS_PROGRAMS, .kind = OPTION_DURATION, .value = "TIME", .least = 0,
+     .most = DAY_MS, .fallback = "10s", .help = "From SIGTERM to SIGKILL for a step that is cancelled."},
+
+    /* everywhere */
+    {.name = "output", .letter = 'o', .sets = OPTIONS_OUTPUT, .kind = OPTION_CHOICE, .value = "text|json", .choices = outputs,
+     .fallback = "text", .help = "Form of what goes to standard output."},
+    {.name = "timeout", .sets = OPTIONS_CLUSTER, .kind = OPTION_DURATION, .value = "TIME", .least = 1, .most = DAY_MS,
+     .fallback = "10s", .environment = true, .help = "How long brokers and coordinators may take to answer."},
+    {.name = "property", .letter = 'X', .sets = OPTIONS_CLUSTER, .kind = OPTION_PAIR, .value = "NAME=VALUE", .repeatable = true,
+     .help = "Any librdkafka property. May be repeated; 'X.NAME = VALUE' in a configuration file."},
+    {.name = "config", .letter = 'F', .sets = OPTIONS_COMMON, .kind = OPTION_TEXT, .value = "FILE", .environment = true,
+     .help = "Configuration file: lines 'long-option = value'."},
+    {.name = "log-level", .sets = OPTIONS_SERVE | OPTIONS_WORKER, .kind = OPTION_CHOICE, .value = "LEVEL", .choices = levels,
+     .fallback = "info", .help = "debug, info, warn, error or none."},
+    {.name = "log-level", .sets = OPTIONS_COMMON, .kind = OPTION_CHOICE, .value = "LEVEL", .choices = levels, .fallback = "warn",
+     .help = "debug, info, warn, error or none."},
+    {.name = "quiet", .letter = 'q', .sets = OPTIONS_COMMON, .kind = OPTION_FLAG, .help = "Say nothing but results and errors."},
+    {.name = NULL},
+};
