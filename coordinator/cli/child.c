@@ -25,7 +25,7 @@ struct child {
     pid_t pid; /* 0: it has ended and was waited for */
     int status;
     int errors; /* what it wrote to standard error: a file in memory; -1: shown at once */
-    char program[64];
+    const char *label;
 };
 
 static bool path_beside(const char *program, char *path, size_t size, struct error *error)
@@ -55,6 +55,7 @@ static _Noreturn void become(const char *path, char *const *arguments, int error
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     setpgid(0, 0);
     int nothing = open("/dev/null", O_RDWR);
+    close_range(3, ~0u, CLOSE_RANGE_CLOEXEC); /* librdkafka leaves some of its own open to children */
     bool ready = getppid() == parent && nothing >= 0 && dup2(nothing, STDIN_FILENO) >= 0 && dup2(nothing, STDOUT_FILENO) >= 0 &&
                  (errors < 0 || dup2(errors, STDERR_FILENO) >= 0);
     if (ready) {
@@ -82,7 +83,7 @@ struct child *child_start(const struct child_options *options, struct error *err
     if (child == NULL) {
         abort();
     }
-    snprintf(child->program, sizeof child->program, "%s", options->program);
+    child->label = options->label;
     child->errors = options->show_errors ? -1 : memfd_create("stderr", MFD_CLOEXEC);
     pid_t parent = getpid();
     child->pid = fork();
@@ -186,6 +187,6 @@ bool child_has_ended(struct child *child, struct error *error)
     } else {
         snprintf(how, sizeof how, "exit status %d", WEXITSTATUS(child->status));
     }
-    error_set(error, ERROR_FATAL, "%s has ended (%s)%s%s", child->program, how, words[0] != '\0' ? ": " : "", words);
+    error_set(error, ERROR_FATAL, "%s has ended (%s)%s%s", child->label, how, words[0] != '\0' ? ": " : "", words);
     return true;
 }

@@ -77,6 +77,7 @@ static struct child *start_worker(const struct call *call, const char *queue, co
     }
     struct child_options options = {
         .program = "backstep-worker",
+        .label = "the worker of this run",
         .arguments = arguments,
         .show_errors = option_given(call->options, "log-level"),
     };

@@ -30,7 +30,7 @@ static int start(struct call *call, struct client *client, struct launch *launch
         follow_begin(&follow);
     }
     int code = launch_start(launch, &follow, !waits);
-    if (code == EXIT_DONE && !(waits && call->json)) {
+    if (code == EXIT_DONE && !waits) { /* else what follows names it */
         print_started(call, launch);
     }
     if (code == EXIT_DONE && waits) {

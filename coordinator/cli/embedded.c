@@ -51,11 +51,13 @@ static bool create_topics(struct embedded *embedded, const char *prefix, struct 
     return true;
 }
 
-static struct child *start(const struct embedded_options *options, const char *program, struct arguments *arguments, struct error *error)
+static struct child *start(const struct embedded_options *options, const char *program, const char *label, struct arguments *arguments,
+                           struct error *error)
 {
-    add_option(arguments, "--log-level", options->log_level);
+    add_option(arguments, "--log-level", options->log_level != NULL ? options->log_level : "warn");
     struct child_options child = {
         .program = program,
+        .label = label,
         .arguments = arguments->items,
         .show_errors = options->log_level != NULL,
     };
@@ -67,7 +69,7 @@ static bool start_coordinator(struct embedded *embedded, const struct embedded_o
     struct arguments arguments = {{"serve"}, 1};
     add_option(&arguments, "--brokers", embedded_address(embedded));
     add_option(&arguments, "--prefix", options->prefix);
-    embedded->children[CHILD_COORDINATOR] = start(options, "backstep", &arguments, error);
+    embedded->children[CHILD_COORDINATOR] = start(options, "backstep", "the coordinator", &arguments, error);
     return embedded->children[CHILD_COORDINATOR] != NULL;
 }
 
@@ -84,7 +86,7 @@ static bool start_worker(struct embedded *embedded, const struct embedded_option
     add_option(&arguments, "--steps", options->steps_directory);
     add_option(&arguments, "--concurrency", options->concurrency > 0 ? concurrency : NULL);
     add_option(&arguments, "--id", options->worker_id);
-    embedded->children[CHILD_WORKER] = start(options, "backstep-worker", &arguments, error);
+    embedded->children[CHILD_WORKER] = start(options, "backstep-worker", "the worker", &arguments, error);
     return embedded->children[CHILD_WORKER] != NULL;
 }
 

@@ -13,9 +13,10 @@
 struct child;
 
 struct child_options {
-    const char *program;      /* "backstep" or "backstep-worker", beside /proc/self/exe */
+    const char *program;       /* "backstep" or "backstep-worker", beside /proc/self/exe */
+    const char *label;         /* what it is to people: "the worker" */
     const char *const *arguments; /* without argv[0], NULL-terminated */
-    bool show_errors;         /* its standard error is ours; else it is kept, for child_complaint() */
+    bool show_errors;          /* its standard error is ours; else it is kept, for child_complaint() */
 };
 
 /* It has a process group of its own (Ctrl-C is ours), reads and prints nothing, and is killed when this process ends. Caller owes child_stop(). */
