@@ -716,7 +716,6 @@ void worker_free(struct worker *worker)
         return;
     }
     struct held *held, *next;
-    runner_set_wake(worker->options.runner, NULL, NULL);
     HASH_ITER(by_id, worker->held_by_id, held, next) {
         let_go(worker, held);
     }

@@ -44,7 +44,7 @@ enum worker_state {
 
 /* `options` is copied; its strings are borrowed. Nothing is said to anybody yet. Caller owes worker_free(). */
 struct worker *worker_new(const struct worker_options *options);
-/* The runner must have nothing of the worker's left to report: after DRAINED, NEW_INCARNATION or FATAL, or once it is freed. */
+/* The runner has nothing of the worker's any more, or is freed: it goes before the worker, and the worker before the bus. */
 void worker_free(struct worker *worker);
 
 /* Begin an incarnation: ensure the queue's topic, find the end of the own partition, say Hello. `bus` is borrowed until the next
