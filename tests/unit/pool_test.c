@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pool's threads, without sleeps: steps that wait are let go by the test. */
+#include "common/clock.h"
+#include "worker/pool.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A gate that steps wait at. */
+struct gate {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    int entered, open;
+};
+
+struct stage {
+    struct gate gate;
+    struct pool *pool;
+    struct runner *runner;
+    struct task tasks[64];
+    atomic_int wakes;
+    int64_t now_ms;
+};
+
+static void gate_pass(struct gate *gate)
+{
+    pthread_mutex_lock(&gate->mutex);
+    gate->entered++;
+    pthread_cond_broadcast(&gate->changed);
+    while (gate->open == 0) {
+        pthread_cond_wait(&gate->changed, &gate->mutex);
+    }
+    gate->open--;
+    pthread_mutex_unlock(&gate->mutex);
+}
+
+static void gate_await(struct gate *gate, int entered)
+{
+    pthread_mutex_lock(&gate->mutex);
+    while (gate->entered < entered) {
+        pthread_cond_wait(&gate->changed, &gate->mutex);
+    }
+    pthread_mutex_unlock(&gate->mutex);
+}
+
+static void gate_open(struct gate *gate, int count)
+{
+    pthread_mutex_lock(&gate->mutex);
+    gate->open += count;
+    pthread_cond_broadcast(&gate->changed);
+    pthread_mutex_unlock(&gate->mutex);
+}
+
+static enum backstep_outcome quick(struct backstep_context *context, struct backstep_result *result)
+{
+    for (int i = 1; i <= 1000; i++) {
+        backstep_set_progress(context, i, 1000);
+    }
+    return backstep_succeed(result, "{\"attempt\": %d}", backstep_attempt(context));
+}
+
+static enum backstep_outcome gated(struct backstep_context *context, struct backstep_result *result)
+{
+    backstep_set_progress(context, 1, 2);
+    backstep_set_metrics(context, "{\"half\": true}");
+    gate_pass(backstep_state(context));
+    backstep_set_progress(context, 2, 2);
+    return backstep_fail(result, backstep_cancelled(context) ? "cancelled" : "of itself");
+}
+
+static struct backstep_step quick_step = {.name = "quick", .execute = quick}, gated_step = {.name = "gated", .execute = gated};
+
+static void count_wake(void *state)
+{
+    atomic_fetch_add((atomic_int *)state, 1);
+}
+
+static void begin(struct stage *stage, uint64_t id, const struct backstep_step *step, bool confirm)
+{
+    stage->tasks[id] = (struct task){.run_id = {"run", 3}, .step = {"s", 1}, .attempt = 1, .confirm = confirm};
+    runner_begin(stage->runner, &(struct runner_task){id, &stage->tasks[id], step});
+}
+
+/* The next report, whenever it comes. */
+static struct runner_report next(struct stage *stage)
+{
+    struct runner_report report;
+    while (!runner_poll(stage->runner, stage->now_ms, &report)) {
+        runner_wait(stage->runner, 1000);
+    }
+    return report;
+}
+
+static void expect_done(struct stage *stage, uint64_t id, enum outcome outcome)
+{
+    struct runner_report report = next(stage);
+    assert_int_equal(report.kind, RUNNER_DONE);
+    assert_int_equal(report.id, id);
+    assert_int_equal(report.attempt.outcome, outcome);
+    attempt_fini(&report.attempt);
+}
+
+static int set_up(void **state)
+{
+    struct stage *stage = calloc(1, sizeof *stage);
+    struct error error = {0};
+    pthread_mutex_init(&stage->gate.mutex, NULL);
+    pthread_cond_init(&stage->gate.changed, NULL);
+    gated_step.state = &stage->gate;
+    stage->now_ms = clock_monotonic_ms();
+    stage->pool = pool_new(2, NULL, &error);
+    stage->runner = pool_runner(stage->pool);
+    runner_set_wake(stage->runner, count_wake, &stage->wakes);
+    *state = stage;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct stage *stage = *state;
+    gate_open(&stage->gate, 64);
+    pool_free(stage->pool);
+    pthread_cond_destroy(&stage->gate.changed);
+    pthread_mutex_destroy(&stage->gate.mutex);
+    free(stage);
+    return 0;
+}
+
+static void a_fast_step_costs_one_report(void **state)
+{
+    struct stage *stage = *state;
+    struct runner_report report;
+    begin(stage, 1, &quick_step, false);
+    expect_done(stage, 1, OUTCOME_OK);
+    assert_false(runner_poll(stage->runner, stage->now_ms, &report));
+    assert_int_equal(runner_due_ms(stage->runner), INT64_MAX);
+    assert_true(atomic_load(&stage->wakes) >= 1);
+}
+
+static void a_slow_step_is_started_then_progresses_then_ends(void **state)
+{
+    struct stage *stage = *state;
+    begin(stage, 1, &gated_step, false);
+    gate_await(&stage->gate, 1);
+    assert_true(runner_due_ms(stage->runner) < INT64_MAX);
+    stage->now_ms += 10000; /* long after RUNNER_STARTED_MS */
+    assert_int_equal(next(stage).kind, RUNNER_STARTED);
+    struct runner_report report = next(stage);
+    assert_int_equal(report.kind, RUNNER_PROGRESSED);
+    assert_int_equal(report.current, 1);
+    assert_string_equal(report.metrics, "{\"half\":true}");
+    free(report.metrics);
+    gate_open(&stage->gate, 1);
+    report = next(stage); /* the last, though it comes too soon after the one before */
+    assert_int_equal(report.kind, RUNNER_PROGRESSED);
+    assert_int_equal(report.current, 2);
+    assert_null(report.metrics);
+    expect_done(stage, 1, OUTCOME_FAILED);
+}
+
+static void what_is_queued_can_be_taken_back(void **state)
+{
+    struct stage *stage = *state;
+    begin(stage, 1, &gated_step, false);
+    begin(stage, 2, &gated_step, false);
+    gate_await(&stage->gate, 2);
+    begin(stage, 3, &gated_step, false);
+    assert_false(runner_withdraw(stage->runner, 1));
+    assert_true(runner_cancel(stage->runner, 3));
+    assert_false(runner_cancel(stage->runner, 2));
+    gate_open(&stage->gate, 2);
+    int outcomes[3] = {-1, -1, -1};
+    for (int ended = 0; ended < 2;) {
+        struct runner_report report = next(stage);
+        if (report.kind == RUNNER_DONE) {
+            outcomes[report.id] = (int)report.attempt.outcome;
+            ended++;
+        }
+        free(report.metrics);
+        attempt_fini(&report.attempt);
+    }
+    assert_int_equal(outcomes[1], OUTCOME_FAILED);
+    assert_int_equal(outcomes[2], OUTCOME_CANCELLED_STARTED);
+}
+
+static void with_confirm_nothing_runs_before_it_may(void **state)
+{
+    struct stage *stage = *state;
+    begin(stage, 1, &gated_step, true);
+    struct runner_report report = next(stage);
+    assert_int_equal(report.kind, RUNNER_WAITS);
+    assert_int_equal(stage->gate.entered, 0);
+    runner_go(stage->runner, 1);
+    gate_await(&stage->gate, 1);
+    begin(stage, 2, &gated_step, true);
+    assert_int_equal(next(stage).kind, RUNNER_WAITS);
+    assert_true(runner_cancel(stage->runner, 2)); /* it had not begun */
+    runner_go(stage->runner, 2);
+    gate_open(&stage->gate, 1);
+    report = next(stage);
+    assert_int_equal(report.kind, RUNNER_PROGRESSED);
+    free(report.metrics);
+    expect_done(stage, 1, OUTCOME_FAILED);
+}
+
+static bool never_begin(void *state, const struct backstep_step *step)
+{
+    (void)state;
+    (void)step;
+    return false;
+}
+
+static void never_end(void *state, const struct backstep_step *step)
+{
+    (void)state;
+    (void)step;
+    fail();
+}
+
+static void past_the_lease_nothing_is_called(void **state)
+{
+    struct stage *stage = *state;
+    struct error error = {0};
+    pool_free(stage->pool);
+    stage->pool = pool_new(1, &(struct pool_guard){.begin = never_begin, .end = never_end}, &error);
+    stage->runner = pool_runner(stage->pool);
+    begin(stage, 1, &gated_step, false);
+    expect_done(stage, 1, OUTCOME_CANCELLED_NOT_STARTED);
+    assert_int_equal(stage->gate.entered, 0);
+}
+
+static void the_end_of_the_pool_takes_back_what_waits(void **state)
+{
+    struct stage *stage = *state;
+    for (uint64_t id = 1; id <= 10; id++) {
+        begin(stage, id, &gated_step, id % 2 == 0);
+    }
+}
+
+#define ON_STAGE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ON_STAGE(a_fast_step_costs_one_report),
+        ON_STAGE(a_slow_step_is_started_then_progresses_then_ends),
+        ON_STAGE(what_is_queued_can_be_taken_back),
+        ON_STAGE(with_confirm_nothing_runs_before_it_may),
+        ON_STAGE(past_the_lease_nothing_is_called),
+        ON_STAGE(the_end_of_the_pool_takes_back_what_waits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
