@@ -9,11 +9,22 @@ from engine import IMAGE, SOURCE, fail
 ORDER = {"build", "image", "command", "depends_on", "healthcheck", "profiles", "restart", "stop_grace_period"}
 
 
+def everything():
+    """{name: service}"""
+    return yaml.safe_load((SOURCE / "docker-compose.yml").read_text())["services"]
+
+
 def services():
     """{name: service}, the broker's left out."""
-    text = (SOURCE / "docker-compose.yml").read_text()
-    return {name: service for name, service in yaml.safe_load(text)["services"].items()
-            if service["image"] == "backstep"}
+    return {name: service for name, service in everything().items() if service["image"] == "backstep"}
+
+
+def broker_properties():
+    """What the broker's image makes of its environment, save where the data is: lines of a server.properties."""
+    prefix = "KAFKA_"
+    return [f"{key.removeprefix(prefix).lower().replace('_', '.')}={value}"
+            for key, value in everything()["kafka"]["environment"].items()
+            if key.startswith(prefix) and key != "KAFKA_LOG_DIRS"]
 
 
 def broker_address():

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """docker-compose.yml for real: each service of it but the broker's runs from the image, beside a broker of the tests.
 
-The network is this test's own, so that the services find the broker where their own environment says. Then the upload
+The network is this test's own, so that the services find the broker where their own environment says; the broker of the
+tests has the settings of the broker's service. Then the upload
 example: once as docker-compose.yml starts it, and once with a worker killed in the middle of a step.
 """
 
@@ -123,8 +124,9 @@ with engine.opened(), tempfile.TemporaryDirectory(prefix="backstep-container-") 
     services = compose.services()
     if set(services) != {"topics", "start", *LONG_RUNNING}:
         engine.fail(f"docker-compose.yml has services this test does not start: {sorted(services)}")
-    engine.enter_network()
-    with kafka.broker(scratch, ports=(compose.broker_address()[1], 9093)):
+    host, port = compose.broker_address()
+    engine.enter_network(host)
+    with kafka.broker(scratch, compose.broker_properties(), ports=(port, 9093)):
         try:
             test(services)
         except SystemExit:
