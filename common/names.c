@@ -131,10 +131,12 @@ bool name_check(struct span name, struct error *error)
     }
     size_t position = 0;
     const char *fault = name_fault(name, &position);
-    if (fault != NULL) {
-        return error_set(error, ERROR_INVALID, "%s at byte %zu", fault, position + 1);
+    if (fault == NULL) {
+        return true;
     }
-    return true;
+    bool is_inside = strncmp(fault, "holds", 5) == 0;
+    return is_inside ? error_set(error, ERROR_INVALID, "%s at byte %zu", fault, position + 1)
+                     : error_set(error, ERROR_INVALID, "%s", fault);
 }
 
 bool name_is_valid(struct span name)
@@ -253,7 +255,7 @@ const char *name_suggest(struct span name, const char *const *list)
     if (name.size == 0 || name.size > SUGGEST_BYTES) {
         return NULL;
     }
-    size_t allowed = name.size / 3 > 0 ? name.size / 3 : 1;
+    size_t allowed = (name.size + 1) / 3 > 0 ? (name.size + 1) / 3 : 1;
     size_t best_distance = allowed + 1;
     for (; *list != NULL; list++) {
         struct span candidate = span_of(*list);

@@ -113,6 +113,21 @@ void pipeline_append_problems(const struct pipeline *pipeline, struct text *text
 
 /* ---- values */
 
+/* 'x', the text '5', a list: what stands there. */
+struct found {
+    char text[160];
+};
+
+static const char *describe(struct found *found, const struct node *node)
+{
+    if (node->kind != NODE_SCALAR) {
+        return node_type_name(node);
+    }
+    snprintf(found->text, sizeof found->text, "%s'%s'", node->plain ? "" : "the text ", SHOWN(node->scalar));
+    return found->text;
+}
+#define FOUND(node) describe(&(struct found){{0}}, node)
+
 static bool want_kind(struct reader *reader, const struct node *node, enum node_kind kind)
 {
     static const char *const wanted[] = {[NODE_SCALAR] = "text", [NODE_LIST] = "a list", [NODE_MAP] = "a map"};
@@ -190,8 +205,7 @@ static void read_integer(struct reader *reader, const struct node *node, int64_t
 {
     int64_t value;
     if (!node_integer(node, &value) || value < least || value > most) {
-        struct span found = node->kind == NODE_SCALAR ? node->scalar : span_of(node_type_name(node));
-        reader_problem(reader, node->line, "'%s' is no integer from %lld to %lld", SHOWN(found), (long long)least, (long long)most);
+        reader_problem(reader, node->line, "%s is no integer from %lld to %lld", FOUND(node), (long long)least, (long long)most);
         return;
     }
     *number = (uint32_t)value;
@@ -404,8 +418,7 @@ static void step_weight(struct reader *reader, const struct node *node, void *ta
 {
     double weight;
     if (!node_number(node, &weight) || weight < 0) {
-        struct span found = node->kind == NODE_SCALAR ? node->scalar : span_of(node_type_name(node));
-        reader_problem(reader, node->line, "'%s' is no weight; write a number that is not negative", SHOWN(found));
+        reader_problem(reader, node->line, "%s is no weight; write a number that is not negative", FOUND(node));
         return;
     }
     ((struct step_target *)target)->draft->weight = weight;
@@ -468,8 +481,7 @@ static void step_rollback(struct reader *reader, const struct node *node, void *
     if (node->kind == NODE_MAP) {
         reader_problem(reader, node->line, "a map is not supported yet; write 'none', or leave it out");
     } else if (node->kind != NODE_SCALAR || !span_equal(node->scalar, span_of("none"))) {
-        struct span found = node->kind == NODE_SCALAR ? node->scalar : span_of(node_type_name(node));
-        reader_problem(reader, node->line, "'%s' is unknown; write 'none', or leave it out", SHOWN(found));
+        reader_problem(reader, node->line, "%s is unknown; write 'none', or leave it out", FOUND(node));
     } else {
         step_of(target)->rollback_none = true;
     }
@@ -499,8 +511,7 @@ static void retry_multiplier(struct reader *reader, const struct node *node, voi
 {
     double value;
     if (!node_number(node, &value) || value < 1 || value > LIMIT_MULTIPLIER) {
-        struct span found = node->kind == NODE_SCALAR ? node->scalar : span_of(node_type_name(node));
-        reader_problem(reader, node->line, "'%s' is no number from 1 to %d", SHOWN(found), LIMIT_MULTIPLIER);
+        reader_problem(reader, node->line, "%s is no number from 1 to %d", FOUND(node), LIMIT_MULTIPLIER);
         return;
     }
     ((struct plan_retry *)target)->multiplier_permille = (uint32_t)(value * 1000 + 0.5);
