@@ -4,9 +4,6 @@
 
 #include "common/limits.h"
 
-#define TEXT_OF_(value) #value
-#define TEXT_OF(value) TEXT_OF_(value)
-
 static const char *const outputs[] = {"text", "json", NULL};
 static const char *const levels[] = {"debug", "info", "warn", "error", "none", NULL};
 static const char *const statuses[] = {"pending",   "running",     "paused",    "rolling_back",
@@ -38,12 +35,12 @@ const struct option_spec default_options[] = {
      .help = "Id of the run; by default one is made of the pipeline's name and the time."},
     {.name = "wait", .sets = OPTIONS_START, .kind = OPTION_FLAG, .help = "Follow the run to its end."},
     {.name = "concurrency", .sets = OPTIONS_SLOTS, .kind = OPTION_NUMBER, .value = "N", .least = 1, .most = LIMIT_CONCURRENCY,
-     .fallback = TEXT_OF(DEFAULT_CONCURRENCY), .help = "Steps that run at once in one worker."},
+     .fallback = DEFAULT_CONCURRENCY, .help = "Steps that run at once in one worker."},
 
     /* what is shown */
     {.name = "status", .sets = OPTIONS_LIST, .kind = OPTION_CHOICE, .value = "STATUS", .choices = statuses,
      .help = "Only runs of this status."},
-    {.name = "limit", .sets = OPTIONS_LIST, .kind = OPTION_NUMBER, .value = "N", .least = 1, .most = 1000000, .fallback = "50",
+    {.name = "limit", .sets = OPTIONS_LIST, .kind = OPTION_NUMBER, .value = "N", .least = 1, .most = 1000000, .fallback = DEFAULT_LIST_LIMIT,
      .help = "At most so many runs, the newest."},
     {.name = "from-beginning", .sets = OPTIONS_EVENTS, .kind = OPTION_FLAG, .help = "Begin with the oldest event that is kept."},
     {.name = "all", .sets = OPTIONS_EVENTS, .kind = OPTION_FLAG, .help = "Show the machinery's own records too."},
@@ -55,11 +52,11 @@ const struct option_spec default_options[] = {
     {.name = "own", .sets = OPTIONS_SERVE, .kind = OPTION_TEXT, .value = "FIRST-LAST",
      .help = "Progress partitions to own; by default all."},
     {.name = "progress-partitions", .sets = OPTIONS_TOPICS | OPTIONS_SERVE, .kind = OPTION_NUMBER, .value = "N", .least = 1,
-     .most = LIMIT_PARTITIONS, .fallback = TEXT_OF(DEFAULT_PROGRESS_PARTITIONS),
+     .most = LIMIT_PARTITIONS, .fallback = DEFAULT_PROGRESS_PARTITIONS,
      .help = "Partitions of the progress topic, where it has to be created; fixed from then on."},
     {.name = "task-partitions", .sets = OPTIONS_TOPICS, .kind = OPTION_NUMBER, .value = "N", .least = 1, .most = LIMIT_PARTITIONS,
-     .fallback = TEXT_OF(DEFAULT_TASK_PARTITIONS), .help = "Partitions of a task topic, where it has to be created."},
-    {.name = "replication", .sets = OPTIONS_TOPICS, .kind = OPTION_NUMBER, .value = "N", .least = -1, .most = 100, .fallback = "-1",
+     .fallback = DEFAULT_TASK_PARTITIONS, .help = "Partitions of a task topic, where it has to be created."},
+    {.name = "replication", .sets = OPTIONS_TOPICS, .kind = OPTION_NUMBER, .value = "N", .least = -1, .most = 100, .fallback = DEFAULT_REPLICATION,
      .help = "Replicas of what has to be created; -1 leaves it to the broker."},
     {.name = "topic-config", .sets = OPTIONS_TOPICS, .kind = OPTION_PAIR, .value = "NAME=VALUE", .repeatable = true,
      .help = "A setting of topics that have to be created. May be repeated."},
@@ -70,18 +67,18 @@ const struct option_spec default_options[] = {
     {.name = "id", .sets = OPTIONS_WORKER, .kind = OPTION_IDENTIFIER, .value = "NAME",
      .help = "What it is called; by default after host and process."},
     {.name = "lease", .sets = OPTIONS_WORKER, .kind = OPTION_DURATION, .value = "TIME", .least = LIMIT_LEASE_MIN_MS,
-     .most = LIMIT_LEASE_MAX_MS, .fallback = "30s",
+     .most = LIMIT_LEASE_MAX_MS, .fallback = DEFAULT_LEASE,
      .help = "How long it is believed alive without a sign of life; longer than a broker's restart."},
     {.name = "drain-timeout", .sets = OPTIONS_WORKER, .kind = OPTION_DURATION, .value = "TIME", .least = 0, .most = DAY_MS,
-     .fallback = "30s", .help = "How long steps may take to finish once it is asked to stop (SIGTERM)."},
+     .fallback = DEFAULT_DRAIN_TIMEOUT, .help = "How long steps may take to finish once it is asked to stop (SIGTERM)."},
     {.name = "cancel-grace", .sets = OPTIONS_WORKER | OPTIONS_PROGRAMS, .kind = OPTION_DURATION, .value = "TIME", .least = 0,
-     .most = DAY_MS, .fallback = "10s", .help = "From SIGTERM to SIGKILL for a step that is cancelled."},
+     .most = DAY_MS, .fallback = DEFAULT_CANCEL_GRACE, .help = "From SIGTERM to SIGKILL for a step that is cancelled."},
 
     /* everywhere */
     {.name = "output", .letter = 'o', .sets = OPTIONS_OUTPUT, .kind = OPTION_CHOICE, .value = "text|json", .choices = outputs,
      .fallback = "text", .help = "Form of what goes to standard output."},
     {.name = "timeout", .sets = OPTIONS_CLUSTER, .kind = OPTION_DURATION, .value = "TIME", .least = 1, .most = DAY_MS,
-     .fallback = "10s", .environment = true, .help = "How long brokers and coordinators may take to answer."},
+     .fallback = DEFAULT_TIMEOUT, .environment = true, .help = "How long brokers and coordinators may take to answer."},
     {.name = "property", .letter = 'X', .sets = OPTIONS_CLUSTER, .kind = OPTION_PAIR, .value = "NAME=VALUE", .repeatable = true,
      .help = "Any librdkafka property. May be repeated; 'X.NAME = VALUE' in a configuration file."},
     {.name = "config", .letter = 'F', .sets = OPTIONS_COMMON, .kind = OPTION_TEXT, .value = "FILE", .environment = true,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every option of the stock programs, with its default: the one table (defaults.c). */
+/* The options of the stock programs (the table is in defaults.c), and all their defaults. */
 #ifndef DEFAULTS_H
 #define DEFAULTS_H
 
@@ -29,12 +29,14 @@ extern const struct option_spec default_options[];
 #define DEFAULT_BROKERS "127.0.0.1:9092"
 #define DEFAULT_PREFIX "backstep"
 #define DEFAULT_QUEUE "default"
-#define DEFAULT_TIMEOUT_MS 10000
-#define DEFAULT_PROGRESS_PARTITIONS 4
-#define DEFAULT_TASK_PARTITIONS 8
-#define DEFAULT_CONCURRENCY 4
-#define DEFAULT_LEASE_MS 30000
-#define DEFAULT_DRAIN_TIMEOUT_MS 30000
-#define DEFAULT_CANCEL_GRACE_MS 10000
+#define DEFAULT_TIMEOUT "10s"
+#define DEFAULT_CONCURRENCY "4"
+#define DEFAULT_LIST_LIMIT "50"
+#define DEFAULT_PROGRESS_PARTITIONS "4"
+#define DEFAULT_TASK_PARTITIONS "8"
+#define DEFAULT_REPLICATION "-1" /* the broker's */
+#define DEFAULT_LEASE "30s"
+#define DEFAULT_DRAIN_TIMEOUT "30s"
+#define DEFAULT_CANCEL_GRACE "10s"
 
 #endif
