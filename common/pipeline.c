@@ -371,6 +371,7 @@ static void pipeline_params_field(struct reader *reader, const struct node *node
         return;
     }
     pipeline->params = must(arena_take_array(&pipeline->arena, node->count, sizeof *pipeline->params));
+    pipeline->param_count = 0; /* a second `params` was reported as such */
     for (const struct node *child = node->first; child != NULL; child = child->next) {
         size_t outer = reader_enter(reader, "%s", SHOWN(child->key));
         read_param(reader, child, &pipeline->params[pipeline->param_count++]);

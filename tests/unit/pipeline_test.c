@@ -317,6 +317,9 @@ static const struct row bad[] = {
      "p.yaml:3: a second document begins here; a file holds one pipeline\n"},
     {"a key that comes twice", "name: p\nsteps:\n  - name: a\n    weight: 1\n    weight: 2\n",
      "p.yaml:5: 'weight' stands in line 4 already\n"},
+    {"params and steps that come twice", "name: p\nparams: {a: , b: }\nparams: {c: , d: }\nsteps: [{name: a}]\nsteps: [{name: b}]\n",
+     "p.yaml:3: 'params' stands in line 2 already\n"
+     "p.yaml:5: 'steps' stands in line 4 already\n"},
     {"a key that is a list", "name: p\n? [a]\n: b\n",
      "p.yaml:2: a key that is a list or a map: a key is a name\n"},
     {"a tab", "name: p\nsteps:\n\t- name: a\n",
