@@ -41,6 +41,9 @@ static const struct look *look_of(const struct saga *saga, uint32_t index)
     if (kept || (step->status == STEP_ROLLED_BACK && step->nothing_to_undo)) {
         return &look_nothing_to_undo;
     }
+    if (step->status == STEP_WAITING && (saga->stopping || is_going_back(saga))) {
+        return &looks[STEP_NOT_RUN]; /* its turn will not come */
+    }
     if (step->status == STEP_RUNNING && step->cancel != 0) {
         return &look_stopping;
     }

@@ -285,6 +285,21 @@ class Suite:
         check(what + ": one header, one overall", text.count("4 steps") == 1 and text.count("  overall") == 1, text)
         check(what + ": 100 % at the end", re.search(r"  overall .*100 %", text), text)
 
+    def cancelled(self):
+        what = "Ctrl-C"
+        terminal = self.terminal("good", 80)
+        terminal.run_until(lambda frame: re.search(r"  upload +\S.* [123]\d %", frame))
+        os.write(terminal.master, b"\x03")
+        noticed = terminal.run_until(lambda frame: "Ctrl-C again" in frame)
+        status = terminal.finish()
+        text = "\n".join(terminal.lines())
+        check(what + ": is noticed", noticed, text)
+        check(what + ": exit 4", status == 4, str(status) + "\n" + text)
+        check(what + ": what ran is undone", text.count("undone") >= 2 and re.search(r"  cleanup +not run", text), text)
+        check(what + ": the end says cancelled", re.search(r"^cancelled  ", text, re.M), text)
+        self.check_frames(what, terminal, 80)
+        self.capture("after Ctrl-C", terminal.lines())
+
     def low(self):
         what = "5 rows"
         terminal = self.terminal("good", 80, 5)
@@ -329,7 +344,7 @@ class Suite:
     def run(self):
         try:
             for test in (lambda: self.success(80), lambda: self.success(40), lambda: self.failure(80), lambda: self.failure(40),
-                         self.resized, self.low, self.no_color, self.ascii, self.dumb, self.plain):
+                         self.resized, self.cancelled, self.low, self.no_color, self.ascii, self.dumb, self.plain):
                 test()
         finally:
             shutil.rmtree(self.place, ignore_errors=True)
