@@ -402,11 +402,22 @@ bool guard_kill(struct guard *guard, int64_t token, int signal, struct error *er
 
 /* ---- the lease */
 
-static bool await_begun(int fd, struct error *error)
+/* A guard that is frozen is no guard: its death makes guard_fd() readable, and guard_restart() makes another. */
+static void give_up(struct guard *guard)
+{
+    pthread_mutex_lock(&guard->socket_lock);
+    if (guard->process_fd >= 0) {
+        pidfd_send_signal(guard->process_fd, SIGKILL, NULL, 0);
+    }
+    pthread_mutex_unlock(&guard->socket_lock);
+}
+
+static bool await_begun(struct guard *guard, int fd, struct error *error)
 {
     struct guard_status answer;
     if (!wait_readable(fd, ANSWER_MS)) {
-        return error_set(error, ERROR_TRANSIENT, "the guard does not answer within %d s", ANSWER_MS / 1000);
+        give_up(guard);
+        return error_set(error, ERROR_TRANSIENT, "the guard did not answer within %d s and was killed", ANSWER_MS / 1000);
     }
     if (read(fd, &answer, sizeof answer) != (ssize_t)sizeof answer) {
         return error_set(error, ERROR_TRANSIENT, "the guard has died");
@@ -428,7 +439,7 @@ bool guard_lease_begin(struct guard *guard, int64_t until_ms, int64_t grace_ms, 
     if (!send_with_pipe(guard, &message, &answer_fd, error)) {
         return false;
     }
-    bool ok = await_begun(answer_fd, error);
+    bool ok = await_begun(guard, answer_fd, error);
     close(answer_fd);
     return ok;
 }

@@ -62,7 +62,8 @@ int guard_fd(const struct guard *guard);
 bool guard_restart(struct guard *guard, struct error *error);
 
 /* A new lease, until `until_ms`; `grace_ms` is what functions have to return after its end. Kills and waits for what is
- * left of the lease before. Fails TRANSIENT while a function of it still runs, or the guard does not answer, or is dead. */
+ * left of the lease before. Fails TRANSIENT while a function of it still runs, or if the guard is dead, or did not answer and was
+ * killed for it. */
 bool guard_lease_begin(struct guard *guard, int64_t until_ms, int64_t grace_ms, struct error *error);
 
 /* The lease lasts until `until_ms` now (an earlier time than before is ignored). False, and nothing changes: it is over. */

@@ -245,6 +245,16 @@ static pid_t start_program(struct program *place, const struct guard_request *re
     return pid;
 }
 
+/* Where this process may open no more, some are cut off. */
+static bool all_came(const int *fds)
+{
+    bool all = true;
+    for (int i = 0; i < GUARD_FD_COUNT; i++) {
+        all &= fds[i] >= 0;
+    }
+    return all;
+}
+
 static void on_spawn(const struct guard_request *request, size_t strings_size, int *fds)
 {
     if (!lease_holds()) {
@@ -252,7 +262,7 @@ static void on_spawn(const struct guard_request *request, size_t strings_size, i
         return;
     }
     struct program *place = free_place();
-    pid_t pid = place != NULL ? start_program(place, request, strings_size, fds) : -EAGAIN;
+    pid_t pid = !all_came(fds) ? -EMFILE : place != NULL ? start_program(place, request, strings_size, fds) : -EAGAIN;
     if (pid < 0) {
         say(fds[GUARD_STATUS], GUARD_STATUS_NOT_STARTED, -pid);
         return;

@@ -249,10 +249,11 @@ static void *run_many(void *context)
         struct started started = {0};
         start_with(guard, "/bin/true", NULL, &started);
         struct guard_status status = status_of(&started);
-        assert_int_equal(status.kind, GUARD_STATUS_ENDED);
-        assert_int_equal(status.value, 0);
         close(started.output_fd);
-        assert_true(guard_lease_renew(guard, clock_boottime_ms() + LONG_MS));
+        if (status.kind != GUARD_STATUS_ENDED || status.value != 0 ||
+            !guard_lease_renew(guard, clock_boottime_ms() + LONG_MS)) {
+            return guard; /* cmocka may be told of it in the test's own thread only */
+        }
     }
     return NULL;
 }
@@ -266,7 +267,9 @@ static void many_threads_may_ask_at_once(void **state)
         assert_int_equal(pthread_create(&threads[i], NULL, run_many, guard), 0);
     }
     for (size_t i = 0; i < 8; i++) {
-        pthread_join(threads[i], NULL);
+        void *failure = NULL;
+        pthread_join(threads[i], &failure);
+        assert_null(failure);
     }
     guard_free(guard);
     expect_nobody_left();
