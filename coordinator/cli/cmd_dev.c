@@ -49,6 +49,22 @@ static void greet(const struct call *call, const char *address, const char *step
     fprintf(stderr, "  kcat -C -b %s -t %s.progress -f '%%k %%h\\n'\n", address, call->client.prefix);
 }
 
+static bool wait_until_up(const struct call *call, struct embedded *embedded, struct error *error)
+{
+    struct client_options cluster = call->client;
+    struct client client;
+    struct reader *reader = NULL;
+    cluster.brokers = embedded_address(embedded);
+    if (client_open(&client, &cluster, error)) {
+        struct reader_options options = client_reads(&client, NULL);
+        reader = reader_new(&options, error);
+    }
+    bool ok = reader != NULL && embedded_await_owner(embedded, &client, reader, error);
+    reader_free(reader);
+    client_close(&client);
+    return ok;
+}
+
 static int wait_for_end(struct embedded *embedded)
 {
     struct error error = {0};
@@ -76,15 +92,16 @@ int cmd_dev(struct call *call)
     if (embedded == NULL) {
         return complain_of(&error);
     }
-    int code = EXIT_USAGE;
-    if (file != NULL && !write_address(file, embedded_address(embedded), &error)) {
-        complain_of(&error);
+    bool written = false;
+    int code;
+    if (!wait_until_up(call, embedded, &error) || (file != NULL && !(written = write_address(file, embedded_address(embedded), &error)))) {
+        code = complain_of(&error);
     } else {
         greet(call, embedded_address(embedded), options.steps_directory);
         code = wait_for_end(embedded);
     }
     embedded_stop(embedded);
-    if (file != NULL && code != EXIT_USAGE) {
+    if (written) {
         unlink(file);
     }
     return code;

@@ -4,6 +4,8 @@
 #include "common/bus_kafka.h"
 #include "common/clock.h"
 #include "common/topics.h"
+#include "coordinator/cli/client.h"
+#include "coordinator/cli/reader.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -154,4 +156,24 @@ bool embedded_is_broken(struct embedded *embedded, struct error *error)
         }
     }
     return false;
+}
+
+bool embedded_await_owner(struct embedded *embedded, struct client *client, struct reader *reader, struct error *error)
+{
+    int64_t until_ms = clock_monotonic_ms() + client->options.timeout_ms;
+    while (!reader_is_owned(reader)) {
+        struct bus_event event;
+        struct reader_record record;
+        bus_poll(client->bus, 20, &event);
+        if (!client_take(client, reader, NULL, &event, &record, error) && error->kind != ERROR_NONE) {
+            return false;
+        }
+        if (embedded_is_broken(embedded, error)) {
+            return false;
+        }
+        if (clock_monotonic_ms() > until_ms) {
+            return error_set(error, ERROR_TRANSIENT, "the coordinator was not ready within %g s", client->options.timeout_ms / 1000.0);
+        }
+    }
+    return true;
 }

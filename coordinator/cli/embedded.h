@@ -9,6 +9,9 @@
 
 #include <stdbool.h>
 
+struct client;
+struct reader;
+
 /* ---- one child process */
 struct child;
 
@@ -45,6 +48,9 @@ void embedded_stop(struct embedded *embedded);
 /* Let embedded_stop() wait for nobody: what runs is killed. */
 void embedded_hurry(struct embedded *embedded);
 const char *embedded_address(const struct embedded *embedded);
+/* Wait until its coordinator has claimed the partitions that `reader` reads: a run that is started before looks to it like one that
+ * somebody left behind. TRANSIENT: not in time; FATAL: a child has ended. */
+bool embedded_await_owner(struct embedded *embedded, struct client *client, struct reader *reader, struct error *error);
 /* Has a child ended? Then nothing goes on: `error` says which and why. */
 bool embedded_is_broken(struct embedded *embedded, struct error *error);
 

@@ -2,6 +2,7 @@
 #include "coordinator/cli/launch.h"
 
 #include "common/clock.h"
+#include "coordinator/cli/signals.h"
 #include "worker/steps_directory.h"
 
 #include <stdio.h>
@@ -121,55 +122,44 @@ bool pipeline_is_served_by(const struct pipeline *pipeline, const char *path)
     return ok;
 }
 
-/* Our own coordinator is still starting: let it claim the partition first, else it would find the run as one that somebody left behind. */
-static bool wait_for_owner(const struct follow *follow, const char *run_id, struct error *error)
-{
-    int64_t until_ms = clock_monotonic_ms() + follow->client->options.timeout_ms;
-    while (!reader_is_owned(follow->reader, run_id)) {
-        struct bus_event event;
-        struct reader_record record;
-        bus_poll(follow->client->bus, 20, &event);
-        if (!client_take(follow->client, follow->reader, NULL, &event, &record, error) && error->kind != ERROR_NONE) {
-            return false;
-        }
-        if (embedded_is_broken(follow->embedded, error)) {
-            return false;
-        }
-        if (clock_monotonic_ms() > until_ms) {
-            return error_set(error, ERROR_TRANSIENT, "the coordinator was not ready within %g s", follow->client->options.timeout_ms / 1000.0);
-        }
-    }
-    return true;
-}
-
 /* One try: send the Start, wait for its answer. */
 static bool try_start(struct launch *launch, struct follow *follow, bool from_end, struct request *request, struct error *error)
 {
     struct client *client = follow->client;
-    struct reader_options options = {
-        .bus = client->bus,
-        .topic = client->progress,
-        .partition_count = client->partitions,
-        .partition = client_partition_of(client, launch->run_id),
-        .from_end = from_end,
-        .timeout_ms = client->options.timeout_ms,
-    };
+    struct reader_options options = client_reads(client, launch->run_id);
+    options.from_end = from_end;
     reader_free(follow->reader);
     follow->run_id = launch->run_id;
     follow->reader = reader_new(&options, error);
-    return follow->reader != NULL && (follow->embedded == NULL || wait_for_owner(follow, launch->run_id, error)) &&
+    return follow->reader != NULL && (follow->embedded == NULL || embedded_await_owner(follow->embedded, client, follow->reader, error)) &&
            client_send_start(client, request, launch->run_id, &launch->pipeline->plan, text_span(&launch->params), error) &&
            client_await(client, follow->reader, request, from_end ? NULL : follow_record, follow, error);
 }
 
+/* Ctrl-C before anybody answered: the run is on the log already, so its cancel has to follow it there. */
+static void cancel_after(const struct launch *launch, const struct follow *follow)
+{
+    struct request cancel;
+    struct error error = {0};
+    if (client_send_cancel(follow->client, &cancel, launch->run_id, "interrupted", &error)) {
+        bus_flush(follow->client->bus, follow->client->options.timeout_ms);
+    } else {
+        complain_of(&error);
+    }
+}
+
 static int explain_silence(const struct launch *launch, const struct follow *follow, const struct request *request, const struct error *error)
 {
+    bool cancelled = follow->cancels && signals_interrupts() > 0;
     if (error->kind != ERROR_TRANSIENT || !request->delivered) {
         return complain_of(error);
     }
     printf(follow->call->json ? "{\"run_id\":\"%s\"}\n" : "%s\n", launch->run_id);
-    complain("%s; start one with: backstep serve -b %s\n          the run %s is on the log and will begin when one does", error->message,
-             follow->client->options.brokers, launch->run_id);
+    if (cancelled) {
+        cancel_after(launch, follow);
+    }
+    complain("%s; start one with: backstep serve -b %s\n          the run %s is on the log and will %s when one does", error->message,
+             follow->client->options.brokers, launch->run_id, cancelled ? "be cancelled" : "begin");
     return EXIT_UNREACHABLE;
 }
 
@@ -177,6 +167,7 @@ int launch_start(struct launch *launch, struct follow *follow, bool from_end)
 {
     struct error error = {0};
     struct request request = {0};
+    follow->client->patient = follow->embedded != NULL;
     for (;;) {
         if (!try_start(launch, follow, from_end, &request, &error)) {
             return explain_silence(launch, follow, &request, &error);

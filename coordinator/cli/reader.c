@@ -269,11 +269,15 @@ bool reader_catch_up(struct reader *reader, void (*each)(void *context, const st
     return true;
 }
 
-bool reader_is_owned(const struct reader *reader, const char *run_id)
+bool reader_is_owned(const struct reader *reader)
 {
-    int32_t index = bus_partition_of(span_of(run_id), reader->options.partition_count);
-    const struct runs *runs = reader->partitions[index].runs;
-    return runs != NULL && runs_epoch(runs) >= 0;
+    for (int32_t i = 0; i < reader->options.partition_count; i++) {
+        const struct runs *runs = reader->partitions[i].runs;
+        if (runs != NULL && runs_epoch(runs) < 0) {
+            return false;
+        }
+    }
+    return true;
 }
 
 struct run *reader_find(struct reader *reader, const char *run_id)

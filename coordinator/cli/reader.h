@@ -49,8 +49,8 @@ bool reader_is_current(const struct reader *reader);
 bool reader_catch_up(struct reader *reader, void (*each)(void *context, const struct reader_record *record), void *context,
                      struct error *error);
 
-/* Has a coordinator claimed the partition of that run, as far as was read? */
-bool reader_is_owned(const struct reader *reader, const char *run_id);
+/* Has a coordinator claimed every partition that it reads, as far as was read? */
+bool reader_is_owned(const struct reader *reader);
 struct run *reader_find(struct reader *reader, const char *run_id); /* NULL: no such run */
 /* Walk all runs: NULL to begin, NULL at the end. */
 struct run *reader_next(struct reader *reader, struct run *run);

@@ -27,9 +27,9 @@ exit 1
 END
 step stuck <<'END'
 #!/bin/sh
-# its rollback fails for good
+# its rollback fails for good, at once: what it says is no answer
 echo "stuck $1" >>"$TRAIL"
-[ "$1" = execute ] || { echo "cannot undo" >&2; exit 65; }
+[ "$1" = execute ] || echo '{"cannot undo": true}'
 END
 step skips <<'END'
 #!/bin/sh
@@ -58,7 +58,7 @@ run backstep run "$work/good.yaml" --steps "$work/steps" -o json
 check "a run that succeeds exits 0" is "$code" 0
 check "... prints one object" one_object
 check "... that says so" json '[.success,.status,.steps_executed,.steps_total,.progress,.error]' '[true,"succeeded",2,3,100,null]'
-check "... with each step" json '[.steps[]|.name+" "+.status+" "+(.attempts|tostring)]' '["first succeeded 1","second succeeded 1","skips skipped 1"]'
+check "... with each step" json '[.steps[]|.name+" "+.status+" "+(.attempts|tostring)]' '["first succeeded 1","second succeeded 1","skips skipped 0"]'
 check "... and what they said" json '.steps[1].data' '{"seen":{"n":1}}'
 check "... and nothing else on either side" empty "$work/err"
 
@@ -89,7 +89,7 @@ run backstep run "$work/stuck.yaml" -o json
 check "a rollback that fails for good: exit 3" is "$code" 3
 check "... rollback_incomplete" json .status rollback_incomplete
 check "... says what failed" json '[.steps[]|.status]' '["rolled_back","rollback_failed","rolled_back"]'
-check "... and why" json '.steps[1].rollback_error' 'cannot undo'
+check "... and why" json '.steps[1].rollback_error|contains("cannot undo")' true
 check "... and the others were undone" is "$(tail -n 1 "$TRAIL")" "first rollback"
 
 cat >"$work/flaky.yaml" <<'END'
