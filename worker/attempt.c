@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "worker/attempt.h"
 
+#include "common/json.h"
 #include "common/limits.h"
+#include "common/names.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,15 +49,19 @@ static enum backstep_outcome call(struct backstep_context *context, struct backs
     return context->step->execute(context, result);
 }
 
-static bool is_json(const char *what, const char *text, struct attempt *attempt)
+/* It stays as the step wrote it, but on one line. */
+static bool is_json(const char *what, char **text, struct attempt *attempt)
 {
-    json_error_t error;
-    json_t *value = text != NULL ? json_loads(text, JSON_DECODE_ANY, &error) : NULL;
-    if (text != NULL && value == NULL) {
-        char message[256];
-        snprintf(message, sizeof message, "the step's %s is not JSON: %s", what, error.text);
-        attempt_fail(attempt, true, message);
+    struct error error = {0};
+    json_t *value = *text != NULL ? json_read(span_of(*text), &error) : NULL;
+    if (*text != NULL && value == NULL) {
+        error_prefix(&error, "the step's %s", what);
+        attempt_fail(attempt, true, error.message);
         return false;
+    }
+    if (value != NULL && strpbrk(*text, "\r\n\t") != NULL) {
+        free(*text);
+        *text = json_text(value);
     }
     json_decref(value);
     return true;
@@ -78,15 +84,32 @@ static void check_size(struct attempt *attempt)
     }
 }
 
-static void cut_error(struct attempt *attempt)
+/* Bytes that are no UTF-8 become `?`: other languages' readers would refuse the whole event. */
+static void repair(char *text)
 {
-    size_t size = size_of(attempt->error);
-    if (size > LIMIT_MESSAGE_BYTES) {
-        size = LIMIT_MESSAGE_BYTES;
-        while (size > 0 && ((unsigned char)attempt->error[size] & 0xc0) == 0x80) {
-            size--; /* not in the middle of a character */
+    for (size_t left = strlen(text), size = 1; left > 0; left -= size, text += size) {
+        size = 1;
+        while (size <= 4 && size <= left && !utf8_is_valid((struct span){text, size})) {
+            size++;
         }
-        attempt->error[size] = '\0';
+        if (size > 4 || size > left) {
+            *text = '?';
+            size = 1;
+        }
+    }
+}
+
+static void tidy_error(struct attempt *attempt)
+{
+    if (attempt->error == NULL) {
+        return;
+    }
+    if (strlen(attempt->error) > LIMIT_MESSAGE_BYTES) {
+        attempt->error[LIMIT_MESSAGE_BYTES] = '\0';
+    }
+    if (!utf8_is_valid(span_of(attempt->error))) {
+        attempt->error[utf8_cut(span_of(attempt->error), LIMIT_MESSAGE_BYTES).size] = '\0';
+        repair(attempt->error);
     }
 }
 
@@ -130,17 +153,17 @@ void attempt_run(struct attempt *attempt, const struct task *task, const struct 
     result_init(&result);
     take_result(attempt, &result, call(&context, &result));
     if (attempt->outcome == OUTCOME_OK || attempt->outcome == OUTCOME_FAILED) {
-        attempt->set = context.set != NULL ? json_dumps(context.set, JSON_COMPACT) : NULL;
-        attempt->metrics = context.metrics != NULL ? json_dumps(context.metrics, JSON_COMPACT) : NULL;
+        attempt->set = json_text(context.set);
+        attempt->metrics = json_text(context.metrics);
     }
-    if (is_json("data", attempt->data, attempt) && is_json("rollback data", attempt->rollback_data, attempt)) {
+    if (is_json("data", &attempt->data, attempt) && is_json("rollback data", &attempt->rollback_data, attempt)) {
         check_size(attempt);
     }
     if (attempt->outcome == OUTCOME_FAILED && !attempt->permanent && cancellation_requested(cancellation)) {
         attempt->outcome = OUTCOME_CANCELLED_STARTED;
     }
     attempt->lost = context.lost;
-    cut_error(attempt);
+    tidy_error(attempt);
     result_fini(&result);
     context_fini(&context);
 }

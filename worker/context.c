@@ -247,7 +247,7 @@ const char *backstep_context_json(struct backstep_context *context)
                             params(context), "steps", results(context), "shared", shared(context), "result",
                             result_value(context));
     if (all != NULL) {
-        context->json = json_dumps(all, JSON_COMPACT);
+        context->json = json_text(all);
         json_decref(all);
     } else if (context->error[0] == '\0') {
         fail(context, "the context is no JSON");
@@ -310,7 +310,7 @@ static bool merge_metrics(struct backstep_context *context, json_t *more)
 {
     json_t *merged = context->metrics != NULL ? json_copy(context->metrics) : json_object();
     bool merges = json_object_update(merged, more) == 0;
-    char *text = merges ? json_dumps(merged, JSON_COMPACT) : NULL;
+    char *text = merges ? json_text(merged) : NULL;
     bool ok = true;
     if (text == NULL) {
         ok = fail(context, "metrics: not a JSON object");

@@ -47,6 +47,9 @@ void result_init(struct backstep_result *result);
 void result_from(struct backstep_result *result, const struct step_result *from);
 void result_fini(struct backstep_result *result);
 
+/* Any JSON value as compact text, numbers as short as they are exact. NULL: out of memory, or no value. The caller owes free(). */
+char *json_text(const json_t *value);
+
 /* "RUN/STEP/INSTANCE/execute": a function of (run, step, instance, direction) alone. The caller owes free(). */
 char *idempotency_key(const struct task *task);
 

@@ -2,7 +2,6 @@
 #include "worker/in_process.h"
 
 #include "common/clock.h"
-#include "common/json.h"
 #include "common/limits.h"
 #include "common/names.h"
 #include "common/pipeline.h"
@@ -10,6 +9,7 @@
 #include "worker/attempt.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <time.h>
 
 #define QUEUE "default"
@@ -224,54 +224,64 @@ static void wait_for_deadline(struct tape *tape)
 
 /* ---------------------------------------------------------------- what is printed */
 
-static json_t *text_or_null(struct span text)
+static void append_text(struct text *out, const char *name, struct span value)
 {
-    json_t *string = text.size > 0 ? json_stringn(text.bytes, text.size) : NULL;
-    return string != NULL ? string : json_null();
+    text_format(out, "\"%s\": ", name);
+    if (value.size == 0) {
+        text_append_string(out, "null");
+    } else {
+        text_append_json_string(out, value);
+    }
 }
 
-static json_t *seconds(int64_t begun_ms, int64_t ended_ms)
+static void append_seconds(struct text *out, int64_t begun_ms, int64_t ended_ms)
 {
-    return json_real(begun_ms > 0 && ended_ms > begun_ms ? (double)(ended_ms - begun_ms) / 1000 : 0);
+    int64_t taken_ms = begun_ms > 0 && ended_ms > begun_ms ? ended_ms - begun_ms : 0;
+    text_format(out, ", \"duration_seconds\": %lld.%03lld", (long long)(taken_ms / 1000), (long long)(taken_ms % 1000));
 }
 
-static json_t *step_summary(const struct saga *saga, uint32_t index)
+static void append_step(struct text *out, const struct saga *saga, uint32_t index)
 {
     const struct saga_step *step = &saga->steps[index];
-    json_t *data = step->executed && step->data.size > 0 ? json_read(step->data, NULL) : NULL;
-    return json_pack("{s:o, s:s, s:i, s:o, s:o, s:o, s:o}", "name", text_or_null(saga->plan->steps[index].name), "status",
-                     step_status_name((enum step_status)step->status), "attempts", (int)step->execute_attempts,
-                     "duration_seconds", seconds(step->begun_ms, step->ended_ms), "data", data != NULL ? data : json_null(),
-                     "error", text_or_null(step->error), "rollback_error", text_or_null(step->rollback_error));
+    text_append_string(out, index > 0 ? ", {" : "{");
+    append_text(out, "name", saga->plan->steps[index].name);
+    text_format(out, ", \"status\": \"%s\", \"attempts\": %u", step_status_name((enum step_status)step->status), step->execute_attempts);
+    append_seconds(out, step->begun_ms, step->ended_ms);
+    text_append_string(out, ", \"data\": ");
+    text_append_span(out, step->executed && step->data.size > 0 ? step->data : span_of("null")); /* attempt_run() saw that it is JSON */
+    text_append_string(out, ", ");
+    append_text(out, "error", step->error);
+    text_append_string(out, ", ");
+    append_text(out, "rollback_error", step->rollback_error);
+    text_append_char(out, '}');
 }
 
-/* Without a run there was nothing to do, and it has gone well: an empty registry succeeds. */
-static void summarize(const struct tape *tape, struct text *text)
+static void summarize(const struct tape *tape, struct text *out)
 {
     const struct saga *saga = &tape->run->saga;
-    json_t *steps = json_array();
+    text_format(out, "{\"success\": %s, \"steps_executed\": %u, \"steps_total\": %u, ", saga->status == RUN_SUCCEEDED ? "true" : "false",
+                saga_steps_executed(saga), saga->plan->step_count);
+    append_text(out, "run_id", saga->run_id);
+    text_append_string(out, ", ");
+    append_text(out, "pipeline", saga->plan->name);
+    text_format(out, ", \"status\": \"%s\", \"progress\": %g, ", run_status_name((enum run_status)saga->status), saga->progress_ppm / 1e4);
+    append_text(out, "error", saga->error);
+    append_seconds(out, saga->started_ms, saga->finished_ms);
+    text_append_string(out, ", \"steps\": [");
     for (uint32_t i = 0; i < saga->plan->step_count; i++) {
-        json_array_append_new(steps, step_summary(saga, i));
+        append_step(out, saga, i);
     }
-    json_t *all = json_pack("{s:b, s:i, s:i, s:o, s:o, s:s, s:f, s:o, s:o, s:o}", "success", saga->status == RUN_SUCCEEDED,
-                            "steps_executed", (int)saga_steps_executed(saga), "steps_total", (int)saga->plan->step_count,
-                            "run_id", text_or_null(saga->run_id), "pipeline", text_or_null(saga->plan->name), "status",
-                            run_status_name((enum run_status)saga->status), "progress", saga->progress_ppm / 10000.0, "error",
-                            text_or_null(saga->error), "duration_seconds", seconds(saga->started_ms, saga->finished_ms),
-                            "steps", steps);
-    char *dump = json_dumps(all, JSON_REAL_PRECISION(10));
-    text_append_string(text, dump != NULL ? dump : "{}");
-    free(dump);
-    json_decref(all);
+    text_append_string(out, "]}");
 }
 
+/* Without a step there was nothing to do, and it has gone well. */
 static void summarize_nothing(const struct in_process_options *options, struct text *text)
 {
     text_append_string(text, "{\"success\": true, \"steps_executed\": 0, \"steps_total\": 0, \"run_id\": ");
     text_append_json_string(text, span_of(options->run_id));
     text_append_string(text, ", \"pipeline\": ");
     text_append_json_string(text, options->plan->name);
-    text_append_string(text, ", \"status\": \"succeeded\", \"progress\": 100.0, \"error\": null, \"duration_seconds\": 0.0, \"steps\": []}");
+    text_append_string(text, ", \"status\": \"succeeded\", \"progress\": 100, \"error\": null, \"duration_seconds\": 0.000, \"steps\": []}");
 }
 
 static const int exit_codes[] = {

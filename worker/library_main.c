@@ -219,11 +219,6 @@ struct sample {
     struct task task;
 };
 
-static char *dump(const json_t *value)
-{
-    return value != NULL ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
-}
-
 static struct span string_member(const json_t *object, const char *name, const char *otherwise)
 {
     const json_t *value = json_object_get(object, name);
@@ -239,7 +234,7 @@ static void sample_results(struct sample *sample)
         if (at == LIMIT_STEPS) {
             break;
         }
-        sample->datas[at] = dump(value);
+        sample->datas[at] = json_text(value);
         sample->results[at] = (struct step_result){
             .step = span_of(name), .success = true, .skipped = json_is_null(value), .data = span_of(sample->datas[at])};
         sample->task.result_count++;
@@ -250,8 +245,8 @@ static void sample_results(struct sample *sample)
 static void sample_result(struct sample *sample)
 {
     const json_t *result = json_object_get(sample->root, "result");
-    sample->data = dump(json_object_get(result, "data"));
-    sample->rollback_data = dump(json_object_get(result, "rollback_data"));
+    sample->data = json_text(json_object_get(result, "data"));
+    sample->rollback_data = json_text(json_object_get(result, "rollback_data"));
     sample->result = (struct step_result){.success = json_is_true(json_object_get(result, "success")),
                                           .data = span_of(sample->data),
                                           .rollback_data = span_of(sample->rollback_data),
@@ -263,9 +258,9 @@ static void sample_fill(struct sample *sample, const struct call *call)
 {
     const json_t *attempt = json_object_get(sample->root, "attempt");
     bool rolls_back = span_equal(string_member(sample->root, "direction", "execute"), span_of("rollback"));
-    sample->input = dump(json_object_get(sample->root, "input"));
-    sample->params = dump(json_object_get(sample->root, "params"));
-    sample->shared = dump(json_object_get(sample->root, "shared"));
+    sample->input = json_text(json_object_get(sample->root, "input"));
+    sample->params = json_text(json_object_get(sample->root, "params"));
+    sample->shared = json_text(json_object_get(sample->root, "shared"));
     sample->set = span_of(sample->shared);
     sample->task = (struct task){.run_id = string_member(sample->root, "run_id", "test"),
                                  .pipeline = string_member(sample->root, "pipeline", call->program),

@@ -198,7 +198,7 @@ static void begin_anew(struct server *server)
         server->retry_ms = server->retry_ms * 2 < RETRY_MOST_MS ? server->retry_ms * 2 : RETRY_MOST_MS;
         if (atomic_load(&signals_stop) > 0 && server->stop_ms == 0) {
             worker_drain(server->worker);
-            server->stop_ms = clock_monotonic_ms() + LAST_WORDS_MS;
+            server->stop_ms = clock_monotonic_ms() + (worker_unsaid(server->worker) > 0 ? LAST_WORDS_MS : 0);
         }
     }
 }

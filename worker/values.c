@@ -2,7 +2,8 @@
 /* Reading JSON: struct backstep_json is jansson's value under a name of ours. */
 #include "worker/backstep.h"
 
-#include <jansson.h>
+#include "common/json.h"
+#include "worker/context.h"
 
 #define JSON(value) ((const json_t *)(value))
 #define VALUE(json) ((const struct backstep_json *)(json))
@@ -43,7 +44,16 @@ const char *backstep_json_string(const struct backstep_json *json, const char *o
     return json_is_string(JSON(json)) ? json_string_value(JSON(json)) : otherwise;
 }
 
+char *json_text(const json_t *value)
+{
+    struct text text;
+    text_init(&text, SIZE_MAX / 2);
+    char *bytes = value != NULL && json_write(value, &text) ? text_take(&text) : NULL;
+    text_fini(&text);
+    return bytes;
+}
+
 char *backstep_json_text(const struct backstep_json *json)
 {
-    return json_dumps(json != NULL ? JSON(json) : json_null(), JSON_ENCODE_ANY | JSON_COMPACT);
+    return json_text(json != NULL ? JSON(json) : json_null());
 }

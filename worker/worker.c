@@ -267,10 +267,11 @@ static void say_refused(struct worker *worker, const struct message *task, enum 
     worker->counts.refused++;
 }
 
-static void say_done(struct worker *worker, const struct message *task, const struct attempt *attempt)
+static void say_done(struct worker *worker, const struct message *task, const struct attempt *attempt, int64_t duration_us)
 {
     struct message message = about(worker, MESSAGE_DONE, task);
     message.event.outcome = attempt->outcome;
+    message.event.elapsed_ms = duration_us / 1000;
     message.event.permanent = attempt->permanent;
     message.event.data = span_of(attempt->data);
     message.event.rollback_data = span_of(attempt->rollback_data);
@@ -314,7 +315,7 @@ static void cancel_all(struct worker *worker, bool say_so)
     HASH_ITER(by_id, worker->held_by_id, held, next) {
         if (runner_cancel(worker->options.runner, held->id)) {
             if (say_so) {
-                say_done(worker, &held->message, &(struct attempt){.outcome = OUTCOME_CANCELLED_NOT_STARTED});
+                say_done(worker, &held->message, &(struct attempt){.outcome = OUTCOME_CANCELLED_NOT_STARTED}, 0);
             }
             let_go(worker, held);
         }
@@ -397,6 +398,7 @@ static void on_started(struct worker *worker, struct held *held)
 {
     held->begun = true;
     struct message message = about(worker, MESSAGE_STARTED, &held->message);
+    message.event.elapsed_ms = RUNNER_STARTED_MS;
     post_event(worker, &message, PARCEL_EVENT, 0);
 }
 
@@ -415,7 +417,7 @@ static void on_done(struct worker *worker, struct held *held, const struct runne
     int64_t step_us = report->duration_us > 0 ? report->duration_us : 1;
     worker->mean_step_us += (step_us - worker->mean_step_us) / weight;
     worker->mean_step_us = worker->mean_step_us > 0 ? worker->mean_step_us : 1;
-    say_done(worker, &held->message, &report->attempt);
+    say_done(worker, &held->message, &report->attempt, report->duration_us);
     let_go(worker, held);
 }
 
@@ -477,7 +479,7 @@ static void cancel(struct worker *worker, const struct message *message)
     struct held *held = find_key(worker, message->event.run_id, &message->event.ticket);
     worker->counts.cancelled++;
     if (runner_cancel(worker->options.runner, held->id)) {
-        say_done(worker, &held->message, &(struct attempt){.outcome = OUTCOME_CANCELLED_NOT_STARTED});
+        say_done(worker, &held->message, &(struct attempt){.outcome = OUTCOME_CANCELLED_NOT_STARTED}, 0);
         let_go(worker, held);
     }
 }
@@ -813,7 +815,7 @@ void worker_drain(struct worker *worker)
     struct held *held, *next;
     HASH_ITER(by_id, worker->held_by_id, held, next) {
         if (!held->begun && runner_withdraw(worker->options.runner, held->id)) {
-            say_done(worker, &held->message, &(struct attempt){.outcome = OUTCOME_CANCELLED_NOT_STARTED});
+            say_done(worker, &held->message, &(struct attempt){.outcome = OUTCOME_CANCELLED_NOT_STARTED}, 0);
             let_go(worker, held);
         }
     }
@@ -826,6 +828,11 @@ void worker_set_handlers(struct worker *worker, const struct backstep_registry *
     if (worker->life == LIFE_ALIVE) {
         say_presence(worker, MESSAGE_HELLO);
     }
+}
+
+size_t worker_unsaid(const struct worker *worker)
+{
+    return outbox_count(worker->outbox);
 }
 
 const struct worker_counts *worker_counts(const struct worker *worker)

@@ -66,6 +66,8 @@ void worker_drain(struct worker *worker);
 void worker_set_handlers(struct worker *worker, const struct backstep_registry *handlers);
 uint32_t worker_load(const struct worker *worker); /* tasks queued or running */
 
+size_t worker_unsaid(const struct worker *worker);  /* records that are not known to be in the log yet */
+
 /* For tests and `--log-level debug`. */
 struct worker_counts {
     uint64_t tasks, refused, done, cancelled, skipped_not_mine, skipped_fenced, skipped_key_held, dead_letters, incarnations;

@@ -248,7 +248,7 @@ static const struct broken {
     bool permanent;
     const char *error;
 } broken[] = {
-    {say_no_json, true, "the step's data is not JSON"},
+    {say_no_json, true, "the step's data: no JSON"},
     {say_too_much, true, "may have 65536 together"},
     {say_long_error, true, "xxx"},
     {say_nothing, false, "the step failed and did not say why"},
