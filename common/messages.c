@@ -431,13 +431,15 @@ static void fill_control(struct encoder *encoder, void *body, const struct messa
 static bool read_started(struct decoder *decoder, const void *body, struct message *message)
 {
     const Backstep__V1__Started *wire = body;
-    return read_ticket(decoder, wire->ticket, &message->event.ticket) &&
+    message->event.elapsed_ms = wire->elapsed_ms;
+    return read_range(decoder, wire->elapsed_ms, 0, LIMIT_DURATION_MS, "elapsed_ms") && read_ticket(decoder, wire->ticket, &message->event.ticket) &&
            read_optional_identifier(decoder, wire->worker, "worker", &message->event.worker);
 }
 
 static void fill_started(struct encoder *encoder, void *body, const struct message *message)
 {
     Backstep__V1__Started *wire = body;
+    wire->elapsed_ms = message->event.elapsed_ms;
     wire->ticket = ticket_of(encoder, message->event.ticket);
     wire->worker = string_of(encoder, message->event.worker);
 }
@@ -478,7 +480,9 @@ static bool read_done(struct decoder *decoder, const void *body, struct message 
     event->error = read_message(wire->error);
     event->permanent = wire->permanent;
     event->metrics = span_of_binary(wire->metrics);
-    return read_size(decoder, event->data.size + event->rollback_data.size + event->set.size, LIMIT_RESULT_BYTES,
+    event->elapsed_ms = wire->elapsed_ms;
+    return read_range(decoder, wire->elapsed_ms, 0, LIMIT_DURATION_MS, "elapsed_ms") &&
+           read_size(decoder, event->data.size + event->rollback_data.size + event->set.size, LIMIT_RESULT_BYTES,
                      "data, rollback_data and set") &&
            read_size(decoder, event->metrics.size, LIMIT_METRICS_BYTES, "metrics") &&
            read_optional_identifier(decoder, wire->worker, "worker", &event->worker);
@@ -488,6 +492,7 @@ static void fill_done(struct encoder *encoder, void *body, const struct message 
 {
     Backstep__V1__Done *wire = body;
     const struct saga_event *event = &message->event;
+    wire->elapsed_ms = event->elapsed_ms;
     wire->ticket = ticket_of(encoder, event->ticket);
     wire->outcome = (Backstep__V1__Outcome)wire_of(PAIRS(outcomes), (int)event->outcome);
     wire->data = binary_of(event->data);

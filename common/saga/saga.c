@@ -140,22 +140,31 @@ static void close_ticket(struct saga *saga, struct saga_step *step, int64_t time
     }
 }
 
-static void mark_started(struct saga *saga, struct saga_step *step, int64_t time_ms)
+/* When the attempt began, in log time: a record says how long before it that was. Not before the ticket was there, whatever it says. */
+static int64_t begun_ms(const struct saga_step *step, const struct saga_event *event)
+{
+    int64_t begun = event->time_ms - event->elapsed_ms;
+    return begun > step->ready_ms ? begun : step->ready_ms < event->time_ms ? step->ready_ms : event->time_ms;
+}
+
+static void mark_started(struct saga *saga, struct saga_step *step, const struct saga_event *event)
 {
     if (saga->status == RUN_PENDING) {
         saga->status = RUN_RUNNING;
     }
     if (step->direction == DIRECTION_EXECUTE) {
         step->may_have_begun = true;
-        step->begun_ms = step->begun_ms != 0 ? step->begun_ms : time_ms;
+        step->begun_ms = step->begun_ms != 0 ? step->begun_ms : begun_ms(step, event);
+    } else if (step->rollback_begun_ms == 0) {
+        step->rollback_begun_ms = begun_ms(step, event);
     }
     if (!step->started) {
         step->started = true;
-        step->attempt_ms = time_ms;
+        step->attempt_ms = begun_ms(step, event);
         step->execute_attempts += step->direction == DIRECTION_EXECUTE;
         step->status = (uint8_t)(step->direction == DIRECTION_EXECUTE ? STEP_RUNNING : STEP_ROLLING_BACK);
     }
-    step->report_ms = time_ms;
+    step->report_ms = event->time_ms;
 }
 
 /* ---- the run as a whole */
@@ -202,7 +211,7 @@ static void begin_undo(struct saga_step *step, int64_t time_ms)
     step->losses = 0;
     step->silent_losses = 0;
     step->confirm = false;
-    step->rollback_begun_ms = time_ms;
+    step->rollback_begun_ms = 0;
     open_ticket(step, STEP_ROLLING_BACK, time_ms);
 }
 
@@ -398,7 +407,7 @@ static void on_execute_ok(struct saga *saga, struct saga_step *step, const struc
 
 static void on_ok(struct saga *saga, struct saga_step *step, const struct saga_event *event)
 {
-    mark_started(saga, step, event->time_ms); /* a fast step sends no Started */
+    mark_started(saga, step, event); /* a fast step sends no Started */
     if (step->direction == DIRECTION_EXECUTE) {
         on_execute_ok(saga, step, event);
     } else {
@@ -424,7 +433,7 @@ static void on_skipped(struct saga *saga, struct saga_step *step, const struct s
 
 static void on_failed(struct saga *saga, struct saga_step *step, const struct saga_event *event)
 {
-    mark_started(saga, step, event->time_ms);
+    mark_started(saga, step, event);
     if (event->rollback_data.size > 0) {
         room_keep(saga, &step->rollback_data, event->rollback_data);
     }
@@ -438,7 +447,7 @@ static void on_failed(struct saga *saga, struct saga_step *step, const struct sa
 
 static void on_cancelled_started(struct saga *saga, struct saga_step *step, const struct saga_event *event)
 {
-    mark_started(saga, step, event->time_ms);
+    mark_started(saga, step, event);
     if (event->rollback_data.size > 0) {
         room_keep(saga, &step->rollback_data, event->rollback_data);
     }
@@ -520,14 +529,14 @@ static enum saga_verdict on_started(struct saga *saga, struct saga_step *step, c
     if (step->started) {
         return SAGA_IGNORED; /* said twice; it is no report that would put off a heartbeat_timeout */
     }
-    mark_started(saga, step, event->time_ms);
+    mark_started(saga, step, event);
     room_keep(saga, &step->worker, event->worker);
     return SAGA_APPLIED;
 }
 
 static enum saga_verdict on_progressed(struct saga *saga, struct saga_step *step, const struct saga_event *event)
 {
-    mark_started(saga, step, event->time_ms);
+    mark_started(saga, step, event);
     if (event->total > 0 && event->current <= event->total) {
         step->current = event->current;
         step->total = event->total;

@@ -98,6 +98,7 @@ struct saga_event {
     struct span data, rollback_data, set, error; /* DONE */
     struct span metrics;                        /* DONE PROGRESSED */
     uint64_t current, total;                    /* PROGRESSED */
+    int64_t elapsed_ms;                         /* STARTED DONE: since the attempt began, by the worker's clock */
     struct span worker;                         /* STARTED DONE LOST REFUSED; LOST: empty after a takeover */
     enum timer timer;                           /* TIMER_FIRED */
 };

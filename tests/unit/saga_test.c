@@ -788,9 +788,27 @@ static void rollback_has_its_own_progress(void **state)
     fixture_release(&saga);
 }
 
+/* The run starts at 1000000, its first step is ready then, and every record here stands at 1001000. */
+static void a_step_began_when_its_worker_says_but_not_before_its_ticket(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t elapsed_ms, begun_ms;
+    } cases[] = {{0, 1001000}, {400, 1000600}, {1000, 1000000}, {5000, 1000000}};
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct saga saga = {0};
+        start(&saga, &line);
+        APPLY(&saga, DONE(0, 1, OK, .elapsed_ms = cases[i].elapsed_ms));
+        assert_int_equal(saga.steps[0].begun_ms, cases[i].begun_ms);
+        assert_int_equal(saga.steps[0].ended_ms, 1001000);
+        fixture_release(&saga);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_step_began_when_its_worker_says_but_not_before_its_ticket),
         cmocka_unit_test(requests_are_answered_and_the_same_one_the_same_way),
         cmocka_unit_test(a_second_start_of_the_same_run_is_answered_existing),
         cmocka_unit_test(a_start_that_cannot_be_run_is_refused_with_the_reason),
