@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/simulation/oracle.h"
+
+#include "common/limits.h"
+#include "common/topics.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <uthash.h>
+
+/* A step of a run, as the outside world has seen it. */
+struct work {
+    struct work_key {
+        char run_id[104];
+        uint32_t step;
+    } key;
+    bool executing, rolling_back;
+    uint32_t executions;
+    uint32_t undo_order;  /* n-th rollback that began in the whole world, of the first one; 0: none */
+    bool left_behind;     /* execute has begun since it was last undone */
+    UT_hash_handle hh;
+};
+
+/* A ticket that was sent to somebody. */
+struct sent {
+    struct sent_key {
+        char run_id[104];
+        struct ticket ticket;
+    } key;
+    UT_hash_handle hh;
+};
+
+struct answer {
+    unsigned char id[REQUEST_ID_BYTES];
+    enum verdict verdict;
+    UT_hash_handle hh;
+};
+
+struct reading {
+    char topic[TOPICS_NAME_BYTES];
+    int32_t partition;
+    int64_t next;
+    struct runs *runs; /* progress only */
+};
+
+/* What is remembered of a run beside its fold. */
+struct seen {
+    uint32_t ppm, announced_ppm;
+    bool finished;
+};
+
+struct oracle {
+    struct oracle_options options;
+    struct reading *readings;
+    size_t reading_count;
+    struct work *works;
+    struct sent *sent;
+    struct answer *answers;
+    uint32_t undo_count;
+};
+
+/* ---- failing */
+
+static char replay[512];
+
+static void say_replay(int number)
+{
+    (void)number;
+    ssize_t written = write(2, replay, strlen(replay));
+    (void)written;
+}
+
+void oracle_set_replay(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(replay, sizeof replay - 1, format, arguments);
+    va_end(arguments);
+    strcat(replay, "\n");
+    signal(SIGABRT, say_replay);
+}
+
+void oracle_fail(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fprintf(stderr, "BROKEN: ");
+    vfprintf(stderr, format, arguments);
+    fprintf(stderr, "\n");
+    va_end(arguments);
+    abort();
+}
+
+static void trace(const struct oracle *oracle, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void trace(const struct oracle *oracle, const char *format, ...)
+{
+    if (!oracle->options.trace) {
+        return;
+    }
+    va_list arguments;
+    va_start(arguments, format);
+    fprintf(stderr, "%7" PRId64 "  ", memory_cluster_time(oracle->options.cluster));
+    vfprintf(stderr, format, arguments);
+    fprintf(stderr, "\n");
+    va_end(arguments);
+}
+
+/* ---- opening */
+
+static void add_readings(struct oracle *oracle, const char *topic, int32_t partitions, bool folds)
+{
+    size_t count = oracle->reading_count + (size_t)partitions;
+    oracle->readings = realloc(oracle->readings, count * sizeof *oracle->readings);
+    for (int32_t i = 0; i < partitions; i++) {
+        struct reading *reading = &oracle->readings[oracle->reading_count++];
+        *reading = (struct reading){.partition = i, .runs = folds ? runs_new((uint32_t)partitions) : NULL};
+        snprintf(reading->topic, sizeof reading->topic, "%s", topic);
+    }
+}
+
+struct oracle *oracle_new(const struct oracle_options *options)
+{
+    struct oracle *oracle = calloc(1, sizeof *oracle);
+    oracle->options = *options;
+    add_readings(oracle, ORACLE_PROGRESS, options->progress_partitions, true);
+    for (size_t i = 0; options->queues[i] != NULL; i++) {
+        char topic[TOPICS_NAME_BYTES];
+        add_readings(oracle, topics_name(topic, TOPICS_TASKS, ORACLE_PREFIX, options->queues[i]), options->task_partitions, false);
+    }
+    return oracle;
+}
+
+static void free_runs(struct runs *runs)
+{
+    for (struct run *run = runs != NULL ? runs_next(runs, NULL) : NULL; run != NULL; run = runs_next(runs, run)) {
+        free(run->attached);
+        run->attached = NULL;
+    }
+    runs_free(runs);
+}
+
+void oracle_free(struct oracle *oracle)
+{
+    for (size_t i = 0; i < oracle->reading_count; i++) {
+        free_runs(oracle->readings[i].runs);
+    }
+    struct work *work, *next_work;
+    HASH_ITER(hh, oracle->works, work, next_work) {
+        HASH_DELETE(hh, oracle->works, work);
+        free(work);
+    }
+    struct sent *sent, *next_sent;
+    HASH_ITER(hh, oracle->sent, sent, next_sent) {
+        HASH_DELETE(hh, oracle->sent, sent);
+        free(sent);
+    }
+    struct answer *answer, *next_answer;
+    HASH_ITER(hh, oracle->answers, answer, next_answer) {
+        HASH_DELETE(hh, oracle->answers, answer);
+        free(answer);
+    }
+    free(oracle->readings);
+    free(oracle);
+}
+
+/* ---- the log */
+
+struct runs *oracle_runs(struct oracle *oracle, int32_t partition)
+{
+    return oracle->readings[partition].runs;
+}
+
+const struct saga *oracle_saga(struct oracle *oracle, const char *run_id)
+{
+    int32_t partition = bus_partition_of(span_of(run_id), oracle->options.progress_partitions);
+    struct run *run = runs_find(oracle_runs(oracle, partition), span_of(run_id));
+    return run != NULL ? &run->saga : NULL;
+}
+
+static struct seen *seen_of(struct run *run)
+{
+    if (run->attached == NULL) {
+        run->attached = calloc(1, sizeof(struct seen));
+    }
+    return run->attached;
+}
+
+static const char *step_name(const struct saga *saga, uint32_t step)
+{
+    static char name[256];
+    snprintf(name, sizeof name, "%.*s",
+             SPAN_ARGS(saga != NULL && saga->plan != NULL && step < saga->plan->step_count ? saga->plan->steps[step].name : (struct span){0}));
+    return name;
+}
+
+/* "Progress never goes back, and 100 % only when the run has succeeded." */
+static void watch_progress(struct run *run)
+{
+    const struct saga *saga = &run->saga;
+    struct seen *seen = seen_of(run);
+    if (saga->progress_ppm < seen->ppm) {
+        oracle_fail("progress of %.*s went back from %u to %u", SPAN_ARGS(saga->run_id), seen->ppm, saga->progress_ppm);
+    }
+    if ((saga->progress_ppm == PPM_ONE) != (saga->status == RUN_SUCCEEDED)) {
+        oracle_fail("%.*s is %s at %u ppm", SPAN_ARGS(saga->run_id), run_status_name((enum run_status)saga->status), saga->progress_ppm);
+    }
+    seen->ppm = saga->progress_ppm;
+}
+
+static void watch_announced(struct run *run, const struct message *message)
+{
+    struct seen *seen = seen_of(run);
+    if (message->progress_ppm < seen->announced_ppm || message->progress_ppm > run->saga.progress_ppm) {
+        oracle_fail("%.*s was announced at %u ppm after %u; it is at %u", SPAN_ARGS(run->saga.run_id), message->progress_ppm,
+                    seen->announced_ppm, run->saga.progress_ppm);
+    }
+    if (message->progress_ppm == PPM_ONE && message->kind != MESSAGE_RUN_FINISHED) {
+        oracle_fail("100 %% was announced before the end");
+    }
+    seen->announced_ppm = message->progress_ppm;
+}
+
+/* The owner's fold, as its summary tells, and the reader's are the same. */
+static void watch_finished(struct run *run, const struct message *message)
+{
+    const struct saga *saga = &run->saga;
+    bool same = message->status == (enum run_status)saga->status && message->progress_ppm == saga->progress_ppm &&
+                span_equal(message->error, saga->error) && message->start_offset == saga->start_offset &&
+                message->started_ms == saga->started_ms && message->finished_ms == saga->finished_ms &&
+                message->steps_executed == saga_steps_executed(saga) && message->steps_total == saga->plan->step_count;
+    if (!same) {
+        oracle_fail("the owner says that %.*s is %s, a reader %s", SPAN_ARGS(saga->run_id), run_status_name(message->status),
+                    run_status_name((enum run_status)saga->status));
+    }
+    seen_of(run)->finished = true;
+}
+
+static void watch_answer(struct oracle *oracle, const struct message *message)
+{
+    struct answer *answer = NULL;
+    HASH_FIND(hh, oracle->answers, message->event.request_id, REQUEST_ID_BYTES, answer);
+    if (answer == NULL) {
+        answer = calloc(1, sizeof *answer);
+        memcpy(answer->id, message->event.request_id, REQUEST_ID_BYTES);
+        answer->verdict = message->verdict;
+        HASH_ADD(hh, oracle->answers, id, REQUEST_ID_BYTES, answer);
+    } else if (answer->verdict != message->verdict) {
+        oracle_fail("one request of %.*s got two answers", SPAN_ARGS(message->event.run_id));
+    }
+}
+
+enum verdict oracle_verdict(const struct oracle *oracle, const unsigned char request_id[REQUEST_ID_BYTES])
+{
+    struct answer *answer = NULL;
+    HASH_FIND(hh, oracle->answers, request_id, REQUEST_ID_BYTES, answer);
+    return answer != NULL ? answer->verdict : VERDICT_NONE;
+}
+
+static void trace_event(const struct oracle *oracle, const struct message *message, int64_t offset, enum runs_result result)
+{
+    static const char *const results[] = {"", " ignored", " FENCED", "", " ALIEN", " newer"};
+    const struct saga_event *event = &message->event;
+    const struct ticket *ticket = &event->ticket;
+    if (message->kind == MESSAGE_DONE || message->kind == MESSAGE_STARTED || message->kind == MESSAGE_LOST || message->kind == MESSAGE_REFUSED ||
+        message->kind == MESSAGE_WITHDRAWN || message->kind == MESSAGE_TIMER_FIRED || message->kind == MESSAGE_PROGRESSED) {
+        trace(oracle, "log   %.*s @%" PRId64 " %s %s%u#%u %s %.*s%s", SPAN_ARGS(event->run_id), offset, message_type(message->kind),
+              ticket->direction == DIRECTION_ROLLBACK ? "undo " : "", ticket->step, ticket->number,
+              message->kind == MESSAGE_DONE ? outcome_name(event->outcome) : "", SPAN_ARGS(event->worker), results[result]);
+    } else {
+        trace(oracle, "log   %.*s @%" PRId64 " %s %.*s%s", SPAN_ARGS(event->run_id), offset, message_type(message->kind),
+              SPAN_ARGS(message->coordinator.size > 0 ? message->coordinator : message->worker), results[result]);
+    }
+}
+
+static void read_progress(struct oracle *oracle, struct reading *reading, const struct memory_record *record)
+{
+    struct message message;
+    struct run *run;
+    if (!message_decode(&message, TOPIC_PROGRESS, record->key, record->value, NULL)) {
+        trace(oracle, "log   garbage at %" PRId64, reading->next);
+        return;
+    }
+    enum runs_result result = runs_apply(reading->runs, &message, reading->next, record->time_ms, &run);
+    trace_event(oracle, &message, reading->next, result);
+    if (result != RUNS_FENCED && message.kind == MESSAGE_ANSWERED) {
+        watch_answer(oracle, &message);
+    }
+    if (run != NULL && run->saga.steps != NULL && result != RUNS_FENCED) {
+        watch_progress(run);
+        if (message.kind == MESSAGE_RUN_PROGRESSED || message.kind == MESSAGE_RUN_FINISHED) {
+            watch_announced(run, &message);
+        }
+        if (message.kind == MESSAGE_RUN_FINISHED) {
+            watch_finished(run, &message);
+        }
+    }
+    message_free(&message);
+}
+
+/* "No ticket is ever sent twice." */
+static void read_task(struct oracle *oracle, const struct memory_record *record)
+{
+    struct message message;
+    if (!message_decode(&message, TOPIC_TASKS, record->key, record->value, NULL)) {
+        return;
+    }
+    if (message.kind == MESSAGE_TASK) {
+        struct sent_key key;
+        memset(&key, 0, sizeof key);
+        snprintf(key.run_id, sizeof key.run_id, "%.*s", SPAN_ARGS(message.task.run_id));
+        key.ticket = message.task.ticket;
+        struct sent *sent = NULL;
+        HASH_FIND(hh, oracle->sent, &key, sizeof key, sent);
+        if (sent != NULL) {
+            oracle_fail("ticket %u of step %u of %s was sent twice", key.ticket.number, key.ticket.step, key.run_id);
+        }
+        sent = calloc(1, sizeof *sent);
+        sent->key = key;
+        HASH_ADD(hh, oracle->sent, key, sizeof sent->key, sent);
+    }
+    trace(oracle, "task  %.*s %s to %.*s %s%u#%u", SPAN_ARGS(message.task.run_id), message_type(message.kind), SPAN_ARGS(record->key),
+          message.task.ticket.direction == DIRECTION_ROLLBACK ? "undo " : "", message.task.ticket.step, message.task.ticket.number);
+    message_free(&message);
+}
+
+void oracle_read(struct oracle *oracle)
+{
+    struct memory_record record;
+    for (size_t i = 0; i < oracle->reading_count; i++) {
+        struct reading *reading = &oracle->readings[i];
+        while (memory_cluster_record(oracle->options.cluster, reading->topic, reading->partition, reading->next, &record)) {
+            if (reading->runs != NULL) {
+                read_progress(oracle, reading, &record);
+            } else {
+                read_task(oracle, &record);
+            }
+            reading->next++;
+        }
+    }
+}
+
+/* ---- executions */
+
+static struct work *find_work(const struct oracle *oracle, const char *run_id, uint32_t step)
+{
+    struct work_key key;
+    memset(&key, 0, sizeof key);
+    snprintf(key.run_id, sizeof key.run_id, "%s", run_id);
+    key.step = step;
+    struct work *work = NULL;
+    HASH_FIND(hh, oracle->works, &key, sizeof key, work);
+    return work;
+}
+
+static struct work *work_of(struct oracle *oracle, const struct task *task)
+{
+    char run_id[104];
+    snprintf(run_id, sizeof run_id, "%.*s", SPAN_ARGS(task->run_id));
+    struct work *work = find_work(oracle, run_id, task->ticket.step);
+    if (work == NULL) {
+        work = calloc(1, sizeof *work);
+        memcpy(work->key.run_id, run_id, strlen(run_id));
+        work->key.step = task->ticket.step;
+        HASH_ADD(hh, oracle->works, key, sizeof work->key, work);
+    }
+    return work;
+}
+
+/* Whoever needs a step is undone before it. */
+static void watch_undo_order(struct oracle *oracle, const struct work *work)
+{
+    const struct saga *saga = oracle_saga(oracle, work->key.run_id);
+    bool marks[LIMIT_STEPS] = {false};
+    plan_mark_needs(saga->plan, work->key.step, marks);
+    for (uint32_t i = 0; i < saga->plan->step_count; i++) {
+        const struct work *other = marks[i] ? find_work(oracle, work->key.run_id, i) : NULL;
+        if (other != NULL && other->undo_order > 0) {
+            oracle_fail("step %u of %s is rolled back after step %u, which it needs", work->key.step, work->key.run_id, i);
+        }
+    }
+}
+
+/* "A task carries the results of every step it needs." */
+static void watch_results(const struct task *task)
+{
+    for (size_t i = 0; i < task->result_count; i++) {
+        bool done = task->results[i].success || task->results[i].skipped;
+        if (!done && task->ticket.direction == DIRECTION_EXECUTE) {
+            oracle_fail("step %u of %.*s was sent without the result of what it needs", task->ticket.step, SPAN_ARGS(task->run_id));
+        }
+    }
+}
+
+void oracle_begins(struct oracle *oracle, const struct task *task, const char *worker)
+{
+    struct work *work = work_of(oracle, task);
+    bool rollback = task->ticket.direction == DIRECTION_ROLLBACK;
+    trace(oracle, "run   %.*s %s%.*s#%u begins on %s", SPAN_ARGS(task->run_id), rollback ? "undo " : "", SPAN_ARGS(task->step),
+          task->ticket.number, worker);
+    if (work->executing || work->rolling_back) {
+        oracle_fail("step %u of %s begins to %s while it is still %s", work->key.step, work->key.run_id, rollback ? "roll back" : "execute",
+                    work->executing ? "executing" : "rolling back");
+    }
+    if (!rollback && work->undo_order > 0) {
+        oracle_fail("step %u of %s executes after its rollback", work->key.step, work->key.run_id);
+    }
+    watch_results(task);
+    if (rollback) {
+        if (work->undo_order == 0) {
+            watch_undo_order(oracle, work);
+            work->undo_order = ++oracle->undo_count;
+        }
+        work->rolling_back = true;
+    } else {
+        work->executing = true;
+        work->executions++;
+        work->left_behind = true;
+    }
+}
+
+void oracle_ends(struct oracle *oracle, const struct task *task, const char *worker, const char *how, bool undone)
+{
+    struct work *work = work_of(oracle, task);
+    trace(oracle, "run   %.*s %s%.*s#%u %s on %s", SPAN_ARGS(task->run_id), task->ticket.direction == DIRECTION_ROLLBACK ? "undo " : "",
+          SPAN_ARGS(task->step), task->ticket.number, how, worker);
+    if (task->ticket.direction == DIRECTION_ROLLBACK) {
+        work->rolling_back = false;
+        work->left_behind = work->left_behind && !undone;
+    } else {
+        work->executing = false;
+    }
+}
+
+uint32_t oracle_executions(const struct oracle *oracle, const char *run_id, uint32_t step)
+{
+    const struct work *work = find_work(oracle, run_id, step);
+    return work != NULL ? work->executions : 0;
+}
+
+static void expect_step(struct oracle *oracle, const struct saga *saga, const char *run_id, uint32_t index)
+{
+    const struct work *work = find_work(oracle, run_id, index);
+    const struct saga_step *step = &saga->steps[index];
+    bool left_behind = work != NULL && work->left_behind;
+    bool may_stay = saga->status == RUN_SUCCEEDED || saga->plan->steps[index].rollback_none || step->status == STEP_ROLLBACK_FAILED;
+    if (left_behind && !may_stay) {
+        oracle_fail("%s is %s, but step '%s' was left behind", run_id, run_status_name((enum run_status)saga->status), step_name(saga, index));
+    }
+    if (saga->status == RUN_SUCCEEDED && step->status == STEP_SUCCEEDED && !left_behind) {
+        oracle_fail("%s has succeeded, but step '%s' was never executed", run_id, step_name(saga, index));
+    }
+    if (work != NULL && (work->executing || work->rolling_back)) {
+        oracle_fail("%s is over, but step '%s' still runs", run_id, step_name(saga, index));
+    }
+}
+
+void oracle_expect_end(struct oracle *oracle, const char *run_id)
+{
+    const struct saga *saga = oracle_saga(oracle, run_id);
+    if (saga == NULL || !saga_is_settled(saga)) {
+        oracle_fail("%s has not ended", run_id);
+    }
+    for (uint32_t i = 0; i < saga->plan->step_count; i++) {
+        expect_step(oracle, saga, run_id, i);
+    }
+}

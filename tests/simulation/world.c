@@ -1,0 +1,932 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/simulation/world.h"
+
+#include "common/limits.h"
+#include "common/log.h"
+#include "common/topics.h"
+#include "coordinator/service/service_internal.h"
+#include "tests/unit/saga_shown.h"
+#include "worker/worker.h"
+
+#include <assert.h>
+#include <inttypes.h>
+
+#define PROGRESS_PARTITIONS 2
+#define TASK_PARTITIONS 3
+#define FOREVER_MS (60 * 60 * 1000)
+#define RUNS_END_WITHIN_MS (30 * 60 * 1000) /* of virtual time; a run takes seconds */
+#define INSTANT_TURNS_MAX 20000
+#define COORDINATOR_BACK_MS 700
+#define WORKER_BACK_MS 300
+#define CLIENT_BACK_MS 200
+#define TASKS_TOPIC "sim.tasks.default"
+
+enum process_kind { COORDINATOR, WORKER, CLIENT };
+
+/* Between a process and its bus: how long it means to wait, and whether it did anything. */
+struct watched_bus {
+    struct bus bus; /* first */
+    struct bus *inner;
+    int64_t wake_ms;
+    uint64_t events, sends;
+};
+
+struct guard_state {
+    bool armed, renewable;
+    int64_t until_ms, grace_ms;
+};
+
+struct request {
+    unsigned char id[REQUEST_ID_BYTES];
+    bool sent;
+};
+
+struct process {
+    enum process_kind kind;
+    char name[32];
+    bool alive;
+    bool gone; /* for good */
+    int64_t back_ms;  /* not alive: when it is started again */
+    int64_t thaw_ms;  /* frozen until then; 0: it is not */
+    struct watched_bus bus;
+    struct service *service;
+    struct worker *worker;
+    bool begun; /* the worker's incarnation */
+    int64_t retry_ms;
+    struct script_runner runner;
+    struct guard_state guard;
+    struct worker_guard guard_calls;
+    struct request starts[WORLD_RUNS_MAX], cancels[WORLD_RUNS_MAX];
+};
+
+struct world {
+    struct world_options options;
+    struct memory_cluster *cluster;
+    struct oracle *oracle;
+    struct backstep_registry *registry;
+    struct process processes[1 + WORLD_COORDINATORS_MAX + WORLD_WORKERS_MAX];
+    uint32_t process_count, coordinator_count, worker_count;
+    uint64_t instants;
+    bool drained;
+    uint32_t garbage_expected;
+};
+
+/* The code under test asks for time and chance without saying who it is. */
+static struct world *the_world;
+static uint64_t chance_state;
+
+static int64_t now(void)
+{
+    return memory_cluster_time(the_world->cluster);
+}
+
+static int64_t clock_of(void *clock)
+{
+    (void)clock;
+    return now();
+}
+
+static void random_of(void *bytes, size_t size)
+{
+    unsigned char *at = bytes;
+    for (size_t i = 0; i < size; i++) {
+        chance_state ^= chance_state << 13;
+        chance_state ^= chance_state >> 7;
+        chance_state ^= chance_state << 17;
+        at[i] = (unsigned char)(chance_state >> 32);
+    }
+}
+
+struct memory_cluster *world_cluster(struct world *world)
+{
+    return world->cluster;
+}
+
+struct oracle *world_oracle(struct world *world)
+{
+    return world->oracle;
+}
+
+int64_t world_now_ms(const struct world *world)
+{
+    return memory_cluster_time(world->cluster);
+}
+
+static void tell(const struct world *world, const struct process *process, const char *what)
+{
+    if (world->options.trace) {
+        fprintf(stderr, "%7" PRId64 "  %s %s\n", world_now_ms(world), process->name, what);
+    }
+}
+
+/* ---- the watched bus */
+
+static struct bus *inner(const struct bus *bus)
+{
+    return ((const struct watched_bus *)bus)->inner;
+}
+
+static bool watched_ensure_topic(struct bus *bus, const struct bus_topic *topic, bool create, int32_t *partitions, int timeout_ms,
+                                 struct error *error)
+{
+    return bus_ensure_topic(inner(bus), topic, create, partitions, timeout_ms, error);
+}
+
+static bool watched_partition_count(struct bus *bus, const char *topic, int32_t *count, int timeout_ms, struct error *error)
+{
+    return bus_partition_count(inner(bus), topic, count, timeout_ms, error);
+}
+
+static bool watched_bounds(struct bus *bus, const char *topic, int32_t partition, int64_t *first, int64_t *next, int timeout_ms,
+                           struct error *error)
+{
+    return bus_bounds(inner(bus), topic, partition, first, next, timeout_ms, error);
+}
+
+static bool watched_offset_at(struct bus *bus, const char *topic, int32_t partition, int64_t time_ms, int64_t *offset, int timeout_ms,
+                              struct error *error)
+{
+    return bus_offset_at(inner(bus), topic, partition, time_ms, offset, timeout_ms, error);
+}
+
+static bool watched_consume(struct bus *bus, const char *topic, int32_t partition, int64_t offset, struct error *error)
+{
+    return bus_consume(inner(bus), topic, partition, offset, error);
+}
+
+static void watched_stop(struct bus *bus, const char *topic, int32_t partition)
+{
+    bus_stop(inner(bus), topic, partition);
+}
+
+static bool watched_send(struct bus *bus, const struct bus_send *send, struct error *error)
+{
+    ((struct watched_bus *)bus)->sends++;
+    return bus_send(inner(bus), send, error);
+}
+
+static void watched_poll(struct bus *bus, int timeout_ms, struct bus_event *event)
+{
+    struct watched_bus *watched = (struct watched_bus *)bus;
+    watched->wake_ms = timeout_ms > 0 ? now() + timeout_ms : watched->wake_ms;
+    bus_poll(watched->inner, timeout_ms, event);
+    watched->events += event->kind != BUS_NOTHING;
+}
+
+static bool watched_flush(struct bus *bus, int timeout_ms)
+{
+    return bus_flush(inner(bus), timeout_ms);
+}
+
+static size_t watched_unacknowledged(const struct bus *bus)
+{
+    return bus_unacknowledged(inner(bus));
+}
+
+static void watched_wake(struct bus *bus)
+{
+    bus_wake(inner(bus));
+}
+
+static bool watched_embedded(const struct bus *bus)
+{
+    return bus_embedded(inner(bus));
+}
+
+static const struct bus_operations watched_operations = {.ensure_topic = watched_ensure_topic,
+                                                         .partition_count = watched_partition_count,
+                                                         .bounds = watched_bounds,
+                                                         .offset_at = watched_offset_at,
+                                                         .consume = watched_consume,
+                                                         .stop = watched_stop,
+                                                         .send = watched_send,
+                                                         .poll = watched_poll,
+                                                         .flush = watched_flush,
+                                                         .unacknowledged = watched_unacknowledged,
+                                                         .wake = watched_wake,
+                                                         .embedded = watched_embedded};
+
+static struct bus *open_bus(struct world *world, struct process *process)
+{
+    process->bus = (struct watched_bus){.bus = {&watched_operations}, .inner = bus_memory_open(world->cluster), .wake_ms = now()};
+    return &process->bus.bus;
+}
+
+static void close_bus(struct process *process)
+{
+    bus_close(process->bus.inner);
+    process->bus.inner = NULL;
+}
+
+/* ---- coordinators */
+
+static void start_coordinator(struct world *world, struct process *process)
+{
+    struct error error = {0};
+    const struct service_options options = {.prefix = ORACLE_PREFIX,
+                                            .name = process->name,
+                                            .own_last = -1,
+                                            .progress_partitions = PROGRESS_PARTITIONS,
+                                            .timeout_ms = 1000,
+                                            .monotonic_ms = clock_of,
+                                            .random = random_of};
+    process->service = service_new(open_bus(world, process), &options, &error);
+    process->alive = true;
+    if (process->service == NULL && error.kind != ERROR_FATAL) {
+        oracle_fail("%s cannot start: %s", process->name, error.message);
+    }
+}
+
+static void end_coordinator(struct process *process, bool for_good)
+{
+    service_free(process->service);
+    process->service = NULL;
+    close_bus(process);
+    process->alive = false;
+    process->gone = for_good;
+    process->back_ms = now() + COORDINATOR_BACK_MS;
+}
+
+static void step_coordinator(struct world *world, struct process *process)
+{
+    struct error error = {0};
+    enum service_state state = process->service != NULL ? service_step(process->service, FOREVER_MS, &error) : SERVICE_FATAL;
+    switch (state) {
+    case SERVICE_WORKING: return;
+    case SERVICE_SUPERSEDED:
+        tell(world, process, "gives way");
+        end_coordinator(process, true);
+        return;
+    case SERVICE_FATAL:
+        tell(world, process, "begins anew");
+        end_coordinator(process, false);
+        return;
+    case SERVICE_FAILED: oracle_fail("%s: %s", process->name, error.message);
+    }
+}
+
+/* ---- workers, and what guards them */
+
+static bool guard_begin(void *state, int64_t until_ms, int64_t grace_ms, struct error *error)
+{
+    struct process *process = state;
+    (void)error;
+    process->guard = (struct guard_state){.armed = true, .renewable = true, .until_ms = until_ms, .grace_ms = grace_ms};
+    process->runner.stopped = false;
+    return true;
+}
+
+static bool guard_renew(void *state, int64_t until_ms)
+{
+    struct process *process = state;
+    if (!process->guard.renewable || now() >= process->guard.until_ms) {
+        return false;
+    }
+    process->guard.until_ms = until_ms;
+    return true;
+}
+
+/* The worker says that its incarnation is over: the same stroke as at the end of the lease. */
+static void guard_end(void *state)
+{
+    struct process *process = state;
+    process->guard.renewable = false;
+    process->guard.until_ms = now() < process->guard.until_ms ? now() : process->guard.until_ms;
+    script_runner_kill_programs(&process->runner);
+}
+
+static bool guard_is_alive(void *state)
+{
+    (void)state;
+    return true;
+}
+
+static void begin_worker(struct world *world, struct process *process)
+{
+    struct error error = {0};
+    struct bus *bus = process->bus.inner != NULL ? &process->bus.bus : open_bus(world, process);
+    process->begun = worker_begin(process->worker, bus, &error);
+    process->retry_ms = process->begun ? INT64_MAX : now() + 100;
+    if (!process->begun) {
+        worker_leave_bus(process->worker);
+        close_bus(process);
+    }
+}
+
+static void start_worker(struct world *world, struct process *process)
+{
+    script_runner_init(&process->runner);
+    process->runner.oracle = world->oracle;
+    process->runner.worker = process->name;
+    process->runner.steps = world->options.steps;
+    process->runner.slots = world->options.slots;
+    process->runner.now_ms = now;
+    process->guard_calls = (struct worker_guard){
+        .begin = guard_begin, .renew = guard_renew, .end = guard_end, .is_alive = guard_is_alive, .state = process};
+    const struct worker_options options = {.id = process->name,
+                                           .queue = "default",
+                                           .prefix = ORACLE_PREFIX,
+                                           .version = "0",
+                                           .host = "sim",
+                                           .slots = world->options.slots,
+                                           .lease_ms = WORLD_LEASE_MS,
+                                           .drain_timeout_ms = 5000,
+                                           .cancel_grace_ms = 1000,
+                                           .task_partitions = TASK_PARTITIONS,
+                                           .timeout_ms = 1000,
+                                           .handlers = world->registry,
+                                           .runner = &process->runner.runner,
+                                           .guard = &process->guard_calls,
+                                           .monotonic_ms = clock_of,
+                                           .boottime_ms = clock_of,
+                                           .random = random_of};
+    process->worker = worker_new(&options);
+    process->alive = true;
+    begin_worker(world, process);
+}
+
+static void end_worker(struct process *process, bool for_good)
+{
+    script_runner_kill(&process->runner);
+    worker_free(process->worker);
+    process->worker = NULL;
+    process->guard.armed = false;
+    if (process->bus.inner != NULL) {
+        close_bus(process);
+    }
+    process->alive = false;
+    process->gone = for_good;
+    process->back_ms = now() + WORKER_BACK_MS;
+}
+
+static void step_worker(struct world *world, struct process *process)
+{
+    struct error error = {0};
+    if (!process->begun) {
+        if (now() >= process->retry_ms) {
+            begin_worker(world, process);
+        }
+        return;
+    }
+    switch (worker_step(process->worker, FOREVER_MS, &error)) {
+    case WORKER_WORKING: return;
+    case WORKER_NEW_INCARNATION:
+        tell(world, process, "begins a new incarnation");
+        begin_worker(world, process);
+        process->bus.events++;
+        return;
+    case WORKER_FATAL:
+        tell(world, process, "begins anew");
+        worker_leave_bus(process->worker);
+        close_bus(process);
+        begin_worker(world, process);
+        return;
+    case WORKER_DRAINED:
+        tell(world, process, "has drained");
+        end_worker(process, true);
+        return;
+    }
+}
+
+/* ---- the client: knows what the oracle has read, and only writes */
+
+static bool send_request(struct process *process, struct request *request, const struct world_run *run, struct message *message)
+{
+    struct text bytes;
+    struct error error = {0};
+    random_of(request->id, sizeof request->id);
+    memcpy(message->event.request_id, request->id, sizeof request->id);
+    message->event.run_id = span_of(run->id);
+    text_init(&bytes, LIMIT_RECORD_BYTES);
+    if (!message_encode(message, &bytes, &error)) {
+        oracle_fail("a request cannot be encoded: %s", error.message);
+    }
+    struct bus_send send = {.topic = ORACLE_PROGRESS,
+                            .partition = bus_partition_of(span_of(run->id), PROGRESS_PARTITIONS),
+                            .key = span_of(run->id),
+                            .value = text_span(&bytes),
+                            .headers = {{"type", span_of(message_type(message->kind))}},
+                            .header_count = 1,
+                            .cookie = 1};
+    request->sent = bus_send(&process->bus.bus, &send, &error);
+    text_fini(&bytes);
+    return request->sent;
+}
+
+static void send_start(struct process *process, struct request *request, const struct world_run *run)
+{
+    struct message message = {.kind = MESSAGE_START,
+                              .progress_partitions = PROGRESS_PARTITIONS,
+                              .event = {.kind = EVENT_START, .plan = run->plan, .params = S("{}"), .fold_version = SAGA_FOLD_VERSION}};
+    send_request(process, request, run, &message);
+}
+
+static void send_cancel(struct process *process, struct request *request, const struct world_run *run)
+{
+    struct message message = {.kind = MESSAGE_CANCEL, .event = {.kind = EVENT_CANCEL}};
+    send_request(process, request, run, &message);
+}
+
+static void end_client(struct process *process)
+{
+    close_bus(process);
+    process->alive = false;
+    process->back_ms = now() + CLIENT_BACK_MS;
+    memset(process->starts, 0, sizeof process->starts); /* it remembers nothing */
+    memset(process->cancels, 0, sizeof process->cancels);
+}
+
+static void step_client(struct world *world, struct process *process)
+{
+    struct bus_event event;
+    bus_poll(&process->bus.bus, FOREVER_MS, &event);
+    if (event.kind == BUS_FATAL) {
+        end_client(process);
+        return;
+    }
+    for (size_t i = 0; i < WORLD_RUNS_MAX && world->options.runs[i].id != NULL; i++) {
+        const struct world_run *run = &world->options.runs[i];
+        if (!process->starts[i].sent && now() >= run->start_ms) {
+            send_start(process, &process->starts[i], run);
+        }
+        if (run->cancel_ms > 0 && process->starts[i].sent && !process->cancels[i].sent && now() >= run->cancel_ms) {
+            send_cancel(process, &process->cancels[i], run);
+        }
+    }
+}
+
+static int64_t client_next_ms(const struct world *world, const struct process *process)
+{
+    int64_t next_ms = INT64_MAX;
+    for (size_t i = 0; i < WORLD_RUNS_MAX && world->options.runs[i].id != NULL; i++) {
+        const struct world_run *run = &world->options.runs[i];
+        int64_t due_ms = !process->starts[i].sent                            ? run->start_ms
+                         : run->cancel_ms > 0 && !process->cancels[i].sent ? run->cancel_ms
+                                                                           : INT64_MAX;
+        next_ms = due_ms < next_ms ? due_ms : next_ms;
+    }
+    return next_ms;
+}
+
+/* ---- processes */
+
+static void start_process(struct world *world, struct process *process)
+{
+    tell(world, process, "starts");
+    switch (process->kind) {
+    case COORDINATOR: start_coordinator(world, process); break;
+    case WORKER:      start_worker(world, process); break;
+    case CLIENT:
+        open_bus(world, process);
+        process->alive = true;
+        break;
+    }
+}
+
+static void kill_process(struct world *world, struct process *process)
+{
+    tell(world, process, "is killed");
+    process->thaw_ms = 0;
+    switch (process->kind) {
+    case COORDINATOR: end_coordinator(process, false); break;
+    case WORKER:      end_worker(process, false); break;
+    case CLIENT:      end_client(process); break;
+    }
+}
+
+static struct process *add_process(struct world *world, enum process_kind kind, const char *name, uint32_t number)
+{
+    struct process *process = &world->processes[world->process_count++];
+    *process = (struct process){.kind = kind, .back_ms = now()};
+    snprintf(process->name, sizeof process->name, "%s%u", name, number);
+    return process;
+}
+
+/* What happens to a process without its doing: a crash, the end of its lease, a thaw, a new start. */
+static bool tend(struct world *world, struct process *process)
+{
+    if (process->thaw_ms != 0 && now() >= process->thaw_ms) {
+        tell(world, process, "thaws");
+        process->thaw_ms = 0;
+        if (process->bus.inner != NULL) {
+            memory_bus_set_frozen(process->bus.inner, false);
+        }
+        return true;
+    }
+    if (process->alive && process->bus.inner != NULL && memory_cluster_crashed(world->cluster) == process->bus.inner) {
+        kill_process(world, process);
+        return true;
+    }
+    if (!process->alive && !process->gone && now() >= process->back_ms) {
+        start_process(world, process);
+        return true;
+    }
+    if (process->alive && process->kind == WORKER && process->guard.armed && now() >= process->guard.until_ms) {
+        bool functions = script_runner_kill_programs(&process->runner);
+        process->guard.renewable = false;
+        if (functions && now() >= process->guard.until_ms + process->guard.grace_ms) {
+            kill_process(world, process);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool step(struct world *world, struct process *process)
+{
+    bool acted = tend(world, process);
+    if (process->kind == WORKER && process->alive) {
+        script_runner_tick(&process->runner, process->thaw_ms != 0);
+    }
+    if (!process->alive || process->thaw_ms != 0) {
+        return acted;
+    }
+    uint64_t before = process->bus.events + process->bus.sends;
+    switch (process->kind) {
+    case COORDINATOR: step_coordinator(world, process); break;
+    case WORKER:      step_worker(world, process); break;
+    case CLIENT:      step_client(world, process); break;
+    }
+    bool crashed = process->bus.inner != NULL && memory_cluster_crashed(world->cluster) == process->bus.inner;
+    return acted || crashed || process->bus.events + process->bus.sends != before;
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t process_next_ms(const struct world *world, const struct process *process)
+{
+    if (!process->alive) {
+        return process->gone ? INT64_MAX : process->back_ms;
+    }
+    int64_t next_ms = process->thaw_ms != 0 ? process->thaw_ms : process->bus.wake_ms;
+    if (process->kind == WORKER) {
+        next_ms = process->thaw_ms != 0 || process->begun ? next_ms : process->retry_ms;
+        next_ms = earlier(next_ms, script_runner_next_ms(&process->runner));
+        int64_t until_ms = process->guard.until_ms;
+        next_ms = process->guard.armed && until_ms > now() ? earlier(next_ms, until_ms) : next_ms;
+        until_ms += process->guard.grace_ms;
+        next_ms = process->guard.armed && until_ms > now() ? earlier(next_ms, until_ms) : next_ms;
+    }
+    if (process->kind == CLIENT) {
+        next_ms = client_next_ms(world, process);
+    }
+    return next_ms;
+}
+
+/* ---- comparing coordinators with the oracle */
+
+static void expect_same_fold(struct world *world, struct owned *owned)
+{
+    struct runs *runs = oracle_runs(world->oracle, owned->partition);
+    if (owned->epoch < 0 || owned->epoch != runs_epoch(runs)) {
+        return;
+    }
+    for (struct run *run = runs_next(owned->runs, NULL); run != NULL; run = runs_next(owned->runs, run)) {
+        struct run *other = runs_find(runs, run->saga.run_id);
+        if (other == NULL || run->saga.retired) {
+            continue;
+        }
+        char *ours = fixture_dump(&run->saga), *theirs = fixture_dump(&other->saga);
+        if (strcmp(ours, theirs) != 0) {
+            oracle_fail("the coordinator's state is not that of the log:\n%s%s", ours, theirs);
+        }
+        free(ours);
+        free(theirs);
+    }
+}
+
+static bool has_delays(const struct world *world)
+{
+    return world->options.faults.read_delay_ms > 0 || world->options.faults.send_delay_ms > 0;
+}
+
+static void compare_folds(struct world *world)
+{
+    for (uint32_t i = 0; i < world->process_count; i++) {
+        struct process *process = &world->processes[i];
+        if (process->alive && process->thaw_ms == 0 && process->service != NULL && !has_delays(world)) {
+            for (int32_t p = 0; p < process->service->owned_count; p++) {
+                expect_same_fold(world, &process->service->owned[p]);
+            }
+        }
+    }
+}
+
+/* ---- time */
+
+static void settle(struct world *world)
+{
+    bool active = true;
+    for (int turns = 0; active; turns++) {
+        if (turns > INSTANT_TURNS_MAX) {
+            oracle_fail("something goes round and round at %" PRId64, world_now_ms(world));
+        }
+        active = false;
+        for (uint32_t i = 0; i < world->process_count; i++) {
+            active = step(world, &world->processes[i]) || active;
+            oracle_read(world->oracle);
+        }
+    }
+    if (++world->instants % 16 == 0) {
+        compare_folds(world);
+    }
+}
+
+static int64_t next_ms(struct world *world)
+{
+    int64_t next = memory_cluster_next_ms(world->cluster);
+    for (uint32_t i = 0; i < world->process_count; i++) {
+        next = earlier(next, process_next_ms(world, &world->processes[i]));
+    }
+    return next > now() ? next : now() + 1;
+}
+
+static const struct process *the_client(const struct world *world)
+{
+    return &world->processes[0];
+}
+
+static bool run_is_done(struct world *world, size_t index)
+{
+    const struct process *client = the_client(world);
+    const struct saga *saga = oracle_saga(world->oracle, world->options.runs[index].id);
+    bool answered = client->starts[index].sent && oracle_verdict(world->oracle, client->starts[index].id) != VERDICT_NONE;
+    if (world->options.runs[index].cancel_ms > 0) {
+        answered = answered && client->cancels[index].sent && oracle_verdict(world->oracle, client->cancels[index].id) != VERDICT_NONE;
+    }
+    return answered && saga != NULL && saga_is_settled(saga);
+}
+
+static bool all_done(struct world *world)
+{
+    for (size_t i = 0; i < WORLD_RUNS_MAX && world->options.runs[i].id != NULL; i++) {
+        if (!run_is_done(world, i)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void say_what_hangs(struct world *world)
+{
+    for (size_t i = 0; i < WORLD_RUNS_MAX && world->options.runs[i].id != NULL; i++) {
+        const struct saga *saga = oracle_saga(world->oracle, world->options.runs[i].id);
+        char *shown = saga != NULL ? fixture_show(saga) : NULL;
+        fprintf(stderr, "%s: %s\n", world->options.runs[i].id, shown != NULL ? shown : "not started");
+        free(shown);
+    }
+}
+
+static void drain_when_due(struct world *world)
+{
+    if (world->options.drain_ms == 0 || world->drained || now() < world->options.drain_ms) {
+        return;
+    }
+    for (uint32_t i = 0; i < world->process_count; i++) {
+        struct process *process = &world->processes[i];
+        if (process->kind == WORKER && process->alive && process->begun) {
+            tell(world, process, "is asked to leave");
+            worker_drain(process->worker);
+            process->bus.wake_ms = now();
+            world->drained = true;
+            add_process(world, WORKER, "w", world->worker_count++);
+            return;
+        }
+    }
+}
+
+bool world_advance_to(struct world *world, int64_t until_ms)
+{
+    the_world = world;
+    settle(world);
+    if (all_done(world)) {
+        return false;
+    }
+    if (now() > RUNS_END_WITHIN_MS) {
+        say_what_hangs(world);
+        oracle_fail("the runs have not ended after %d s", RUNS_END_WITHIN_MS / 1000);
+    }
+    int64_t next = earlier(next_ms(world), until_ms);
+    if (world->options.drain_ms > now()) {
+        next = earlier(next, world->options.drain_ms);
+    }
+    memory_cluster_set_time(world->cluster, next);
+    drain_when_due(world);
+    return true;
+}
+
+bool world_advance(struct world *world)
+{
+    return world_advance_to(world, INT64_MAX - 1);
+}
+
+/* ---- making one */
+
+static enum backstep_outcome never_called(struct backstep_context *context, struct backstep_result *result)
+{
+    (void)context;
+    return backstep_skip(result);
+}
+
+static struct backstep_registry *make_registry(void)
+{
+    static const char *const names[] = {"init", "validate", "upload", "cleanup", "dataset", "train", "upload_model", "work"};
+    static struct backstep_step steps[COUNT(names)];
+    struct backstep_registry *registry = backstep_registry_new();
+    for (size_t i = 0; i < COUNT(names); i++) {
+        steps[i].name = names[i];
+        steps[i].execute = never_called;
+        backstep_register(registry, &steps[i]);
+    }
+    return registry;
+}
+
+struct world *world_new(const struct world_options *options)
+{
+    static const char *const queues[] = {"default", NULL};
+    struct world *world = calloc(1, sizeof *world);
+    the_world = world;
+    chance_state = options->seed * 2654435761u + 88172645463325252u;
+    log_set_level(options->trace ? LOG_INFO : LOG_NONE);
+    world->options = *options;
+    world->cluster = memory_cluster_new(options->seed + 1);
+    memory_cluster_set_faults(world->cluster, &options->faults);
+    memory_cluster_create_topic(world->cluster, ORACLE_PROGRESS, PROGRESS_PARTITIONS);
+    memory_cluster_create_topic(world->cluster, ORACLE_WORKERS, 1);
+    memory_cluster_create_topic(world->cluster, ORACLE_LETTERS, 1);
+    memory_cluster_create_topic(world->cluster, TASKS_TOPIC, TASK_PARTITIONS);
+    world->oracle = oracle_new(&(struct oracle_options){.cluster = world->cluster,
+                                                        .progress_partitions = PROGRESS_PARTITIONS,
+                                                        .task_partitions = TASK_PARTITIONS,
+                                                        .queues = queues,
+                                                        .trace = options->trace});
+    world->registry = make_registry();
+    add_process(world, CLIENT, "client", 0);
+    add_process(world, COORDINATOR, "c", world->coordinator_count++);
+    while (world->worker_count < options->workers) {
+        add_process(world, WORKER, "w", world->worker_count++);
+    }
+    return world;
+}
+
+void world_free(struct world *world)
+{
+    the_world = world;
+    for (uint32_t i = 0; i < world->process_count; i++) {
+        if (world->processes[i].alive) {
+            kill_process(world, &world->processes[i]);
+        }
+    }
+    oracle_free(world->oracle);
+    memory_cluster_free(world->cluster);
+    backstep_registry_free(world->registry);
+    free(world);
+}
+
+/* ---- faults */
+
+static struct process *nth(struct world *world, enum process_kind kind, uint32_t index)
+{
+    for (uint32_t i = 0; i < world->process_count; i++) {
+        if (world->processes[i].kind == kind && index-- == 0) {
+            return &world->processes[i];
+        }
+    }
+    return NULL;
+}
+
+void world_kill_worker(struct world *world, uint32_t index)
+{
+    struct process *process = nth(world, WORKER, index);
+    if (process != NULL && process->alive) {
+        kill_process(world, process);
+    }
+}
+
+static struct process *owner(struct world *world)
+{
+    struct process *last = NULL;
+    for (uint32_t i = 0; i < world->process_count; i++) {
+        struct process *process = &world->processes[i];
+        last = process->kind == COORDINATOR && process->alive && process->thaw_ms == 0 ? process : last;
+    }
+    return last;
+}
+
+void world_kill_coordinator(struct world *world)
+{
+    struct process *process = owner(world);
+    if (process != NULL) {
+        kill_process(world, process);
+    }
+}
+
+static void freeze(struct world *world, struct process *process, int64_t for_ms)
+{
+    if (process != NULL && process->alive && process->thaw_ms == 0) {
+        tell(world, process, "freezes");
+        process->thaw_ms = now() + for_ms;
+        if (process->bus.inner != NULL) {
+            memory_bus_set_frozen(process->bus.inner, true);
+        }
+    }
+}
+
+void world_freeze_worker(struct world *world, uint32_t index, int64_t for_ms)
+{
+    freeze(world, nth(world, WORKER, index), for_ms);
+}
+
+void world_freeze_coordinator(struct world *world, int64_t for_ms)
+{
+    freeze(world, owner(world), for_ms);
+}
+
+void world_add_coordinator(struct world *world)
+{
+    if (world->coordinator_count < WORLD_COORDINATORS_MAX) {
+        add_process(world, COORDINATOR, "c", world->coordinator_count++);
+    }
+}
+
+void world_duplicate(struct world *world, uint64_t random)
+{
+    const char *topic = random % 4 == 0 ? ORACLE_WORKERS : ORACLE_PROGRESS;
+    int32_t partition = random % 4 == 0 ? 0 : (int32_t)(random / 4 % PROGRESS_PARTITIONS);
+    int64_t end = memory_cluster_end(world->cluster, topic, partition);
+    struct memory_record record;
+    int64_t back = (int64_t)(random / 64 % 40);
+    if (back >= end || !memory_cluster_record(world->cluster, topic, partition, end - 1 - back, &record) ||
+        span_equal(record.type, (struct span)S("OwnerClaim")) || record.type.size == 0) {
+        return;
+    }
+    memory_cluster_append(world->cluster, topic, partition, record.key, record.value);
+}
+
+void world_garbage(struct world *world, uint64_t random)
+{
+    static const char *const topics[] = {ORACLE_PROGRESS, ORACLE_WORKERS, TASKS_TOPIC};
+    static const char truncated[] = {0x0a, 0x55, 0x0a, 0x10};
+    const char *topic = topics[random % 3];
+    int32_t count = topic == topics[0] ? PROGRESS_PARTITIONS : 1;
+    struct span value = random / 4 % 2 == 0 ? (struct span)S("\xff\xfe garbage") : (struct span){truncated, sizeof truncated};
+    memory_cluster_append(world->cluster, topic, (int32_t)(random / 8 % (uint64_t)count), (struct span)S("who"), value);
+    world->garbage_expected += topic != topics[2]; /* which partitions of tasks a worker reads, its name decides */
+}
+
+/* ---- the end */
+
+static void expect_run(struct world *world, const struct world_run *run, bool faults)
+{
+    const struct saga *saga = oracle_saga(world->oracle, run->id);
+    enum run_status status = (enum run_status)saga->status;
+    oracle_expect_end(world->oracle, run->id);
+    if (status != run->ends && !(faults && run->may_end != RUN_NONE && status == run->may_end)) {
+        oracle_fail("%s has ended as %s, not as %s: %.*s", run->id, run_status_name(status), run_status_name(run->ends), SPAN_ARGS(saga->error));
+    }
+    if (status == run->ends && run->error != NULL && !span_equal(saga->error, span_of(run->error))) {
+        oracle_fail("%s: '%.*s', not '%s'", run->id, SPAN_ARGS(saga->error), run->error);
+    }
+    for (uint32_t i = 0; i < saga->plan->step_count && !faults; i++) {
+        uint32_t executions = oracle_executions(world->oracle, run->id, i);
+        if (executions != saga->steps[i].attempts && saga->steps[i].direction == DIRECTION_EXECUTE && executions > 1 + saga->steps[i].attempts) {
+            oracle_fail("step %u of %s was executed %u times without a fault", i, run->id, executions);
+        }
+    }
+}
+
+static bool says(const struct memory_record *record, const char *topic)
+{
+    for (size_t i = 0; i < record->header_count; i++) {
+        if (strcmp(record->headers[i].name, "__dlq.errors.topic") == 0) {
+            return span_equal(record->headers[i].value, span_of(topic));
+        }
+    }
+    return false;
+}
+
+/* At least: a record is copied again where an owner died before its next claim. */
+static void expect_letters(struct world *world)
+{
+    uint32_t found = 0;
+    struct memory_record record;
+    for (int64_t i = 0; i < memory_cluster_end(world->cluster, ORACLE_LETTERS, 0); i++) {
+        memory_cluster_record(world->cluster, ORACLE_LETTERS, 0, i, &record);
+        found += says(&record, ORACLE_PROGRESS) || says(&record, ORACLE_WORKERS);
+    }
+    if (found < world->garbage_expected) {
+        oracle_fail("of %u records that nobody can read %u are among the dead letters", world->garbage_expected, found);
+    }
+}
+
+void world_expect_end(struct world *world, bool faults)
+{
+    compare_folds(world);
+    for (size_t i = 0; i < WORLD_RUNS_MAX && world->options.runs[i].id != NULL; i++) {
+        expect_run(world, &world->options.runs[i], faults);
+    }
+    expect_letters(world);
+}

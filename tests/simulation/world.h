@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A whole system in one thread, on virtual time: the shipped coordinator, worker loop and bus seam, with steps that are played by a script.
+ * Processes may be killed (between any two instants, or by their n-th send), frozen, and come back; the oracle watches. */
+#ifndef WORLD_H
+#define WORLD_H
+
+#include "tests/simulation/oracle.h"
+#include "tests/simulation/script.h"
+
+#define WORLD_WORKERS_MAX 4
+#define WORLD_COORDINATORS_MAX 3
+#define WORLD_RUNS_MAX 12
+#define WORLD_LEASE_MS 4000
+
+struct world_run {
+    const char *id; /* NULL: the end of the list */
+    const struct plan *plan;
+    int64_t start_ms;
+    int64_t cancel_ms;         /* 0: never */
+    enum run_status ends;      /* without faults */
+    enum run_status may_end;   /* as well, with faults; RUN_NONE: no other way */
+    const char *error;         /* of a run that ends as `ends`; NULL: none */
+};
+
+struct world_options {
+    const char *name;
+    const struct script_step *steps; /* until one without a name */
+    struct world_run runs[WORLD_RUNS_MAX];
+    uint32_t workers, slots;
+    int64_t drain_ms; /* the first worker is asked to leave then; 0: never. Another takes its place */
+    uint64_t seed;
+    struct memory_faults faults;
+    bool trace;
+};
+
+struct world;
+
+struct world *world_new(const struct world_options *options);
+void world_free(struct world *world);
+struct memory_cluster *world_cluster(struct world *world);
+struct oracle *world_oracle(struct world *world);
+int64_t world_now_ms(const struct world *world);
+
+/* Let everybody do what is to be done at this instant, then go on to the next one. false: all runs have ended and were answered. */
+bool world_advance(struct world *world);
+/* Never later than `until_ms`, where something else is to happen. */
+bool world_advance_to(struct world *world, int64_t until_ms);
+
+/* ---- what may happen to it; `index` counts the processes of that kind */
+void world_kill_worker(struct world *world, uint32_t index);
+void world_kill_coordinator(struct world *world);
+void world_freeze_worker(struct world *world, uint32_t index, int64_t for_ms);
+/* The owner is frozen, and another coordinator takes over meanwhile (or not). */
+void world_freeze_coordinator(struct world *world, int64_t for_ms);
+void world_add_coordinator(struct world *world);
+/* A copy of what somebody wrote to the progress or workers topic, as a retry may leave it; never of a claim. */
+void world_duplicate(struct world *world, uint64_t random);
+/* Garbage on a topic; counted, to be found among the dead letters. */
+void world_garbage(struct world *world, uint64_t random);
+
+/* Check everything that can be checked at the end. */
+void world_expect_end(struct world *world, bool faults);
+
+#endif
