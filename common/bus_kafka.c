@@ -14,6 +14,8 @@
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -1350,7 +1352,12 @@ struct embedded_broker *embedded_broker_start(struct error *error)
         rd_kafka_conf_destroy(conf);
         return NULL;
     }
+    /* The mock cluster's thread blocks no signal of its own, and ends for good when one interrupts its poll(): it must get none. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     rd_kafka_t *handle = rd_kafka_new(RD_KAFKA_PRODUCER, conf, reason, sizeof reason);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (handle == NULL) {
         rd_kafka_conf_destroy(conf);
         error_set(error, ERROR_TRANSIENT, "the embedded broker does not start: %s", reason);
