@@ -383,7 +383,7 @@ bool guard_spawn(struct guard *guard, const struct guard_spawn *spawn, struct gu
         return error_set(error, ERROR_INVALID, "path and environment of a program are limited to %d bytes and %d variables",
                          GUARD_STRINGS_BYTES, GUARD_VARIABLES);
     }
-    int status_fd;
+    int status_fd = -1;
     if (!send_with_pipe(guard, &message, &status_fd, error)) {
         return false;
     }
@@ -435,7 +435,7 @@ bool guard_lease_begin(struct guard *guard, int64_t until_ms, int64_t grace_ms, 
     message.request.kind = GUARD_LEASE_BEGIN;
     message.request.until_ms = until_ms;
     message.request.grace_ms = grace_ms;
-    int answer_fd;
+    int answer_fd = -1;
     if (!send_with_pipe(guard, &message, &answer_fd, error)) {
         return false;
     }
