@@ -312,6 +312,7 @@ static bool report_slot(struct job *job, int64_t now_ms, struct runner_report *r
     }
     if (!job->started_told) {
         report->kind = RUNNER_STARTED;
+        report->duration_us = (now_ms - job->begun_ms) * 1000;
         return job->started_told = true;
     }
     return job->news && report_progress(job, now_ms, report);

@@ -30,7 +30,7 @@ struct runner_report {
     uint64_t current, total;  /* PROGRESSED; total 0: only metrics */
     char *metrics;            /* PROGRESSED: NULL none; the caller owes free() */
     struct attempt attempt;   /* DONE: the caller owes attempt_fini() */
-    int64_t duration_us;      /* DONE: of the step itself */
+    int64_t duration_us;      /* STARTED: since it began; DONE: what the step itself took */
 };
 
 struct runner;

@@ -394,11 +394,11 @@ static void on_waits(struct worker *worker, struct held *held)
     post_event(worker, &message, PARCEL_CONFIRM, held->id);
 }
 
-static void on_started(struct worker *worker, struct held *held)
+static void on_started(struct worker *worker, struct held *held, const struct runner_report *report)
 {
     held->begun = true;
     struct message message = about(worker, MESSAGE_STARTED, &held->message);
-    message.event.elapsed_ms = RUNNER_STARTED_MS;
+    message.event.elapsed_ms = report->duration_us / 1000;
     post_event(worker, &message, PARCEL_EVENT, 0);
 }
 
@@ -444,7 +444,7 @@ static void take_report(struct worker *worker, struct runner_report *report)
     if (counts) {
         switch (report->kind) {
         case RUNNER_WAITS: on_waits(worker, held); break;
-        case RUNNER_STARTED: on_started(worker, held); break;
+        case RUNNER_STARTED: on_started(worker, held, report); break;
         case RUNNER_PROGRESSED: on_progressed(worker, held, report); break;
         case RUNNER_DONE: on_ended(worker, held, report); break;
         }
