@@ -30,8 +30,8 @@ bool client_open(struct client *client, const struct client_options *options, st
     }
     signals_set_bus(client->bus);
     if (options->create_topics) {
-        return topics_ensure(client->bus, options->prefix, TOPICS_PROGRESS, NULL, NULL, true, &client->partitions, options->timeout_ms,
-                             error);
+        return topics_ensure(client->bus, options->prefix, TOPICS_PROGRESS, NULL, NULL, true, &client->partitions,
+                             options->timeout_ms, error);
     }
     return bus_partition_count(client->bus, client->progress, &client->partitions, options->timeout_ms, error);
 }
@@ -60,7 +60,8 @@ static void new_request(struct request *request)
     random_bytes(request->id, sizeof request->id);
 }
 
-static bool send_request(struct client *client, struct request *request, const char *run_id, struct message *message, struct error *error)
+static bool send_request(struct client *client, struct request *request, const char *run_id, struct message *message,
+                         struct error *error)
 {
     new_request(request);
     memcpy(message->event.request_id, request->id, sizeof request->id);
@@ -82,8 +83,8 @@ static bool send_request(struct client *client, struct request *request, const c
     return ok;
 }
 
-bool client_send_start(struct client *client, struct request *request, const char *run_id, const struct plan *plan, struct span params,
-                       struct error *error)
+bool client_send_start(struct client *client, struct request *request, const char *run_id, const struct plan *plan,
+                       struct span params, struct error *error)
 {
     struct message message = {
         .kind = MESSAGE_START,

@@ -27,7 +27,7 @@ struct client {
     struct bus *bus;
     char progress[TOPICS_NAME_BYTES]; /* name of the progress topic */
     int32_t partitions; /* of it */
-    bool patient;       /* Ctrl-C does not end client_await() */
+    bool patient; /* Ctrl-C does not end client_await() */
 };
 
 /* Connect and look at the progress topic. TRANSIENT: no broker; INVALID: no or a wrong topic, naming the command that mends it.
@@ -48,9 +48,10 @@ struct request {
 };
 
 /* Append a Start or Cancel; the request gets a new random id. Borrowed for the call. */
-bool client_send_start(struct client *client, struct request *request, const char *run_id, const struct plan *plan, struct span params,
-                       struct error *error);
-bool client_send_cancel(struct client *client, struct request *request, const char *run_id, const char *reason, struct error *error);
+bool client_send_start(struct client *client, struct request *request, const char *run_id, const struct plan *plan,
+                       struct span params, struct error *error);
+bool client_send_cancel(struct client *client, struct request *request, const char *run_id, const char *reason,
+                        struct error *error);
 
 /* Take one event of the bus: what `reader` says of it in `record`, and whether it answers `request` (may be NULL). true: a record.
  * FATAL in `error` (its kind is NONE else): the bus has failed. */

@@ -39,9 +39,10 @@ static void greet(const struct call *call, const char *address, const char *step
     if (call->quiet || call->json) {
         return;
     }
-    fprintf(stderr, "A broker%s run here until Ctrl-C; nothing is kept. In another terminal:\n\n"
-                    "  backstep start FILE -b %s\n"
-                    "  backstep events -b %s\n",
+    fprintf(stderr,
+            "A broker%s run here until Ctrl-C; nothing is kept. In another terminal:\n\n"
+            "  backstep start FILE -b %s\n"
+            "  backstep events -b %s\n",
             steps != NULL ? ", a coordinator and a worker" : " and a coordinator", address, address);
     if (steps == NULL) {
         fprintf(stderr, "  backstep-worker --steps DIR -b %s\n", address);
@@ -94,7 +95,8 @@ int cmd_dev(struct call *call)
     }
     bool written = false;
     int code;
-    if (!wait_until_up(call, embedded, &error) || (file != NULL && !(written = write_address(file, embedded_address(embedded), &error)))) {
+    if (!wait_until_up(call, embedded, &error) ||
+        (file != NULL && !(written = write_address(file, embedded_address(embedded), &error)))) {
         code = complain_of(&error);
     } else {
         greet(call, embedded_address(embedded), options.steps_directory);

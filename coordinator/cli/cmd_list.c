@@ -101,7 +101,8 @@ int cmd_list(struct call *call)
     const char *status = option_text(call->options, "status");
     if (status != NULL && !status_exists(status)) {
         complain("--status: '%s' is no status of a run; there are pending running paused rolling_back succeeded rolled_back "
-                 "cancelled rollback_incomplete", status);
+                 "cancelled rollback_incomplete",
+                 status);
         return EXIT_USAGE;
     }
     struct error error = {0};

@@ -13,7 +13,8 @@
 #define WORKER_GRACE_MS 3000
 
 /* Start it on `cluster` and follow it to its end. */
-static int start_and_follow(const struct call *call, struct launch *launch, const struct client_options *cluster, struct follow *follow)
+static int start_and_follow(const struct call *call, struct launch *launch, const struct client_options *cluster,
+                            struct follow *follow)
 {
     struct error error = {0};
     struct client client;
@@ -63,8 +64,8 @@ static struct child *start_worker(const struct call *call, const char *queue, co
     char concurrency[24];
     snprintf(concurrency, sizeof concurrency, "%ld", (long)option_number(call->options, "concurrency"));
     const char *arguments[WORKER_ARGUMENTS_MAX + 1] = {
-        "--brokers", call->client.brokers, "--prefix",      call->client.prefix, "--steps", steps,
-        "--queue",   queue,                "--concurrency", concurrency,
+        "--brokers", call->client.brokers, "--prefix",  call->client.prefix, "--steps", steps, "--queue",
+        queue,       "--concurrency",      concurrency,
     };
     size_t count = 10;
     for (size_t i = 0; i < call->client.property_count; i++) {

@@ -18,7 +18,8 @@ static void apply(struct roster *roster, const struct bus_event *event)
 }
 
 /* Read what stands there between `from` and `next`. */
-static bool read_all(struct client *client, const char *topic, int64_t from, int64_t next, struct roster *roster, struct error *error)
+static bool read_all(struct client *client, const char *topic, int64_t from, int64_t next, struct roster *roster,
+                     struct error *error)
 {
     int64_t until_ms = clock_monotonic_ms() + client->options.timeout_ms;
     bool done = from >= next;
@@ -37,7 +38,8 @@ static bool read_all(struct client *client, const char *topic, int64_t from, int
         } else if (event.kind == BUS_END) {
             done = event.offset >= next;
         } else if (clock_monotonic_ms() > until_ms) {
-            return error_set(error, ERROR_TRANSIENT, "%s could not be read within %g s", topic, client->options.timeout_ms / 1000.0);
+            return error_set(error, ERROR_TRANSIENT, "%s could not be read within %g s", topic,
+                             client->options.timeout_ms / 1000.0);
         }
     }
     return true;

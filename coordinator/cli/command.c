@@ -20,9 +20,9 @@ int complain_of(const struct error *error)
     complain("%s", error->message);
     switch (error->kind) {
     case ERROR_TRANSIENT:
-    case ERROR_FATAL:    return EXIT_UNREACHABLE;
+    case ERROR_FATAL: return EXIT_UNREACHABLE;
     case ERROR_REJECTED: return EXIT_REFUSED;
-    default:             return EXIT_USAGE;
+    default: return EXIT_USAGE;
     }
 }
 
@@ -31,7 +31,8 @@ int complain_of_no_run(const struct call *call, const char *run_id)
     struct text id;
     text_init(&id, 4096);
     text_append_visible(&id, span_of(run_id));
-    complain("no such run: '%s' is not on the log of prefix '%s'; backstep list shows what is", text_string(&id), call->client.prefix);
+    complain("no such run: '%s' is not on the log of prefix '%s'; backstep list shows what is", text_string(&id),
+             call->client.prefix);
     text_fini(&id);
     return EXIT_USAGE;
 }

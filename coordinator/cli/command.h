@@ -3,8 +3,8 @@
 #ifndef COMMAND_H
 #define COMMAND_H
 
-#include "common/error.h"
 #include "common/defaults.h"
+#include "common/error.h"
 #include "common/text.h"
 #include "coordinator/cli/client.h"
 #include "coordinator/cli/exit_codes.h"
@@ -17,11 +17,11 @@ struct call;
 struct command {
     const char *name;
     const char *arguments; /* "FILE…", as the usage line shows them */
-    const char *summary;   /* one line */
-    const char *example;   /* command lines, each indented by two */
-    const char *notes;     /* more, or NULL */
+    const char *summary; /* one line */
+    const char *example; /* command lines, each indented by two */
+    const char *notes; /* more, or NULL */
     size_t arguments_min, arguments_max;
-    unsigned options;      /* enum option_set: beside OPTIONS_COMMON */
+    unsigned options; /* enum option_set: beside OPTIONS_COMMON */
     int (*run)(struct call *call); /* returns an exit code */
 };
 

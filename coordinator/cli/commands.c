@@ -8,6 +8,9 @@
 
 #define TO_CLUSTER (OPTIONS_CLUSTER | OPTIONS_OUTPUT)
 #define ANY_NUMBER SIZE_MAX
+#define EXIT_CODES_OF_A_RUN                                                                                                        \
+    "Exit codes: 0 succeeded, 1 failed and rolled back, 3 rollback incomplete, 4 cancelled, 6 paused; 2 wrong usage or\n"          \
+    "input, 5 broker or coordinator not reachable, or a wait that ran out, 7 refused.\n"
 
 const struct command commands[] = {
     {
@@ -16,10 +19,12 @@ const struct command commands[] = {
         .summary = "Run a pipeline and follow it to its end.",
         .example = "  backstep run upload.yaml --steps steps -p source=photos\n"
                    "  backstep run upload.yaml -b kafka:9092 -o json\n",
-        .notes = "Without --brokers everything happens here: a broker in this process, a coordinator and one worker beside it, and all\n"
-                 "steps on that worker's queue, whatever the file says. With --brokers the run is started on that cluster; with --brokers\n"
-                 "and --steps this process also serves those programs, for this run only, on a queue of its own.\n"
-                 "Ctrl-C asks for a cancel, with rollback; a second one leaves at once.\n",
+        .notes =
+            "Without --brokers everything happens here: a broker in this process, a coordinator and one worker beside it, and all\n"
+            "steps on that worker's queue, whatever the file says. With --brokers the run is started on that cluster; with "
+            "--brokers\n"
+            "and --steps this process also serves those programs, for this run only, on a queue of its own.\n"
+            "Ctrl-C asks for a cancel, with rollback; a second one leaves at once.\n" EXIT_CODES_OF_A_RUN,
         .arguments_min = 1,
         .arguments_max = 1,
         .options = TO_CLUSTER | OPTIONS_JOB | OPTIONS_STEPS | OPTIONS_SLOTS,
@@ -29,7 +34,8 @@ const struct command commands[] = {
         .name = "serve",
         .summary = "Be a coordinator, until stopped.",
         .example = "  backstep serve -b kafka:9092\n",
-        .notes = "Every long option may also be given as BACKSTEP_<OPTION>. A second coordinator on the same prefix takes over, and the\n"
+        .notes = "Every long option may also be given as BACKSTEP_<OPTION>. A second coordinator on the same prefix takes over, "
+                 "and the\n"
                  "first one exits 5, naming it. Broker outages are waited out, once it has worked.\n",
         .options = OPTIONS_CLUSTER | OPTIONS_SERVE,
         .run = cmd_serve,
@@ -40,7 +46,8 @@ const struct command commands[] = {
         .summary = "Start a run on a cluster, and print its id.",
         .example = "  backstep start upload.yaml -b kafka:9092 -p source=photos\n"
                    "  quickstart plan | backstep start - -b kafka:9092 --wait\n",
-        .notes = "With --id, an id that exists already is refused with exit code 7: a run is never started twice.\n",
+        .notes = "With --id, an id that exists already is refused: a run is never started twice.\n"
+                 "Without --wait the exit code says only whether a coordinator has accepted the run.\n" EXIT_CODES_OF_A_RUN,
         .arguments_min = 1,
         .arguments_max = 1,
         .options = TO_CLUSTER | OPTIONS_JOB | OPTIONS_START,
@@ -69,6 +76,7 @@ const struct command commands[] = {
         .arguments = "RUN",
         .summary = "Follow a run to its end. Ctrl-C leaves, and the run goes on.",
         .example = "  backstep watch upload-1k7qj4m9x2 -b kafka:9092\n",
+        .notes = EXIT_CODES_OF_A_RUN,
         .arguments_min = 1,
         .arguments_max = 1,
         .options = TO_CLUSTER,
@@ -114,7 +122,8 @@ const struct command commands[] = {
         .arguments = "FILE...",
         .summary = "Read pipeline files and name every mistake in them.",
         .example = "  backstep check upload.yaml --steps steps\n",
-        .notes = "With --steps it also names the handlers that no program there serves, and the programs that do not look at their first\n"
+        .notes = "With --steps it also names the handlers that no program there serves, and the programs that do not look at their "
+                 "first\n"
                  "argument: they would act again on rollback.\n",
         .arguments_min = 1,
         .arguments_max = ANY_NUMBER,
@@ -177,8 +186,8 @@ void commands_append_overview(struct text *out)
 
 void command_append_help(const struct command *command, struct text *out)
 {
-    text_format(out, "%s\n\nUsage: backstep %s%s%s [OPTION...]\n\n", command->summary, command->name, command->arguments != NULL ? " " : "",
-                command->arguments != NULL ? command->arguments : "");
+    text_format(out, "%s\n\nUsage: backstep %s%s%s [OPTION...]\n\n", command->summary, command->name,
+                command->arguments != NULL ? " " : "", command->arguments != NULL ? command->arguments : "");
     text_append_string(out, command->example);
     if (command->notes != NULL) {
         text_format(out, "\n%s", command->notes);

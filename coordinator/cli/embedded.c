@@ -53,8 +53,8 @@ static bool create_topics(struct embedded *embedded, const char *prefix, struct 
     return true;
 }
 
-static struct child *start(const struct embedded_options *options, const char *program, const char *label, struct arguments *arguments,
-                           struct error *error)
+static struct child *start(const struct embedded_options *options, const char *program, const char *label,
+                           struct arguments *arguments, struct error *error)
 {
     add_option(arguments, "--log-level", options->log_level != NULL ? options->log_level : "warn");
     struct child_options child = {
@@ -101,8 +101,8 @@ struct embedded *embedded_start(const struct embedded_options *options, struct e
     embedded->grace_ms = STOP_GRACE_MS;
     prctl(PR_SET_CHILD_SUBREAPER, 1); /* who loses a parent below us becomes our child: see await_orphans() */
     embedded->broker = embedded_broker_start(error);
-    if (embedded->broker == NULL || !create_topics(embedded, options->prefix, error) || !start_coordinator(embedded, options, error) ||
-        !start_worker(embedded, options, error)) {
+    if (embedded->broker == NULL || !create_topics(embedded, options->prefix, error) ||
+        !start_coordinator(embedded, options, error) || !start_worker(embedded, options, error)) {
         embedded_stop(embedded);
         return NULL;
     }
@@ -172,7 +172,8 @@ bool embedded_await_owner(struct embedded *embedded, struct client *client, stru
             return false;
         }
         if (clock_monotonic_ms() > until_ms) {
-            return error_set(error, ERROR_TRANSIENT, "the coordinator was not ready within %g s", client->options.timeout_ms / 1000.0);
+            return error_set(error, ERROR_TRANSIENT, "the coordinator was not ready within %g s",
+                             client->options.timeout_ms / 1000.0);
         }
     }
     return true;

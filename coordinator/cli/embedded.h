@@ -16,10 +16,10 @@ struct reader;
 struct child;
 
 struct child_options {
-    const char *program;       /* "backstep" or "backstep-worker", beside /proc/self/exe */
-    const char *label;         /* what it is to people: "the worker" */
+    const char *program; /* "backstep" or "backstep-worker", beside /proc/self/exe */
+    const char *label; /* what it is to people: "the worker" */
     const char *const *arguments; /* without argv[0], NULL-terminated */
-    bool show_errors;          /* its standard error is ours; else it is kept, for child_complaint() */
+    bool show_errors; /* its standard error is ours; else it is kept, for child_complaint() */
 };
 
 /* It has a process group of its own (Ctrl-C is ours), reads and prints nothing, and is killed when this process ends. Caller owes child_stop(). */
@@ -37,9 +37,9 @@ struct embedded;
 struct embedded_options {
     const char *prefix;
     const char *steps_directory; /* NULL: no worker */
-    const char *worker_id;       /* NULL: its own choice */
-    int concurrency;             /* 0: the worker's default */
-    const char *log_level;       /* NULL: the children keep quiet */
+    const char *worker_id; /* NULL: its own choice */
+    int concurrency; /* 0: the worker's default */
+    const char *log_level; /* NULL: the children keep quiet */
 };
 
 struct embedded *embedded_start(const struct embedded_options *options, struct error *error); /* caller owes embedded_stop() */

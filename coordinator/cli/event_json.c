@@ -62,18 +62,12 @@ static void append_body(struct text *out, const struct reader_record *record)
     const struct message *message = record->message;
     const struct saga_event *event = &message->event;
     switch (message->kind) {
-    case MESSAGE_START:
-        append_text_field(out, "pipeline", event->plan != NULL ? event->plan->name : (struct span){0});
-        break;
-    case MESSAGE_CANCEL:
-        append_text_field(out, "reason", event->reason);
-        break;
+    case MESSAGE_START: append_text_field(out, "pipeline", event->plan != NULL ? event->plan->name : (struct span){0}); break;
+    case MESSAGE_CANCEL: append_text_field(out, "reason", event->reason); break;
     case MESSAGE_PROGRESSED:
         text_format(out, ",\"current\":%llu,\"total\":%llu", (unsigned long long)event->current, (unsigned long long)event->total);
         break;
-    case MESSAGE_STARTED:
-        append_text_field(out, "worker", event->worker);
-        break;
+    case MESSAGE_STARTED: append_text_field(out, "worker", event->worker); break;
     case MESSAGE_DONE:
         append_word_field(out, "outcome", outcome_name(event->outcome));
         append_text_field(out, "error", event->error);
@@ -87,16 +81,12 @@ static void append_body(struct text *out, const struct reader_record *record)
         append_text_field(out, "reason", event->reason);
         append_text_field(out, "worker", event->worker);
         break;
-    case MESSAGE_TIMER_FIRED:
-        append_word_field(out, "timer", timers[event->timer]);
-        break;
+    case MESSAGE_TIMER_FIRED: append_word_field(out, "timer", timers[event->timer]); break;
     case MESSAGE_ANSWERED:
         append_word_field(out, "verdict", verdicts[message->verdict]);
         append_text_field(out, "reason", event->reason);
         break;
-    case MESSAGE_OWNER_CLAIM:
-        append_text_field(out, "coordinator", message->coordinator);
-        break;
+    case MESSAGE_OWNER_CLAIM: append_text_field(out, "coordinator", message->coordinator); break;
     case MESSAGE_HOLDING:
         append_text_field(out, "worker", message->worker);
         text_format(out, ",\"tickets\":%zu", message->held_count);
@@ -106,8 +96,7 @@ static void append_body(struct text *out, const struct reader_record *record)
         append_run_state(out, message);
         append_text_field(out, "error", message->error);
         break;
-    default:
-        break;
+    default: break;
     }
 }
 
@@ -148,9 +137,7 @@ bool event_is_machinery(const struct reader_record *record)
     case MESSAGE_WITHDRAWN:
     case MESSAGE_ANSWERED:
     case MESSAGE_REFUSED:
-    case MESSAGE_RUN_PROGRESSED:
-        return true;
-    default:
-        return false;
+    case MESSAGE_RUN_PROGRESSED: return true;
+    default: return false;
     }
 }

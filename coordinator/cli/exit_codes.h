@@ -4,10 +4,10 @@
 #define EXIT_CODES_H
 
 enum exit_code {
-    EXIT_DONE = 0,        /* the run succeeded; of other commands: they did what was asked */
+    EXIT_DONE = 0, /* the run succeeded; of other commands: they did what was asked */
     EXIT_ROLLED_BACK = 1, /* failed, and rolled back */
-    EXIT_USAGE = 2,       /* wrong usage or input, no such run */
-    EXIT_INCOMPLETE = 3,  /* something stays undone */
+    EXIT_USAGE = 2, /* wrong usage or input, no such run */
+    EXIT_INCOMPLETE = 3, /* something stays undone */
     EXIT_CANCELLED = 4,
     EXIT_UNREACHABLE = 5, /* broker or coordinator; or a wait ran out */
     EXIT_PAUSED = 6,

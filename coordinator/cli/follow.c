@@ -65,8 +65,9 @@ static int leave_cluster(struct follow *follow)
 {
     if (follow->cancels) {
         bus_flush(follow->client->bus, LEAVE_FLUSH_MS);
-        complain("left; the cancel of %s is on the log, and goes on without this process\n          backstep watch %s -b %s follows it",
-                 follow->run_id, follow->run_id, follow->client->options.brokers);
+        complain(
+            "left; the cancel of %s is on the log, and goes on without this process\n          backstep watch %s -b %s follows it",
+            follow->run_id, follow->run_id, follow->client->options.brokers);
     } else {
         complain("left; %s goes on", follow->run_id);
     }

@@ -14,12 +14,12 @@ struct follow {
     const struct call *call;
     struct client *client;
     const char *run_id;
-    struct reader *reader;     /* of the run's partition, from its beginning */
+    struct reader *reader; /* of the run's partition, from its beginning */
     struct embedded *embedded; /* the broker that dies with this process; NULL: a real cluster */
-    struct child *worker;      /* of this run only; NULL: none */
-    bool cancels;              /* Ctrl-C asks for a cancel first; else it only leaves */
+    struct child *worker; /* of this run only; NULL: none */
+    bool cancels; /* Ctrl-C asks for a cancel first; else it only leaves */
     /* its own */
-    bool on_terminal;  /* live bars */
+    bool on_terminal; /* live bars */
     bool utf8, colour;
     struct screen screen;
     struct told told;

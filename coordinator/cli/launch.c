@@ -89,19 +89,21 @@ static const struct steps_directory_entry *find_program(const struct steps_direc
     return NULL;
 }
 
-static bool step_is_served(const struct pipeline *pipeline, uint32_t index, const struct steps_directory *directory, const char *path)
+static bool step_is_served(const struct pipeline *pipeline, uint32_t index, const struct steps_directory *directory,
+                           const char *path)
 {
     const struct plan_step *step = &pipeline->plan.steps[index];
     const struct steps_directory_entry *entry = find_program(directory, step->handler);
     if (entry == NULL) {
-        complain("%s:%d: steps[%u]: no program in %s serves the handler '%.*s'", pipeline->file, pipeline->lines[index], index, path,
-                 SPAN_ARGS(step->handler));
+        complain("%s:%d: steps[%u]: no program in %s serves the handler '%.*s'", pipeline->file, pipeline->lines[index], index,
+                 path, SPAN_ARGS(step->handler));
     } else if (entry->reason != NULL) {
         complain("%s:%d: steps[%u]: %s/%s cannot serve it: %s", pipeline->file, pipeline->lines[index], index, path, entry->name,
                  entry->reason);
     } else if (entry->ignores_rollback && !step->rollback_none) {
         complain("%s:%d: steps[%u]: warning: the word 'rollback' does not stand in %s/%s, so it may act again when it should undo; "
-                 "give the step 'rollback: none'", pipeline->file, pipeline->lines[index], index, path, entry->name);
+                 "give the step 'rollback: none'",
+                 pipeline->file, pipeline->lines[index], index, path, entry->name);
     }
     return entry != NULL && entry->reason == NULL;
 }
@@ -131,7 +133,8 @@ static bool try_start(struct launch *launch, struct follow *follow, bool from_en
     reader_free(follow->reader);
     follow->run_id = launch->run_id;
     follow->reader = reader_new(&options, error);
-    return follow->reader != NULL && (follow->embedded == NULL || embedded_await_owner(follow->embedded, client, follow->reader, error)) &&
+    return follow->reader != NULL &&
+           (follow->embedded == NULL || embedded_await_owner(follow->embedded, client, follow->reader, error)) &&
            client_send_start(client, request, launch->run_id, &launch->pipeline->plan, text_span(&launch->params), error) &&
            client_await(client, follow->reader, request, from_end ? NULL : follow_record, follow, error);
 }
@@ -148,7 +151,8 @@ static void cancel_after(const struct launch *launch, const struct follow *follo
     }
 }
 
-static int explain_silence(const struct launch *launch, const struct follow *follow, const struct request *request, const struct error *error)
+static int explain_silence(const struct launch *launch, const struct follow *follow, const struct request *request,
+                           const struct error *error)
 {
     bool cancelled = follow->cancels && signals_interrupts() > 0;
     if (error->kind != ERROR_TRANSIENT || !request->delivered) {
@@ -158,8 +162,8 @@ static int explain_silence(const struct launch *launch, const struct follow *fol
     if (cancelled) {
         cancel_after(launch, follow);
     }
-    complain("%s; start one with: backstep serve -b %s\n          the run %s is on the log and will %s when one does", error->message,
-             follow->client->options.brokers, launch->run_id, cancelled ? "be cancelled" : "begin");
+    complain("%s; start one with: backstep serve -b %s\n          the run %s is on the log and will %s when one does",
+             error->message, follow->client->options.brokers, launch->run_id, cancelled ? "be cancelled" : "begin");
     return EXIT_UNREACHABLE;
 }
 

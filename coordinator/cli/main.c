@@ -65,11 +65,11 @@ static void take_common_options(struct call *call)
 {
     unsigned sets = call->command->options;
     struct options *options = call->options;
-    enum log_level level;
-    if (option_text(options, "log-level") != NULL && log_level_parse(option_text(options, "log-level"), &level)) {
-        log_set_level(level);
-    }
+    enum log_level level = LOG_WARN;
     call->quiet = option_flag(options, "quiet");
+    if (log_level_parse(option_text(options, "log-level"), &level)) {
+        log_set_level(call->quiet && level < LOG_ERROR ? LOG_ERROR : level);
+    }
     if (sets & OPTIONS_OUTPUT) {
         call->json = strcmp(option_text(options, "output"), "json") == 0;
     }

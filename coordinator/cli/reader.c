@@ -2,7 +2,7 @@
 #include "coordinator/cli/reader.h"
 
 #include "common/clock.h"
-#include "common/limits.h"
+#include "coordinator/cli/signals.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 
 struct partition {
     struct runs *runs; /* NULL: not read */
-    int64_t end;       /* what stood there first ends before it */
+    int64_t end; /* what stood there first ends before it */
     bool behind;
 };
 
@@ -19,7 +19,7 @@ struct reader {
     struct partition *partitions;
     size_t behind_count;
     struct message message; /* of the last record */
-    int32_t walking;        /* partition of the walk */
+    int32_t walking; /* partition of the walk */
 };
 
 static void view_clear_waiting(struct run_view *view)
@@ -253,6 +253,9 @@ bool reader_catch_up(struct reader *reader, void (*each)(void *context, const st
         struct bus_event event;
         struct reader_record record;
         bus_poll(reader->options.bus, 100, &event);
+        if (signals_interrupts() > 0) {
+            return error_set(error, ERROR_TRANSIENT, "interrupted while %s was read", reader->options.topic);
+        }
         if (event.kind == BUS_FATAL || event.kind == BUS_GONE) {
             return error_set(error, ERROR_FATAL, "%s", event.reason);
         }

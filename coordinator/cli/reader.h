@@ -15,13 +15,13 @@
 struct reader;
 
 struct reader_options {
-    struct bus *bus;   /* borrowed until reader_free() */
+    struct bus *bus; /* borrowed until reader_free() */
     const char *topic; /* borrowed likewise */
     int32_t partition_count;
-    int32_t partition;  /* the only one to read; -1: all */
-    bool from_end;      /* skip what stands there already: then states are not to be trusted, only records */
-    bool keep_summary;  /* of a finished run keep only what struct run_view says */
-    int timeout_ms;     /* for the broker's answers */
+    int32_t partition; /* the only one to read; -1: all */
+    bool from_end; /* skip what stands there already: then states are not to be trusted, only records */
+    bool keep_summary; /* of a finished run keep only what struct run_view says */
+    int timeout_ms; /* for the broker's answers */
 };
 
 /* Asks where the partitions begin and end, and begins to read. NULL: TRANSIENT or INVALID. Caller owes reader_free(). */
@@ -37,7 +37,7 @@ struct reader_record {
     struct error problem;
     enum runs_result result;
     struct run *run; /* whose record it is, if such a run exists; borrowed from the reader */
-    bool history;    /* it stood there when the reader began */
+    bool history; /* it stood there when the reader began */
 };
 
 /* Look at an event of the bus. true: it was a record of this reader, folded; `record` is valid until the next call. */
@@ -45,7 +45,7 @@ bool reader_take(struct reader *reader, const struct bus_event *event, struct re
 
 /* Has everything been read that stood there at the beginning? */
 bool reader_is_current(const struct reader *reader);
-/* Poll until it is. Calls `each` (may be NULL) with every record. TRANSIENT: nothing came for timeout_ms; FATAL as the bus says. */
+/* Poll until it is. Calls `each` (may be NULL) with every record. TRANSIENT: nothing came for timeout_ms, or a signal did; FATAL as the bus says. */
 bool reader_catch_up(struct reader *reader, void (*each)(void *context, const struct reader_record *record), void *context,
                      struct error *error);
 
@@ -61,8 +61,8 @@ struct run_view {
     struct waiting_step *waiting; /* the steps that wait because no worker serves them, as last announced */
     size_t waiting_count;
     int64_t waiting_for_workers; /* after a takeover */
-    bool newer;                  /* started for a newer Backstep: its state is not known */
-    struct told told;            /* for whoever prints lines of several runs */
+    bool newer; /* started for a newer Backstep: its state is not known */
+    struct told told; /* for whoever prints lines of several runs */
     /* from the saga, or with keep_summary from RunFinished */
     char *pipeline;
     uint32_t steps_executed, steps_total;

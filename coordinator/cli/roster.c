@@ -170,8 +170,8 @@ void roster_worker_json(const struct roster_worker *worker, int64_t now_ms, stru
         text_append_string(out, i > 0 ? "," : "");
         text_append_json_string(out, span_of(worker->handlers[i]));
     }
-    text_format(out, "],\"slots\":%u,\"window\":%u,\"load\":%u,\"lease_seconds\":%u.%03u,\"partition\":%u,", worker->slots, worker->window,
-                worker->load, worker->lease_ms / 1000, worker->lease_ms % 1000, worker->partition);
+    text_format(out, "],\"slots\":%u,\"window\":%u,\"load\":%u,\"lease_seconds\":%u.%03u,\"partition\":%u,", worker->slots,
+                worker->window, worker->load, worker->lease_ms / 1000, worker->lease_ms % 1000, worker->partition);
     text_append_string(out, "\"incarnation\":\"");
     for (size_t i = 0; i < sizeof worker->incarnation.bytes; i++) {
         text_format(out, "%02x", worker->incarnation.bytes[i]);

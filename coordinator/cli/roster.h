@@ -17,7 +17,7 @@ struct roster_worker {
     struct incarnation incarnation;
     uint32_t partition, slots, window, load, lease_ms, process_id;
     bool draining, gone; /* gone: it said Bye */
-    int64_t seen_ms;     /* timestamp of its last heartbeat */
+    int64_t seen_ms; /* timestamp of its last heartbeat */
 };
 
 struct roster {

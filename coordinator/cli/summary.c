@@ -42,12 +42,12 @@ static void append_padded(struct text *out, struct span span, uint32_t width)
 enum exit_code summary_exit_code(enum run_status status)
 {
     switch (status) {
-    case RUN_SUCCEEDED:           return EXIT_DONE;
-    case RUN_ROLLED_BACK:         return EXIT_ROLLED_BACK;
+    case RUN_SUCCEEDED: return EXIT_DONE;
+    case RUN_ROLLED_BACK: return EXIT_ROLLED_BACK;
     case RUN_ROLLBACK_INCOMPLETE: return EXIT_INCOMPLETE;
-    case RUN_CANCELLED:           return EXIT_CANCELLED;
-    case RUN_PAUSED:              return EXIT_PAUSED;
-    default:                      return EXIT_UNREACHABLE; /* it goes on */
+    case RUN_CANCELLED: return EXIT_CANCELLED;
+    case RUN_PAUSED: return EXIT_PAUSED;
+    default: return EXIT_UNREACHABLE; /* it goes on */
     }
 }
 
@@ -191,7 +191,8 @@ static void append_json_head(struct text *out, const struct run *run, int64_t no
     text_append_string(out, ",\"pipeline\":");
     text_append_json_string(out, pipeline_of(run));
     text_format(out, ",\"success\":%s,\"status\":\"%s\",\"steps_executed\":%u,\"steps_total\":%u,\"progress\":",
-                saga->status == RUN_SUCCEEDED ? "true" : "false", run_status_name(saga->status), steps_executed(run), steps_total(run));
+                saga->status == RUN_SUCCEEDED ? "true" : "false", run_status_name(saga->status), steps_executed(run),
+                steps_total(run));
     append_percent(out, saga->progress_ppm);
     text_append_char(out, ',');
     append_json_text(out, "error", saga->error);
@@ -297,7 +298,8 @@ void summary_text(const struct run *run, int64_t now_ms, struct text *out)
         append_step(out, run, i, width, now_ms);
     }
     if (view != NULL && view->waiting_for_workers > 0) {
-        text_format(out, "  a new coordinator waits for %lld workers to say what they hold\n", (long long)view->waiting_for_workers);
+        text_format(out, "  a new coordinator waits for %lld workers to say what they hold\n",
+                    (long long)view->waiting_for_workers);
     }
     if (saga->error.size > 0) {
         text_append_visible(out, saga->error);

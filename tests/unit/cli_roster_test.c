@@ -15,8 +15,17 @@ static struct message presence(enum message_kind kind, const char *worker, unsig
     static const struct span handlers[] = {{"init", 4}, {"upload", 6}};
     struct message message = {
         .kind = kind,
-        .presence = {.worker = span_of(worker), .queue = span_of("default"), .handlers = handlers, .handler_count = 2, .slots = 4,
-                     .window = 8, .lease_ms = 10000, .load = load, .version = span_of("0.1.0"), .host = span_of("here"), .process_id = 7},
+        .presence = {.worker = span_of(worker),
+                     .queue = span_of("default"),
+                     .handlers = handlers,
+                     .handler_count = 2,
+                     .slots = 4,
+                     .window = 8,
+                     .lease_ms = 10000,
+                     .load = load,
+                     .version = span_of("0.1.0"),
+                     .host = span_of("here"),
+                     .process_id = 7},
     };
     message.presence.incarnation.bytes[0] = life;
     return message;
@@ -40,11 +49,12 @@ static void the_last_heartbeat_counts(void **state)
     assert_int_equal(roster.count, 2);
     assert_string_equal(roster.workers[0].id, "a");
     roster_worker_json(&roster.workers[1], 3000, &out);
-    assert_string_equal(text_string(&out),
-                        "{\"worker\":\"b\",\"state\":\"ok\",\"queue\":\"default\",\"handlers\":[\"init\",\"upload\"],\"slots\":4,"
-                        "\"window\":8,\"load\":3,\"lease_seconds\":10.000,\"partition\":0,"
-                        "\"incarnation\":\"01000000000000000000000000000000\",\"version\":\"0.1.0\",\"host\":\"here\",\"process_id\":7,"
-                        "\"last_heartbeat\":\"1970-01-01T00:00:02.000Z\"}");
+    assert_string_equal(
+        text_string(&out),
+        "{\"worker\":\"b\",\"state\":\"ok\",\"queue\":\"default\",\"handlers\":[\"init\",\"upload\"],\"slots\":4,"
+        "\"window\":8,\"load\":3,\"lease_seconds\":10.000,\"partition\":0,"
+        "\"incarnation\":\"01000000000000000000000000000000\",\"version\":\"0.1.0\",\"host\":\"here\",\"process_id\":7,"
+        "\"last_heartbeat\":\"1970-01-01T00:00:02.000Z\"}");
     text_fini(&out);
     roster_free(&roster);
 }

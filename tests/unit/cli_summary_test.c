@@ -64,13 +64,14 @@ static void a_run_that_succeeded_is_one_object_with_everything(void **state)
     f.run.saga.progress_ppm = PPM_ONE;
     f.run.saga.finished_ms = BEGUN_MS + 2007;
     summary_json(&f.run, BEGUN_MS + 99999, &f.out);
-    assert_string_equal(text_string(&f.out),
-                        "{\"run_id\":\"demo-1\",\"pipeline\":\"demo\",\"success\":true,\"status\":\"succeeded\",\"steps_executed\":2,"
-                        "\"steps_total\":2,\"progress\":100,\"error\":null,\"duration_seconds\":2.007,\"steps\":["
-                        "{\"name\":\"first\",\"status\":\"succeeded\",\"attempts\":1,\"duration_seconds\":1.250,\"data\":{\"n\":1},"
-                        "\"error\":null,\"rollback_error\":null},"
-                        "{\"name\":\"say \\\"h\xc3\xa9\\\"\",\"status\":\"succeeded\",\"attempts\":1,\"duration_seconds\":1.250,"
-                        "\"data\":null,\"error\":null,\"rollback_error\":null}]}");
+    assert_string_equal(
+        text_string(&f.out),
+        "{\"run_id\":\"demo-1\",\"pipeline\":\"demo\",\"success\":true,\"status\":\"succeeded\",\"steps_executed\":2,"
+        "\"steps_total\":2,\"progress\":100,\"error\":null,\"duration_seconds\":2.007,\"steps\":["
+        "{\"name\":\"first\",\"status\":\"succeeded\",\"attempts\":1,\"duration_seconds\":1.250,\"data\":{\"n\":1},"
+        "\"error\":null,\"rollback_error\":null},"
+        "{\"name\":\"say \\\"h\xc3\xa9\\\"\",\"status\":\"succeeded\",\"attempts\":1,\"duration_seconds\":1.250,"
+        "\"data\":null,\"error\":null,\"rollback_error\":null}]}");
     text_fini(&f.out);
 }
 
