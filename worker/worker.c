@@ -20,7 +20,8 @@
 #define ENDING_LOOK_MS 20
 #define DRAIN_FLUSH_MS 5000     /* to hand over the last words */
 
-enum life { LIFE_NONE, LIFE_ALIVE, LIFE_ENDING };
+/* CLOSING: it has ended, and what had finished before is being said. ENDING: what it left still runs. */
+enum life { LIFE_NONE, LIFE_ALIVE, LIFE_CLOSING, LIFE_ENDING };
 
 /* (run, step, instance, direction): the ticket's number is not part of it. */
 struct held_key {
@@ -334,6 +335,7 @@ static void end_incarnation(struct worker *worker, const char *why)
               worker_load(worker));
     snprintf(worker->ended_because, sizeof worker->ended_because, "%s", why);
     const struct worker_guard *guard = worker->options.guard;
+    worker->life = LIFE_CLOSING;
     if (guard == NULL || guard->is_alive(guard->state)) {
         take_reports(worker); /* with a dead guard, what its programs seem to say is not what they did */
     }
@@ -440,7 +442,7 @@ static void on_ended(struct worker *worker, struct held *held, const struct runn
 static void take_report(struct worker *worker, struct runner_report *report)
 {
     struct held *held = find_id(worker, report->id);
-    bool counts = held != NULL && worker->life == LIFE_ALIVE;
+    bool counts = held != NULL && (worker->life == LIFE_ALIVE || worker->life == LIFE_CLOSING);
     if (counts) {
         switch (report->kind) {
         case RUNNER_WAITS: on_waits(worker, held); break;

@@ -569,6 +569,35 @@ static void what_had_finished_is_delivered_whatever_happens(void **state)
     expect_done(stage, "run-1", OUTCOME_OK);
 }
 
+static void a_program_lost_with_its_guard_gets_no_done(void **state)
+{
+    struct stage *stage = *state;
+    ready(stage);
+    task(stage, "run-1");
+    task(stage, "run-2");
+    task(stage, "run-3");
+    expect_refused(stage, REFUSED_BUSY);
+    runs(stage, 1);
+    ends(stage, 1, OUTCOME_FAILED);
+    stage->script.reports[0].attempt.lost = true;
+    assert_int_equal(step(stage), WORKER_NEW_INCARNATION);
+    assert_non_null(strstr(stage->error.message, "lost with the guard"));
+    expect_nothing(stage);
+    assert_int_equal(worker_load(stage->worker), 0);
+}
+
+static void what_ended_before_the_lease_is_still_said(void **state)
+{
+    struct stage *stage = *state;
+    ready(stage);
+    task(stage, "run-1");
+    ends(stage, 1, OUTCOME_OK);
+    assert_int_equal(step_at(stage, LEASE_MS + 1), WORKER_NEW_INCARNATION);
+    assert_non_null(strstr(stage->error.message, "the lease is over"));
+    greet(stage);
+    expect_done(stage, "run-1", OUTCOME_OK);
+}
+
 static void garbage_on_its_partition_goes_to_the_dead_letters(void **state)
 {
     struct stage *stage = *state;
@@ -669,6 +698,8 @@ int main(void)
         ON_STAGE(without_acknowledgements_the_incarnation_ends_after_a_lease),
         ON_STAGE(an_acknowledgement_after_the_end_changes_nothing),
         ON_STAGE(what_had_finished_is_delivered_whatever_happens),
+        ON_STAGE(a_program_lost_with_its_guard_gets_no_done),
+        ON_STAGE(what_ended_before_the_lease_is_still_said),
         ON_STAGE(garbage_on_its_partition_goes_to_the_dead_letters),
         ON_STAGE(a_drain_gives_back_what_waits_and_lets_end_what_runs),
         ON_STAGE(a_drain_cancels_what_takes_too_long),
