@@ -124,6 +124,7 @@ int cmd_run(struct call *call)
 {
     struct launch launch;
     signals_install();
+    call->client.create_topics = true;
     int code = launch_load(&launch, call) ? run_launch(call, &launch) : EXIT_USAGE;
     launch_free(&launch);
     return code;

@@ -47,6 +47,7 @@ int cmd_start(struct call *call)
     struct launch launch;
     int code = EXIT_USAGE;
     signals_install();
+    call->client.create_topics = true; /* the run waits on the log until a coordinator comes */
     if (launch_load(&launch, call)) {
         code = client_open(&client, &call->client, &error) ? start(call, &client, &launch) : complain_of(&error);
     }

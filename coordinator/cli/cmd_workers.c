@@ -85,12 +85,12 @@ int cmd_workers(struct call *call)
     int code = EXIT_DONE;
     if (!client_open(&client, &call->client, &error) || !read_roster(&client, &roster, &error)) {
         code = complain_of(&error);
-    } else if (roster.count == 0) {
-        complain("no worker has been seen for %lld min; start one with: backstep-worker -b %s --steps DIR", LOOK_BACK_MS / 60000,
-                 call->client.brokers);
-    } else {
-        roster_tidy(&roster, clock_realtime_ms());
+    }
+    roster_tidy(&roster, clock_realtime_ms());
+    if (roster.count > 0) {
         print_roster(call, &roster, clock_realtime_ms());
+    } else if (code == EXIT_DONE) {
+        complain("no worker is there; start one with: backstep-worker -b %s --steps DIR", call->client.brokers);
     }
     client_close(&client);
     roster_free(&roster);
