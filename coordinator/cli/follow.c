@@ -34,8 +34,8 @@ static bool wants_lines(const struct follow *follow)
 static bool is_undone_work(const struct saga *saga, uint32_t index)
 {
     const struct saga_step *step = &saga->steps[index];
-    return step->may_have_begun && !step->nothing_to_undo && !saga->plan->steps[index].rollback_none &&
-           step->status != STEP_ROLLED_BACK;
+    bool may_have_begun = step->may_have_begun || step->open; /* for the first 100 ms a worker says nothing */
+    return may_have_begun && !step->nothing_to_undo && !saga->plan->steps[index].rollback_none && step->status != STEP_ROLLED_BACK;
 }
 
 /* The embedded broker goes with us: say what nobody will undo. */
@@ -205,6 +205,17 @@ static void note_refused_cancel(struct follow *follow)
     }
 }
 
+/* What the run cannot go on without has ended. */
+static int break_off(struct follow *follow, const struct error *error)
+{
+    int code = complain_of(error);
+    if (follow->embedded != NULL) {
+        embedded_hurry(follow->embedded);
+        code = leave_embedded(run_of(follow));
+    }
+    return code;
+}
+
 static int follow_loop(struct follow *follow, struct error *error)
 {
     while (!reader_is_current(follow->reader) || !is_over(run_of(follow))) {
@@ -218,7 +229,7 @@ static int follow_loop(struct follow *follow, struct error *error)
         if (client_take(follow->client, follow->reader, &follow->cancel, &event, &record, error)) {
             follow_record(follow, &record);
         } else if (error->kind != ERROR_NONE || (event.kind == BUS_NOTHING && is_broken(follow, error))) {
-            return complain_of(error);
+            return break_off(follow, error);
         }
         note_refused_cancel(follow);
         if (reader_is_current(follow->reader)) {
