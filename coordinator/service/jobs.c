@@ -332,8 +332,8 @@ static void perform_effects(struct job *job)
     }
 }
 
-/* An answer that was read back may have to be given once more, if the same question comes again. */
-static void forget_answers(struct job *job)
+/* An answer that was read back may have to be given once more, if the same question comes again: it may stand right behind. */
+void job_answered(struct job *job)
 {
     for (size_t i = 0; i < ANSWERS_SENT; i++) {
         if (job->answers_sent[i] != NULL && job->answers_sent[i]->answered) {
@@ -437,7 +437,6 @@ static bool settle(struct job *job)
 static void perform(struct job *job)
 {
     struct saga *saga = &job->run->saga;
-    forget_answers(job);
     perform_effects(job);
     if (settle(job)) {
         return;

@@ -208,6 +208,8 @@ static void act_on(struct owned *owned, const struct bus_event *record, struct m
         presence_holding(owned->service, owned, message);
     } else if (message->kind == MESSAGE_REFUSED) {
         presence_refused(owned->service, owned, message, run);
+    } else if (message->kind == MESSAGE_ANSWERED && run != NULL && run->attached != NULL) {
+        job_answered(run->attached);
     } else if (message->kind == MESSAGE_TIMER_FIRED && run != NULL && run->attached != NULL) {
         ((struct job *)run->attached)->timer_sent = TIMER_NONE; /* read back: if it came too early, it is due again */
     }

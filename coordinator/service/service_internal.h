@@ -95,6 +95,7 @@ void letters_drop(struct owned *owned);
 /* ---- jobs.c: from a state to actions */
 struct job *job_of(struct owned *owned, struct run *run); /* makes one where there is none */
 void job_free(struct job *job);
+void job_answered(struct job *job);         /* an Answered of its was read */
 void job_inherit(struct job *job);          /* at our claim: every open ticket may have been sent */
 void job_touch(struct job *job);            /* look at it soon */
 void jobs_perform(struct service *service); /* what is due for all that were touched, or whose time has come */
