@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every crash: each scenario is played once to count what its processes send, then again for each send, and whoever does that send dies
- * with it: just before it reaches the log, or just after. All must hold nevertheless, and every run must end as it should.
+ * with it: just before it reaches the log, or just after; or its bus does, and the process begins anew. All must hold nevertheless, and
+ * every run must end as it should.
  *
  * Replay one, with its story:
- *     SIM_SCENARIO=line SIM_CRASH=17 SIM_ARRIVES=1 SIM_TRACE=1 build/dev/tests/simulation_every_crash */
+ *     SIM_SCENARIO=line SIM_CRASH=17 SIM_HOW=1 SIM_TRACE=1 build/dev/tests/simulation_every_crash */
 #include "tests/simulation/scenarios.h"
 
 #include <inttypes.h>
@@ -17,18 +18,22 @@
 
 #define CRASH_POINTS_MIN 300
 
+/* How the sender ends. */
+enum how { DIES_BEFORE, DIES_AFTER, BUS_FAILS_AFTER, HOWS };
+
 static uint64_t crash_points;
 
 /* Returns how many sends there were. */
-static uint64_t play(const struct world_options *options, uint64_t crash, bool arrives)
+static uint64_t play(const struct world_options *options, uint64_t crash, enum how how)
 {
     struct world_options mine = *options;
     mine.seed = 1;
+    mine.only_the_bus = how == BUS_FAILS_AFTER;
     mine.trace = getenv("SIM_TRACE") != NULL;
-    oracle_set_replay("replay with: SIM_SCENARIO='%s' SIM_CRASH=%" PRIu64 " SIM_ARRIVES=%d SIM_TRACE=1 build/dev/tests/simulation_every_crash",
-                      options->name, crash, arrives);
+    oracle_set_replay("replay with: SIM_SCENARIO='%s' SIM_CRASH=%" PRIu64 " SIM_HOW=%d SIM_TRACE=1 build/dev/tests/simulation_every_crash",
+                      options->name, crash, (int)how);
     struct world *world = world_new(&mine);
-    memory_cluster_crash_after(world_cluster(world), crash, arrives);
+    memory_cluster_crash_after(world_cluster(world), crash, how != DIES_BEFORE);
     while (world_advance(world)) {
     }
     world_expect_end(world, crash > 0);
@@ -51,16 +56,17 @@ static void nothing_breaks_whoever_dies_and_whenever(void **state)
         skip();
     }
     if (only != NULL) {
-        play(options, strtoull(only, NULL, 10), getenv("SIM_ARRIVES") != NULL && atoi(getenv("SIM_ARRIVES")) != 0);
+        play(options, strtoull(only, NULL, 10), getenv("SIM_HOW") != NULL ? (enum how)atoi(getenv("SIM_HOW")) : DIES_AFTER);
         return;
     }
-    uint64_t sends = play(options, 0, false);
+    uint64_t sends = play(options, 0, DIES_BEFORE);
     for (uint64_t send = 1; send <= sends; send++) {
-        play(options, send, false);
-        play(options, send, true);
+        for (enum how how = DIES_BEFORE; how < HOWS; how++) {
+            play(options, send, how);
+        }
     }
-    crash_points += 2 * sends;
-    print_message("%s: %" PRIu64 " sends, %" PRIu64 " crash points\n", options->name, sends, 2 * sends);
+    crash_points += HOWS * sends;
+    print_message("%s: %" PRIu64 " sends, %" PRIu64 " crash points\n", options->name, sends, HOWS * sends);
 }
 
 static void there_were_enough_crash_points(void **state)

@@ -184,6 +184,7 @@ static bool report_of(struct script_runner *runner, struct script_task *task, in
     if (task->stage == RUNNING && !task->told_started && now_ms >= task->begin_ms + RUNNER_STARTED_MS) {
         task->told_started = true;
         report->kind = RUNNER_STARTED;
+        report->duration_us = (now_ms - task->begin_ms) * 1000;
         return true;
     }
     if (task->stage == RUNNING && task->told_started && now_ms >= task->report_ms + RUNNER_PROGRESS_MS) {

@@ -30,6 +30,7 @@ struct world_options {
     int64_t drain_ms; /* the first worker is asked to leave then; 0: never. Another takes its place */
     uint64_t seed;
     struct memory_faults faults;
+    bool only_the_bus; /* a crash by a send is the bus's: the process lives, and begins anew */
     bool trace;
 };
 
@@ -53,7 +54,7 @@ void world_freeze_worker(struct world *world, uint32_t index, int64_t for_ms);
 /* The owner is frozen, and another coordinator takes over meanwhile (or not). */
 void world_freeze_coordinator(struct world *world, int64_t for_ms);
 void world_add_coordinator(struct world *world);
-/* A copy of what somebody wrote to the progress or workers topic, as a retry may leave it; never of a claim. */
+/* A copy of what somebody wrote to the progress or workers topic, as a retry may leave it; never of a claim or an announcement. */
 void world_duplicate(struct world *world, uint64_t random);
 /* Garbage on a topic; counted, to be found among the dead letters. */
 void world_garbage(struct world *world, uint64_t random);
