@@ -29,6 +29,16 @@ static bool wants_lines(const struct follow *follow)
     return !follow->on_terminal && !follow->call->json && !follow->call->quiet;
 }
 
+/* Before anything else is written to the terminal: the next frame is then drawn below it. */
+static void make_room(struct follow *follow)
+{
+    struct text out;
+    text_init(&out, OUTPUT_BYTES_MAX);
+    screen_erase(&follow->screen, &out);
+    print_text(&out);
+    text_fini(&out);
+}
+
 /* ---- leaving before the end */
 
 static bool is_undone_work(const struct saga *saga, uint32_t index)
@@ -77,6 +87,7 @@ static int leave_cluster(struct follow *follow)
 static void ask_cancel(struct follow *follow)
 {
     struct error error = {0};
+    make_room(follow);
     if (!client_send_cancel(follow->client, &follow->cancel, follow->run_id, "interrupted", &error)) {
         complain("the cancel could not be sent: %s", error.message);
     }
@@ -100,6 +111,7 @@ static bool is_leaving(struct follow *follow, int *code)
             return false;
         }
     }
+    make_room(follow);
     if (follow->embedded != NULL) {
         embedded_hurry(follow->embedded);
         *code = leave_embedded(run_of(follow));
@@ -200,6 +212,7 @@ static bool is_broken(struct follow *follow, struct error *error)
 static void note_refused_cancel(struct follow *follow)
 {
     if (follow->cancel.answered && follow->cancel.verdict == VERDICT_REFUSED) {
+        make_room(follow);
         complain("the cancel was refused: %s", follow->cancel.reason);
         follow->cancel.answered = false;
     }
@@ -208,6 +221,7 @@ static void note_refused_cancel(struct follow *follow)
 /* What the run cannot go on without has ended. */
 static int break_off(struct follow *follow, const struct error *error)
 {
+    make_room(follow);
     int code = complain_of(error);
     if (follow->embedded != NULL) {
         embedded_hurry(follow->embedded);
