@@ -169,7 +169,23 @@ size_t saga_room(const struct saga *saga, const struct saga_event *event)
 
 size_t saga_retire_room(const struct saga *saga)
 {
-    return header_size() + kept_size(saga->run_id.size);
+    size_t size = header_size() + kept_size(saga->run_id.size);
+    for (const struct saga_request *request = saga->requests; request != NULL; request = request->next) {
+        size += aligned(sizeof *request) + kept_size(request->reason.size);
+    }
+    return size;
+}
+
+/* "The same request id twice gets the same answer": also after the run. */
+static void keep_requests(struct saga *saga, const struct saga_request *request)
+{
+    struct saga_request **link = &saga->requests;
+    for (; request != NULL; request = request->next, link = &(*link)->next) {
+        *link = room_take(saga, sizeof **link);
+        **link = (struct saga_request){.verdict = request->verdict, .answered = request->answered};
+        memcpy((*link)->id, request->id, REQUEST_ID_BYTES);
+        room_keep(saga, &(*link)->reason, request->reason);
+    }
 }
 
 void saga_retire(struct saga *saga, void *memory, size_t size, void (*give_back)(void *memory))
@@ -188,5 +204,6 @@ void saga_retire(struct saga *saga, void *memory, size_t size, void (*give_back)
                           .time_ms = old.time_ms};
     saga_provide(saga, memory, size);
     room_keep(saga, &saga->run_id, old.run_id);
+    keep_requests(saga, old.requests);
     saga_release(&old, give_back);
 }

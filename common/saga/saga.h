@@ -226,7 +226,7 @@ bool saga_is_over(const struct saga *saga);
 bool run_status_is_final(enum run_status status);
 /* Nothing is due, nothing is armed, and RunFinished stands in the log. */
 bool saga_is_settled(const struct saga *saga);
-/* Forget all of a settled run but who it was and how it ended: copies what stays into `memory`
+/* Forget all of a settled run but who it was, how it ended and what was answered: copies what stays into `memory`
  * (saga_retire_room() bytes) and gives all else back. Later requests are still answered. */
 size_t saga_retire_room(const struct saga *saga);
 void saga_retire(struct saga *saga, void *memory, size_t size, void (*give_back)(void *memory));

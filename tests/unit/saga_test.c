@@ -759,6 +759,9 @@ static void a_retired_run_still_answers(void **state)
     assert_true(saga.retired && saga_is_settled(&saga) && saga.status == RUN_SUCCEEDED);
     assert_true(span_equal(saga.run_id, (struct span)S("run-1")));
     assert_int_equal(fixture_apply(&saga, (struct timed_event)OK(0, 1).event), SAGA_IGNORED);
+    start(&saga, &stubborn); /* the same request: it was accepted */
+    assert_int_equal(only_answer(&saga)->verdict, VERDICT_ACCEPTED);
+    answered(&saga, 1);
     fixture_apply(&saga, (struct saga_event){.kind = EVENT_START, .request_id = {8}, .plan = &line, .fold_version = 1});
     assert_int_equal(only_answer(&saga)->verdict, VERDICT_EXISTING);
     answered(&saga, 8);
