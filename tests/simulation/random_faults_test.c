@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#define SEEDS 600
+#define SEEDS 2000
 #define BLOWS_MAX 8
 #define BLOWS_WITHIN_MS 15000
 

@@ -70,7 +70,8 @@ struct world {
     uint32_t process_count, coordinator_count, worker_count;
     uint64_t instants;
     bool drained;
-    bool owner_ended; /* a coordinator has, at least once: what it was about to copy may be copied by nobody */
+    /* A coordinator has, or slept, at least once: what it was about to copy, its successor takes for copied. */
+    bool owner_ended;
     uint32_t garbage_expected;
 };
 
@@ -867,6 +868,7 @@ static void freeze(struct world *world, struct process *process, int64_t for_ms)
     if (process != NULL && process->alive && process->thaw_ms == 0) {
         tell(world, process, "freezes");
         process->thaw_ms = now() + for_ms;
+        world->owner_ended = world->owner_ended || process->kind == COORDINATOR;
         if (process->bus.inner != NULL) {
             memory_bus_set_frozen(process->bus.inner, true);
         }
@@ -947,7 +949,6 @@ static bool says(const struct memory_record *record, const char *topic)
     return false;
 }
 
-/* At least: a record is copied again where an owner died before its next claim. */
 static void expect_letters(struct world *world)
 {
     uint32_t found = 0;
