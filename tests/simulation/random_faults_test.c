@@ -177,27 +177,36 @@ static void garbage_on_every_topic_is_found_among_the_dead_letters(void **state)
     world_free(world);
 }
 
-/* What the owner was about to do when it froze is worth nothing once another has claimed. */
+/* What the owner sent before it froze may arrive long after another has claimed: it is worth nothing then. */
+static void freeze_the_owner_at(int64_t at_ms, uint32_t delay_ms)
+{
+    struct world_options options = *scenario(1);
+    options.seed = (uint64_t)at_ms;
+    options.faults.send_delay_ms = delay_ms;
+    options.trace = getenv("SIM_TRACE") != NULL;
+    oracle_set_replay("in a_frozen_owner_gives_way_when_it_wakes, frozen at %" PRId64 " ms, delays up to %u ms", at_ms, delay_ms);
+    struct world *world = world_new(&options);
+    bool frozen = false;
+    while (world_advance_to(world, frozen ? INT64_MAX - 1 : at_ms + 1)) {
+        if (!frozen && world_now_ms(world) >= at_ms) {
+            world_freeze_coordinator(world, 400);
+            world_add_coordinator(world);
+            memory_cluster_set_faults(world_cluster(world), &(struct memory_faults){.send_delay_ms = 20}); /* its successor is quick */
+            frozen = true;
+        }
+    }
+    world_expect_end(world, true);
+    world_free(world);
+}
+
 static void a_frozen_owner_gives_way_when_it_wakes(void **state)
 {
     (void)state;
     for (int64_t at_ms = 1; at_ms < 1500; at_ms += 37) {
-        struct world_options options = *scenario(1);
-        options.seed = (uint64_t)at_ms;
-        options.faults.send_delay_ms = 20;
-        options.trace = getenv("SIM_TRACE") != NULL;
-        oracle_set_replay("in a_frozen_owner_gives_way_when_it_wakes, frozen at %" PRId64 " ms", at_ms);
-        struct world *world = world_new(&options);
-        bool frozen = false;
-        while (world_advance_to(world, frozen ? INT64_MAX - 1 : at_ms + 1)) {
-            if (!frozen && world_now_ms(world) >= at_ms) {
-                world_freeze_coordinator(world, 400);
-                world_add_coordinator(world);
-                frozen = true;
-            }
-        }
-        world_expect_end(world, true);
-        world_free(world);
+        freeze_the_owner_at(at_ms, 20);
+    }
+    for (int64_t at_ms = 1; at_ms < 9000; at_ms += 21) {
+        freeze_the_owner_at(at_ms, 2500);
     }
 }
 
