@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Garbage met while replaying: what stands after the last claim before ours, nobody may have copied yet. It is kept until our own claim is
- * read, and copied then; an earlier claim's owner has copied what stood before it. */
+/* Garbage met while replaying: nobody may have copied it yet. It is kept until our own claim is read, and copied then. What stands before an
+ * earlier claim is forgotten once a record of that claim's owner proves that it came to act: it copied what stood before its claim first. */
 #include "common/log.h"
 #include "coordinator/service/service_internal.h"
 
@@ -42,15 +42,19 @@ void letters_send(struct owned *owned)
                        (struct span){letter->bytes, letter->key_size}, (struct span){letter->bytes + letter->key_size, letter->value_size},
                        letter->reason);
     }
-    letters_drop(owned);
+    letters_drop(owned, INT64_MAX);
 }
 
-void letters_drop(struct owned *owned)
+void letters_drop(struct owned *owned, int64_t before)
 {
-    while (owned->letters != NULL) {
-        struct letter *next = owned->letters->next;
-        free(owned->letters);
-        owned->letters = next;
+    for (struct letter **link = &owned->letters; *link != NULL;) {
+        struct letter *letter = *link;
+        if (letter->offset >= before) {
+            link = &letter->next;
+            continue;
+        }
+        *link = letter->next;
+        owned->letter_count--;
+        free(letter);
     }
-    owned->letter_count = 0;
 }

@@ -107,9 +107,9 @@ void presence_record(struct service *service, const struct bus_event *record)
     struct message message;
     struct error error;
     if (!message_decode(&message, TOPIC_WORKERS, record->key, record->value, &error)) {
-        /* The owner of progress partition 0 keeps what nobody can read; what stood there before the last claim was kept then. */
+        /* The owner of progress partition 0 keeps what nobody can read; what stood there before the last owner's claim was kept then. */
         bool ours = service->owned[0].partition == 0;
-        if (ours && (service->workers_read || record->time_ms == 0 || record->time_ms >= service->owned[0].previous_claim_ms)) {
+        if (ours && (service->workers_read || record->time_ms == 0 || record->time_ms >= service->owned[0].acted_since_ms)) {
             publish_letter(service, record->topic, record->partition, record->offset, record->key, record->value, error.message);
         }
         return;
@@ -161,6 +161,7 @@ void presence_refused(struct service *service, struct owned *owned, const struct
     const struct plan_step *step = &run->saga.plan->steps[message->event.ticket.step];
     dispatch_end(service->dispatch, &tracked->item);
     dispatch_refused(service->dispatch, worker, message->refused, step->queue, step->handler);
+    service->served_changed |= message->refused == REFUSED_UNKNOWN;
 }
 
 /* Once every incarnation of the last lease has answered or is over: what nobody holds is ended, and goes out again under the next number. */

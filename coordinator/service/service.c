@@ -116,7 +116,7 @@ static void free_owned(struct owned *owned)
         }
     }
     runs_free(owned->runs);
-    letters_drop(owned);
+    letters_drop(owned, INT64_MAX);
 }
 
 void service_free(struct service *service)
@@ -157,10 +157,22 @@ static void begin_owning(struct owned *owned, int64_t epoch)
             continue;
         }
         struct job *job = job_of(owned, run);
-        job_inherit(job);
+        if (owned->was_claimed) {
+            job_inherit(job); /* where nobody was before us, nothing can have been sent */
+        }
         job_touch(job);
     }
     letters_send(owned);
+}
+
+/* "Every claim carries the count its writer saw, and an owner refuses another": the partition of a run follows from it. */
+static void refuse_count(struct owned *owned, const struct message *message)
+{
+    struct error error;
+    error_set(&error, ERROR_INVALID,
+              "'%s' was claimed when it had %u partitions and has %d now: runs would be looked for in wrong ones. Use another --prefix",
+              owned->service->progress_topic, message->progress_partitions, (int)owned->service->progress_partitions);
+    service_fail(owned->service, SERVICE_FAILED, &error);
 }
 
 static void on_claim(struct owned *owned, const struct message *message, int64_t offset)
@@ -171,11 +183,21 @@ static void on_claim(struct owned *owned, const struct message *message, int64_t
         error_set(&error, ERROR_REJECTED, "coordinator '%.*s' has claimed partition %d of '%s'; this one gives way",
                   SPAN_ARGS(message->coordinator), (int)owned->partition, service->progress_topic);
         service_fail(service, SERVICE_SUPERSEDED, &error);
+    } else if (message->progress_partitions != (uint32_t)service->progress_partitions) {
+        refuse_count(owned, message);
     } else if (span_equal(message->coordinator, span_of(service->name))) {
         begin_owning(owned, offset);
     } else {
-        owned->previous_claim_ms = owned->log_ms;
-        letters_drop(owned); /* its owner's to copy */
+        owned->was_claimed = true;
+    }
+}
+
+/* In a replay: the owner of the last claim came to act, so it has seen to the garbage that stood before its claim. */
+static void on_owners_record(struct owned *owned)
+{
+    owned->acted_since_ms = runs_epoch_time_ms(owned->runs);
+    if (owned->letters != NULL) {
+        letters_drop(owned, runs_epoch(owned->runs));
     }
 }
 
@@ -201,8 +223,11 @@ static void act_on(struct owned *owned, const struct bus_event *record, struct m
     case RUNS_IGNORED:
     case RUNS_APPLIED: break;
     }
-    if (owned->epoch < 0) {
-        return; /* silent replay */
+    if (owned->epoch < 0) { /* silent replay */
+        if (message_is_owners(message->kind)) {
+            on_owners_record(owned);
+        }
+        return;
     }
     if (message->kind == MESSAGE_HOLDING) {
         presence_holding(owned->service, owned, message);

@@ -20,7 +20,8 @@ struct owned {
     bool resolved;       /* inherited tickets were adopted or ended */
     int64_t log_ms;      /* timestamp of the last record, */
     int64_t log_at_ms;   /* and our clock when it was read */
-    int64_t previous_claim_ms;
+    bool was_claimed;    /* by anyone before us */
+    int64_t acted_since_ms; /* time of the last claim whose owner came to act: what stood before it, that owner has seen */
     struct runs *runs;
     struct letter *letters; /* dead letters since the claim before ours */
     size_t letter_count;
@@ -71,7 +72,7 @@ struct service {
     struct job **heap;
     size_t heap_size, heap_room;
     int64_t now_ms;
-    bool served_changed; /* a worker came or went: what waits may have to be announced anew */
+    bool served_changed; /* a worker came, went or does not serve what it said: what waits may have to be announced anew */
     struct text bytes;   /* of the record being written */
     enum service_state state;
     struct error error;
@@ -90,7 +91,7 @@ void service_fail(struct service *service, enum service_state state, const struc
 /* ---- letters.c: dead letters met in a replay */
 void letters_keep(struct owned *owned, int64_t offset, struct span key, struct span value, const char *reason);
 void letters_send(struct owned *owned);
-void letters_drop(struct owned *owned);
+void letters_drop(struct owned *owned, int64_t before); /* those that stand at a lower offset */
 
 /* ---- jobs.c: from a state to actions */
 struct job *job_of(struct owned *owned, struct run *run); /* makes one where there is none */
