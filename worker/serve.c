@@ -162,6 +162,9 @@ static bool open_bus(struct server *server, struct error *error)
                                       .timeout_ms = options->timeout_ms};
     server->bus = bus_kafka_open(&kafka, error);
     atomic_store(&signals_bus, server->bus);
+    if (server->bus != NULL) {
+        log_event(LOG_DEBUG, "connected", "worker=%s embedded=%d", server->id, bus_embedded(server->bus));
+    }
     return server->bus != NULL;
 }
 

@@ -257,6 +257,8 @@ static void say_holding(struct worker *worker, const struct message *welcome)
                               .held = tickets,
                               .held_count = count};
     post_event(worker, &message, PARCEL_EVENT, 0);
+    log_event(LOG_DEBUG, "welcomed", "worker=%s partition=%" PRIu32 " epoch=%" PRId64 " holding=%u", worker->options.id,
+              welcome->progress_partition, welcome->epoch, count);
     free(tickets);
 }
 
@@ -472,6 +474,8 @@ static void run(struct worker *worker, struct message *message)
 {
     const struct backstep_step *step = find_handler(worker, message->task.handler);
     struct held *held = hold(worker, message);
+    log_event(LOG_DEBUG, "task", "run=%.*s step=%u ticket=%u", SPAN_ARGS(held->message.task.run_id),
+              held->message.task.ticket.step, held->message.task.ticket.number);
     worker->counts.tasks++;
     runner_begin(worker->options.runner, &(struct runner_task){held->id, &held->message.task, step});
 }
