@@ -1,0 +1,246 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A worker in Python, written from docs/PROTOCOL.md and proto/ alone, does its half of a pipeline; the stock worker does the other."""
+
+import atexit
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from cluster import SOURCE, Cluster, check, main
+from confluent_kafka import Consumer, TopicPartition
+
+generated = Path(tempfile.mkdtemp(prefix="backstep-test-proto-"))
+atexit.register(shutil.rmtree, generated, ignore_errors=True)
+subprocess.run(["protoc", f"--proto_path={SOURCE / 'proto'}", f"--python_out={generated}", "backstep.proto"], check=True)
+sys.path.insert(0, str(generated))
+import backstep_pb2 as wire  # noqa: E402
+
+NOTE = """
+given=$(cat)
+printf '%s %s %s\\n' "$1" "$BACKSTEP_STEP" "$BACKSTEP_ATTEMPT" >>"$JOURNAL/$BACKSTEP_RUN_ID"
+"""
+PREPARE = NOTE + """
+[ "$1" = rollback ] || echo '{"data": {"numbers": [20, 1, 21]}}'
+"""
+DOUBLE = NOTE + """
+[ "$1" = rollback ] || printf '%s' "$given" | jq -c '{data: {total: (.steps.add.sum * 2), unit: .shared.unit}}'
+"""
+HALVES = """
+name: halves
+params: {unit: {default: metre}}
+steps:
+  - {name: prepare, weight: 10}
+  - {name: add, uses: add_up, queue: python, weight: 40}
+  - {name: double, weight: 40}
+  - {name: tell, queue: python, weight: 10, with: {greeting: "größe"}}
+"""
+HELD = """
+name: held
+params: {unit: {default: metre}}
+steps:
+  - {name: prepare}
+  - {name: add, uses: add_up, queue: python}
+  - {name: hold, queue: python}
+  - {name: double}
+"""
+ONE = """
+name: one
+steps: [{name: hold, queue: python}]
+"""
+ENDS = ("succeeded", "rolled_back", "cancelled", "rollback_incomplete")
+
+
+class World(Cluster):
+    def __enter__(self):
+        super().__enter__()
+        self.journal = self.directory / "journal"
+        self.journal.mkdir()
+        os.environ["JOURNAL"] = str(self.journal)
+        self.programs = self.steps(prepare=PREPARE, double=DOUBLE)
+        return self
+
+    def python(self, *options, lease=3, queue="python"):
+        name = f"py{self.count + 1}"
+        process = self.spawn(name, sys.executable, SOURCE / "tests/broker/python_worker.py", "--brokers", self.brokers, "--id", name, "--queue",
+                             queue, "--journal", self.journal, "--lease", lease, *options,
+                             environment={"PYTHONPATH": str(generated), "WORKER": name})
+        process.id = name
+        self.wait_for(lambda: name in [worker["worker"] for worker in self.workers()], f"worker {name} to be known")
+        return process
+
+    def did(self, run_id):
+        path = self.journal / run_id
+        return path.read_text().splitlines() if path.exists() else []
+
+    def wait_for_end(self, run_id, timeout_s=60):
+        return self.wait_for(lambda: (lambda run: run if run["status"] in ENDS else None)(self.status(run_id)), f"{run_id} to end", timeout_s)
+
+    def wait_for_step(self, run_id, name, status):
+        def steps():
+            return {step["name"]: step["status"] for step in self.status(run_id).get("steps", [])}
+        self.wait_for(lambda: steps().get(name) == status, f"step {name} to be {status}")
+
+    def holds(self, run_id):
+        return "execute hold 1" in self.did(run_id)
+
+    def let_go(self):
+        (self.journal / "go").touch()
+
+    def log(self, *kinds):
+        """The bodies of these kinds on the progress topic, partition by partition in its order: (kind, key, body)."""
+        consumer = Consumer({"bootstrap.servers": self.brokers, "group.id": "log", "enable.auto.commit": False})
+        found = []
+        for number in range(4):
+            partition = TopicPartition("backstep.progress", number)
+            end = consumer.get_watermark_offsets(partition, timeout=10)[1]
+            consumer.assign([TopicPartition("backstep.progress", number, 0)])
+            while consumer.position([partition])[0].offset < end:
+                for message in consumer.consume(1000, 0.1):
+                    record = wire.ProgressRecord.FromString(message.value())
+                    kind = record.WhichOneof("body")
+                    if kind in kinds:
+                        found.append((kind, (message.key() or b"").decode(), getattr(record, kind)))
+        consumer.close()
+        return found
+
+    def wait_for_log(self, kind, holds, what):
+        return self.wait_for(lambda: [body for _, _, body in self.log(kind) if holds(body)], what)
+
+
+def success():
+    """A pipeline half in C, half in Python: data, shared values, input and parameters flow both ways"""
+    with World() as world:
+        world.serve()
+        world.worker(world.programs)
+        python = world.python()
+        run = world.wait_for_end(world.start(world.pipeline(HALVES)))
+        check(run["status"] == "succeeded" and run["steps_executed"] == 4, "the run succeeded")
+        data = {step["name"]: step["data"] for step in run["steps"]}
+        check(data["add"] == {"sum": 42}, "Python read what C had said")
+        check(data["double"] == {"total": 84, "unit": "metre"}, "C read what Python had said, and what it had shared")
+        check(data["tell"]["steps"]["double"] == data["double"] and data["tell"]["shared"] == {"unit": "metre"}, "and Python all of it")
+        check(data["tell"]["input"] == {"greeting": "größe"}, "the input of the step came through")
+        check(world.did(run["run_id"]) == [f"execute {name} 1" for name in ("prepare", "add", "double", "tell")], "each step ran once, in order")
+        check(python.stop() == 0 and world.wait_for(lambda: python.id not in [each["worker"] for each in world.workers()], "the Bye") is True,
+              "the Python worker drains, says Bye and ends with exit 0")
+
+
+def refusals():
+    """Refused(unknown) and Refused(busy): neither uses an attempt, and the runs finish"""
+    with World() as world:
+        world.serve()
+        world.python("--announce", "hold", "--handlers", "tell")
+        world.let_go()
+        pipeline = world.pipeline(ONE)
+        run_id = world.start(pipeline)
+        unknown = world.wait_for_log("refused", lambda refused: refused.reason == wire.REFUSED_REASON_UNKNOWN, "Refused(unknown)")
+        check(len(unknown) == 1, "a worker answers Refused(unknown) for what it does not serve")
+        world.wait_for(lambda: world.status(run_id)["steps"][0].get("waiting"), "the step to wait")
+        check(len(world.log("refused")) == 1, "and is not asked again")
+        world.python()
+        run = world.wait_for_end(run_id)
+        check(run["status"] == "succeeded" and run["steps"][0]["attempts"] == 1, "another worker takes it up, as the first attempt")
+
+    with World() as world:
+        world.serve()
+        world.python("--slots", 1, "--window", 8)
+        pipeline = world.pipeline(ONE)
+        ids = [world.start(pipeline) for _ in range(3)]
+        world.wait_for_log("refused", lambda refused: refused.reason == wire.REFUSED_REASON_BUSY, "Refused(busy)")
+        check(True, "a worker with a full window answers Refused(busy)")
+        world.let_go()
+        check(all(world.wait_for_end(run_id)["status"] == "succeeded" for run_id in ids), "all runs finish")
+        check(all(world.did(run_id) == ["execute hold 1"] for run_id in ids), "each step ran once, as the first attempt")
+
+
+def cancel():
+    """A cancel reaches a running Python step; what ran is undone in reverse order, in either language"""
+    with World() as world:
+        world.serve()
+        world.worker(world.programs)
+        world.python()
+        run_id = world.start(world.pipeline(HELD))
+        world.wait_for_step(run_id, "hold", "running")
+        world.wait_for(lambda: world.holds(run_id), "the handler to have begun")
+        world.cli("cancel", run_id, expect=None)
+        run = world.wait_for_end(run_id)
+        check(run["status"] == "cancelled", f"the run is cancelled: {run['error']}")
+        did = world.did(run_id)
+        check(did == ["execute prepare 1", "execute add 1", "execute hold 1", "rollback hold 1", "rollback add 1", "rollback prepare 1"],
+              f"rolled back newest first, the stopped step included: {did}")
+        outcomes = [body.outcome for _, _, body in world.log("done") if body.ticket.step == 2]
+        check(outcomes[0] == wire.OUTCOME_CANCELLED_STARTED, "the step ended as Done(cancelled, started)")
+        check(json.loads((world.journal / "undone").read_text()) == {"added": [20, 1, 21]}, "a rollback is given its rollback_data")
+
+
+def lost_lease():
+    """A frozen Python worker loses its lease: another takes the step up, and what the old incarnation says late changes nothing"""
+    with World() as world:
+        world.serve()
+        world.worker(world.programs)
+        frozen = world.python(lease=3)
+        run_id = world.start(world.pipeline(HELD))
+        world.wait_for_step(run_id, "hold", "running")
+        world.wait_for(lambda: world.holds(run_id), "the handler to have begun")
+        frozen.signal(signal.SIGSTOP)
+        world.let_go()  # its handler ends well, in a process of its own; its worker cannot say so
+        lost = world.wait_for_log("lost", lambda lost: lost.worker == frozen.id, "Lost")
+        check(len(lost) == 1 and lost[0].ticket.ticket == 1, "the coordinator ends the ticket of the silent worker")
+        other = world.python(lease=3)
+        run = world.wait_for_end(run_id)
+        check(run["status"] == "succeeded" and run["steps"][2]["data"] == {"by": other.id}, "another worker did the step")
+        check(run["steps"][2]["attempts"] == 1, "the loss used no attempt")
+        before = world.status(run_id)
+        frozen.signal(signal.SIGCONT)
+        late = world.wait_for_log("done", lambda done: done.worker == frozen.id and done.ticket.step == 2, "the late Done")
+        check(late[0].outcome == wire.OUTCOME_OK and json.loads(late[0].data) == {"by": frozen.id}, "the old incarnation's Done(ok) comes late")
+        check(world.status(run_id) == before, "and changes nothing")
+        world.wait_for(lambda: frozen.said().count("event=incarnation id=") == 2, "the worker to begin a new incarnation")
+        check(world.wait_for_end(world.start(world.pipeline(HALVES)))["status"] == "succeeded", "a new incarnation serves again")
+        check(frozen.stop() == 0, "and drains")
+
+
+def killed_worker():
+    """A Python worker is killed: its handler ends with the lease, and the step goes to another worker"""
+    with World() as world:
+        world.serve()
+        victim = world.python(lease=2)
+        run_id = world.start(world.pipeline(ONE))
+        world.wait_for_step(run_id, "hold", "running")
+        world.wait_for(lambda: world.holds(run_id), "the handler to have begun")
+        victim.kill()
+        world.python(lease=2)
+        world.wait_for(lambda: len(world.did(run_id)) == 2, "the step to be taken up")
+        world.let_go()
+        run = world.wait_for_end(run_id)
+        check(run["status"] == "succeeded" and world.did(run_id) == ["execute hold 1", "execute hold 1"], "the step ran again, and the run succeeded")
+
+
+def coordinator_dies():
+    """The coordinator is killed and started again under a running Python step: Holding keeps the step where it is"""
+    with World() as world:
+        coordinator = world.serve()
+        world.worker(world.programs)
+        world.python()
+        run_id = world.start(world.pipeline(HELD))
+        world.wait_for_step(run_id, "hold", "running")
+        world.wait_for(lambda: world.holds(run_id), "the handler to have begun")
+        coordinator.kill()
+        world.serve()
+        held = world.wait_for_log("holding", lambda holding: run_id in [each.run_id for each in holding.tickets], "Holding to name the run")
+        check(held[0].tickets[0].ticket.step == 2, "the worker tells the new owner what it holds")
+        world.let_go()
+        run = world.wait_for_end(run_id)
+        check(run["status"] == "succeeded", "the run finished under the new owner")
+        check(world.did(run_id) == [f"execute {name} 1" for name in ("prepare", "add", "hold", "double")], "each step ran once")
+        check(not world.log("lost"), "nothing was lost")
+
+
+if __name__ == "__main__":
+    main(success, refusals, cancel, lost_lease, killed_worker, coordinator_dies)
