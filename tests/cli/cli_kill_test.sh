@@ -30,7 +30,8 @@ end() {
     wait "$pid" || code=$?
     started=
 }
-is_gone() { ! kill -0 "$1" 2>/dev/null; }
+# One that has ended and that nobody has waited for yet is gone, too.
+is_gone() { case $(ps -o stat= -p "$1") in '' | Z*) ;; *) return 1 ;; esac; }
 
 begin
 kill -KILL "$pid"
