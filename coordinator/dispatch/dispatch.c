@@ -572,7 +572,16 @@ struct dispatch_item *dispatch_next_placed(struct dispatch *dispatch)
 
 bool dispatch_is_served(const struct dispatch_item *item)
 {
-    return item->state != ITEM_WAITING || item->lane->key.group->worker_count > 0;
+    if (item->state != ITEM_WAITING) {
+        return true;
+    }
+    const struct group *group = item->lane->key.group;
+    for (uint32_t i = 0; i < group->worker_count; i++) {
+        if (!has_refused(group->workers[i], group)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 struct span dispatch_item_queue(const struct dispatch_item *item)

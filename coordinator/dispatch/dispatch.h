@@ -82,7 +82,7 @@ struct dispatch_item *dispatch_next_placed(struct dispatch *dispatch);
 /* It has ended, or waits no more: its credit is free again. The item becomes idle. */
 void dispatch_end(struct dispatch *dispatch, struct dispatch_item *item);
 
-/* Does anyone serve what the item waits for? */
+/* Does anyone serve what the item waits for? Who has answered Refused(unknown) does not, whatever its Hello said. */
 bool dispatch_is_served(const struct dispatch_item *item);
 struct span dispatch_item_queue(const struct dispatch_item *item);   /* WAITING */
 struct span dispatch_item_handler(const struct dispatch_item *item); /* WAITING */

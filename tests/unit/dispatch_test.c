@@ -330,6 +330,23 @@ static void a_hello_may_change_what_is_served(void **state)
     dispatch_free(dispatch);
 }
 
+static void who_refused_a_handler_as_unknown_does_not_serve_it(void **state)
+{
+    (void)state;
+    struct dispatch *dispatch = new_dispatch();
+    struct dispatch_worker *liar = join(dispatch, 1, 4, 4);
+    offer(dispatch, 0, 0, "h");
+    assert_ptr_equal(dispatch_next_placed(dispatch), &items[0]);
+    dispatch_end(dispatch, &items[0]);
+    dispatch_refused(dispatch, liar, REFUSED_UNKNOWN, (struct span)S("q"), (struct span)S("h"));
+    offer(dispatch, 0, 0, "h");
+    assert_null(dispatch_next_placed(dispatch));
+    assert_false(dispatch_is_served(&items[0]));
+    join(dispatch, 2, 4, 4);
+    assert_ptr_equal(dispatch_next_placed(dispatch), &items[0]);
+    dispatch_free(dispatch);
+}
+
 static void what_is_known_of_a_worker_is_a_copy(void **state)
 {
     (void)state;
@@ -367,6 +384,7 @@ int main(void)
         cmocka_unit_test(a_mark_proves_the_end_unless_the_worker_was_heard_of_since),
         cmocka_unit_test(who_is_over_gives_up_all_it_had_and_is_never_used_again),
         cmocka_unit_test(a_hello_may_change_what_is_served),
+        cmocka_unit_test(who_refused_a_handler_as_unknown_does_not_serve_it),
         cmocka_unit_test(what_is_known_of_a_worker_is_a_copy),
     };
     return cmocka_run_group_tests_name("dispatch", tests, NULL, NULL);
