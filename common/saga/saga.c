@@ -161,7 +161,9 @@ static void mark_started(struct saga *saga, struct saga_step *step, const struct
     if (!step->started) {
         step->started = true;
         step->attempt_ms = begun_ms(step, event);
-        step->execute_attempts += step->direction == DIRECTION_EXECUTE;
+        if (step->direction == DIRECTION_EXECUTE) {
+            step->execute_attempts = step->attempts + 1; /* "Losing a worker is not an attempt" */
+        }
         step->status = (uint8_t)(step->direction == DIRECTION_EXECUTE ? STEP_RUNNING : STEP_ROLLING_BACK);
     }
     step->report_ms = event->time_ms;
