@@ -3,6 +3,8 @@
 
 #include "common/bus_kafka.h"
 #include "common/clock.h"
+#include "common/defaults.h"
+#include "common/defaults.h"
 #include "common/limits.h"
 #include "common/messages.h"
 #include "common/names.h"
@@ -41,6 +43,13 @@ void client_close(struct client *client)
     signals_set_bus(NULL);
     bus_close(client->bus);
     client->bus = NULL;
+}
+
+const char *client_way(const struct client_options *options, char way[CLIENT_WAY_BYTES])
+{
+    bool usual = strcmp(options->prefix, DEFAULT_PREFIX) == 0;
+    snprintf(way, CLIENT_WAY_BYTES, "-b %s%s%s", options->brokers, usual ? "" : " --prefix ", usual ? "" : options->prefix);
+    return way;
 }
 
 struct reader_options client_reads(const struct client *client, const char *run_id)

@@ -35,6 +35,10 @@ struct client {
 bool client_open(struct client *client, const struct client_options *options, struct error *error);
 void client_close(struct client *client);
 
+/* The options that bring another command to the same place, for messages that name one: "-b kafka:9092 --prefix shop". */
+#define CLIENT_WAY_BYTES 1024
+const char *client_way(const struct client_options *options, char way[CLIENT_WAY_BYTES]);
+
 /* Read the partition of that run, or all of them (NULL), from the beginning. */
 struct reader_options client_reads(const struct client *client, const char *run_id);
 

@@ -10,8 +10,9 @@ static int explain_silence(const struct client *client, const struct request *re
     if (error->kind != ERROR_TRANSIENT || !request->delivered) {
         return complain_of(error);
     }
-    complain("%s; start one with: backstep serve -b %s\n          the request is on the log and will be answered when one does",
-             error->message, client->options.brokers);
+    char way[CLIENT_WAY_BYTES];
+    complain("%s; start one with: backstep serve %s\n          the request is on the log and will be answered when one does",
+             error->message, client_way(&client->options, way));
     return EXIT_UNREACHABLE;
 }
 
@@ -21,10 +22,11 @@ static int report(const struct call *call, const char *run_id, const struct requ
         complain("%s: %s", run_id, request->reason[0] != '\0' ? request->reason : "refused");
         return EXIT_REFUSED;
     }
+    char way[CLIENT_WAY_BYTES];
     if (call->json) {
         printf("{\"run_id\":\"%s\",\"cancel\":\"accepted\"}\n", run_id);
     } else if (!call->quiet) {
-        printf("%s is being cancelled; backstep watch %s follows it\n", run_id, run_id);
+        printf("%s is being cancelled; backstep watch %s %s follows it\n", run_id, run_id, client_way(&call->client, way));
     }
     return EXIT_DONE;
 }

@@ -90,7 +90,8 @@ int cmd_workers(struct call *call)
     if (roster.count > 0) {
         print_roster(call, &roster, clock_realtime_ms());
     } else if (code == EXIT_DONE) {
-        complain("no worker is there; start one with: backstep-worker -b %s --steps DIR", call->client.brokers);
+        char way[CLIENT_WAY_BYTES];
+        complain("no worker is there; start one with: backstep-worker %s --steps DIR", client_way(&call->client, way));
     }
     client_close(&client);
     roster_free(&roster);

@@ -31,8 +31,9 @@ int complain_of_no_run(const struct call *call, const char *run_id)
     struct text id;
     text_init(&id, 4096);
     text_append_visible(&id, span_of(run_id));
-    complain("no such run: '%s' is not on the log of prefix '%s'; backstep list shows what is", text_string(&id),
-             call->client.prefix);
+    char way[CLIENT_WAY_BYTES];
+    complain("no such run: '%s' is not on the log of prefix '%s'; backstep list %s shows what is", text_string(&id),
+             call->client.prefix, client_way(&call->client, way));
     text_fini(&id);
     return EXIT_USAGE;
 }

@@ -75,9 +75,9 @@ static int leave_cluster(struct follow *follow)
 {
     if (follow->cancels) {
         bus_flush(follow->client->bus, LEAVE_FLUSH_MS);
-        complain(
-            "left; the cancel of %s is on the log, and goes on without this process\n          backstep watch %s -b %s follows it",
-            follow->run_id, follow->run_id, follow->client->options.brokers);
+        char way[CLIENT_WAY_BYTES];
+        complain("left; the cancel of %s is on the log, and goes on without this process\n          backstep watch %s %s follows it",
+                 follow->run_id, follow->run_id, client_way(&follow->client->options, way));
     } else {
         complain("left; %s goes on", follow->run_id);
     }

@@ -155,6 +155,7 @@ static int explain_silence(const struct launch *launch, const struct follow *fol
                            const struct error *error)
 {
     bool cancelled = follow->cancels && signals_interrupts() > 0;
+    char way[CLIENT_WAY_BYTES];
     if (error->kind != ERROR_TRANSIENT || !request->delivered) {
         return complain_of(error);
     }
@@ -162,8 +163,8 @@ static int explain_silence(const struct launch *launch, const struct follow *fol
     if (cancelled) {
         cancel_after(launch, follow);
     }
-    complain("%s; start one with: backstep serve -b %s\n          the run %s is on the log and will %s when one does",
-             error->message, follow->client->options.brokers, launch->run_id, cancelled ? "be cancelled" : "begin");
+    complain("%s; start one with: backstep serve %s\n          the run %s is on the log and will %s when one does",
+             error->message, client_way(&follow->client->options, way), launch->run_id, cancelled ? "be cancelled" : "begin");
     return EXIT_UNREACHABLE;
 }
 
