@@ -6,6 +6,7 @@
 #include "common/names.h"
 #include "common/pipeline.h"
 #include "common/runs.h"
+#include "common/runs_task.h"
 #include "worker/attempt.h"
 
 #include <assert.h>
@@ -132,51 +133,17 @@ static void write_done(struct tape *tape, const struct attempt *attempt)
 
 /* ---------------------------------------------------------------- a task, as a coordinator would send it */
 
-static struct step_result result_of(const struct saga *saga, uint32_t index)
-{
-    const struct saga_step *step = &saga->steps[index];
-    return (struct step_result){.step = saga->plan->steps[index].name,
-                                .success = step->executed,
-                                .skipped = step->status == STEP_SKIPPED,
-                                .data = step->executed ? step->data : (struct span){0},
-                                .rollback_data = step->rollback_data,
-                                .error = step->executed ? (struct span){0} : step->error};
-}
-
-/* The steps run one after the other, so their order is the plan's. */
 static void run_task(struct tape *tape, struct ticket ticket)
 {
-    const struct saga *saga = &tape->run->saga;
-    struct step_result results[LIMIT_STEPS];
-    struct span sets[LIMIT_STEPS];
-    size_t set_count = 0;
-    for (uint32_t i = 0; i < ticket.step; i++) {
-        results[i] = result_of(saga, i);
-        if (saga->steps[i].executed && saga->steps[i].set.size > 0) {
-            sets[set_count++] = saga->steps[i].set;
-        }
-    }
-    struct step_result own = result_of(saga, ticket.step);
-    const struct plan_step *plan = &tape->options->plan->steps[ticket.step];
+    struct runs_task filled;
+    runs_task_fill(&filled, &tape->run->saga, ticket, false);
     bool rolls_back = ticket.direction == DIRECTION_ROLLBACK;
-    struct task task = {.run_id = saga->run_id,
-                        .ticket = ticket,
-                        .pipeline = saga->plan->name,
-                        .step = plan->name,
-                        .handler = plan->handler,
-                        .attempt = saga->steps[ticket.step].attempts + 1,
-                        .params = tape->options->params,
-                        .results = results,
-                        .result_count = ticket.step,
-                        .sets = sets,
-                        .set_count = set_count,
-                        .result = rolls_back ? &own : NULL};
     struct cancellation never = {0}; /* a rollback goes on though someone asked for the end of the run: it is the way there */
     struct context_listener listener = {.progressed = on_progress, .state = tape};
     struct attempt attempt = {0};
     tape->ticket = ticket;
     write_simple(tape, MESSAGE_STARTED, EVENT_STARTED, ticket);
-    attempt_run(&attempt, &task, backstep_registry_step(tape->options->registry, (int)ticket.step),
+    attempt_run(&attempt, &filled.task, backstep_registry_step(tape->options->registry, (int)ticket.step),
                 rolls_back ? &never : tape->options->cancellation, &listener);
     if (cancellation_requested(tape->options->cancellation) && !tape->cancel_said) {
         write_cancel(tape);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From the state of a run to what has to be published: the effects that are due, each at most once in this owner's memory. */
-#include "common/limits.h"
 #include "common/log.h"
+#include "common/runs_task.h"
 #include "coordinator/service/service_internal.h"
 
 #include <assert.h>
@@ -482,76 +482,17 @@ void jobs_perform(struct service *service)
 
 /* ---- tasks */
 
-static struct step_result result_of(const struct saga *saga, uint32_t index, bool whole)
-{
-    const struct saga_step *step = &saga->steps[index];
-    struct step_result result = {.step = saga->plan->steps[index].name,
-                                 .success = step->executed,
-                                 .skipped = step->status == STEP_SKIPPED,
-                                 .data = step->executed ? step->data : (struct span){0}};
-    if (whole) {
-        result.rollback_data = step->rollback_data;
-        result.error = step->executed ? (struct span){0} : step->error;
-    }
-    return result;
-}
-
-/* Shared values, in the order in which the log has them. */
-static size_t collect_sets(const struct saga *saga, struct span *sets)
-{
-    uint32_t order[LIMIT_STEPS];
-    size_t count = 0;
-    for (uint32_t i = 0; i < saga->plan->step_count; i++) {
-        if (!saga->steps[i].executed || saga->steps[i].set.size == 0) {
-            continue;
-        }
-        size_t at = count++;
-        for (; at > 0 && saga->steps[order[at - 1]].end_order > saga->steps[i].end_order; at--) {
-            order[at] = order[at - 1];
-        }
-        order[at] = i;
-    }
-    for (size_t i = 0; i < count; i++) {
-        sets[i] = saga->steps[order[i]].set;
-    }
-    return count;
-}
-
 static void send_task(struct job *job, struct tracked *tracked)
 {
     const struct saga *saga = &job->run->saga;
     const struct ticket ticket = tracked->item.ticket;
-    const struct plan_step *plan = &saga->plan->steps[ticket.step];
-    uint32_t others[LIMIT_STEPS];
-    struct step_result results[LIMIT_STEPS];
-    struct span sets[LIMIT_STEPS];
-    struct step_result own = result_of(saga, ticket.step, true);
-    uint32_t count = saga_task_reads(saga, ticket.step, others);
-    for (uint32_t i = 0; i < count; i++) {
-        results[i] = result_of(saga, others[i], false);
-    }
-    uint32_t attempt = saga->steps[ticket.step].attempts + 1;
-    static const struct plan_retry rollback_retry = PLAN_RETRY_ROLLBACK;
-    const struct plan_retry *retry = ticket.direction == DIRECTION_ROLLBACK ? &rollback_retry : &plan->retry;
-    struct message message = {.kind = MESSAGE_TASK,
-                              .task = {.run_id = saga->run_id,
-                                       .ticket = ticket,
-                                       .pipeline = saga->plan->name,
-                                       .step = plan->name,
-                                       .handler = plan->handler,
-                                       .attempt = attempt,
-                                       .confirm = tracked->item.confirm,
-                                       .more_attempts = attempt < retry->max_attempts,
-                                       .input = plan->input,
-                                       .params = saga->params,
-                                       .results = results,
-                                       .result_count = count,
-                                       .sets = sets,
-                                       .set_count = collect_sets(saga, sets),
-                                       .result = ticket.direction == DIRECTION_ROLLBACK ? &own : NULL}};
+    struct runs_task filled;
+    runs_task_fill(&filled, saga, ticket, tracked->item.confirm);
+    struct message message = {.kind = MESSAGE_TASK, .task = filled.task};
     struct service *service = job->owned->service;
     struct dispatch_worker *worker = tracked->item.worker;
     if (!publish_task(service, job->owned, worker, &message) && service->state == SERVICE_WORKING) {
+        const struct plan_step *plan = &saga->plan->steps[ticket.step];
         dispatch_refused(service->dispatch, worker, REFUSED_UNKNOWN, plan->queue, plan->handler); /* its address is wrong */
         withdraw(job, tracked);
     }
