@@ -157,7 +157,8 @@ def write_properties(directory, extra, ports):
 
 
 def format_storage(directory):
-    cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    # One that begins with "-" would be taken for an option.
+    cluster = "k" + urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
     command = java_command("kafka.tools.StorageTool", "format", "-t", cluster, "-c",
                            str(directory / "server.properties"))
     done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
