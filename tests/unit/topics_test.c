@@ -111,6 +111,21 @@ static void settings_that_break_a_promise_are_refused(void **state)
     }
 }
 
+/* A new coordinator takes a worker for lost by the times on that topic; by the worker's own clock it would take a living one. */
+static void the_workers_topic_is_of_one_clock(void **state)
+{
+    (void)state;
+    struct memory_cluster *cluster = memory_cluster_new(1);
+    struct bus *bus = bus_memory_open(cluster);
+    const char *setting = "message.timestamp.type=CreateTime";
+    struct topics_options options = {.settings = &setting, .setting_count = 1};
+    struct error error = {0};
+    assert_false(ensure(bus, TOPICS_WORKERS, &options, NULL, &error));
+    assert_non_null(strstr(error.message, "Backstep needs message.timestamp.type=LogAppendTime"));
+    bus_close(bus);
+    memory_cluster_free(cluster);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -118,6 +133,7 @@ int main(void)
         cmocka_unit_test(topics_are_made_with_the_numbers_asked_for),
         cmocka_unit_test(a_workers_topic_of_several_partitions_is_refused),
         cmocka_unit_test(settings_that_break_a_promise_are_refused),
+        cmocka_unit_test(the_workers_topic_is_of_one_clock),
     };
     return cmocka_run_group_tests_name("topics", tests, NULL, NULL);
 }
