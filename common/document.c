@@ -285,6 +285,15 @@ static bool is_plausible(struct reading *reading)
     return !reading->broken;
 }
 
+/* Some editors begin a file with a byte order mark; libyaml takes it for text once it has been told the encoding. */
+static struct span without_mark(struct span text)
+{
+    static const char mark[] = "\xef\xbb\xbf";
+    size_t size = sizeof mark - 1;
+    bool marked = text.size >= size && memcmp(text.bytes, mark, size) == 0;
+    return marked ? (struct span){text.bytes + size, text.size - size} : text;
+}
+
 struct node *document_read(struct span text, struct arena *arena, document_report *report, void *sink)
 {
     struct reading reading = {.text = text, .arena = arena, .report = report, .sink = sink};
@@ -296,8 +305,9 @@ struct node *document_read(struct span text, struct arena *arena, document_repor
         report(sink, 0, "there is no memory to read it");
         return NULL;
     }
+    struct span body = without_mark(text);
     yaml_parser_set_encoding(&reading.parser, YAML_UTF8_ENCODING);
-    yaml_parser_set_input_string(&reading.parser, (const unsigned char *)(text.size > 0 ? text.bytes : ""), text.size);
+    yaml_parser_set_input_string(&reading.parser, (const unsigned char *)(body.size > 0 ? body.bytes : ""), body.size);
     root = read_documents(&reading);
     if (root == NULL && !reading.broken) {
         report(sink, 0, "is empty: a pipeline has a name and steps");

@@ -43,6 +43,9 @@ check "check names every mistake" is "$(grep -c yaml: "$work/err" "$work/out" | 
 printf 'name: c\nsteps:\n  - {name: ok}\n' >"$work/fine.yaml"
 run backstep check "$work/fine.yaml" --steps "$work/steps"
 check "check of a good file: exit 0" is "$code" 0
+printf '\357\273\277name: c\nsteps:\n  - {name: ok}\n' >"$work/marked.yaml"
+run backstep check "$work/marked.yaml"
+check "a byte order mark at the beginning is passed over" is "$code" 0
 step twice <<'END'
 #!/bin/sh
 echo again
