@@ -16,7 +16,7 @@ const struct option_spec default_options[] = {
     /* where */
     {.name = "brokers", .letter = 'b', .sets = OPTIONS_CLUSTER, .kind = OPTION_TEXT, .value = "HOST:PORT", .environment = true,
      .fallback = DEFAULT_BROKERS, .help = "Kafka brokers, separated by commas."},
-    {.name = "prefix", .sets = OPTIONS_CLUSTER, .kind = OPTION_IDENTIFIER, .value = "PREFIX", .environment = true,
+    {.name = "prefix", .sets = OPTIONS_CLUSTER | OPTIONS_DEV, .kind = OPTION_IDENTIFIER, .value = "PREFIX", .environment = true,
      .fallback = DEFAULT_PREFIX, .help = "What the names of all topics begin with; a prefix is a system of its own."},
 
     /* what is run */
@@ -77,7 +77,7 @@ const struct option_spec default_options[] = {
     /* everywhere */
     {.name = "output", .letter = 'o', .sets = OPTIONS_OUTPUT, .kind = OPTION_CHOICE, .value = "text|json", .choices = outputs,
      .fallback = "text", .help = "Form of what goes to standard output."},
-    {.name = "timeout", .sets = OPTIONS_CLUSTER, .kind = OPTION_DURATION, .value = "TIME", .least = 1, .most = DAY_MS,
+    {.name = "timeout", .sets = OPTIONS_CLUSTER | OPTIONS_DEV, .kind = OPTION_DURATION, .value = "TIME", .least = 1, .most = DAY_MS,
      .fallback = DEFAULT_TIMEOUT, .environment = true, .help = "How long brokers and coordinators may take to answer."},
     {.name = "property", .letter = 'X', .sets = OPTIONS_CLUSTER, .kind = OPTION_PAIR, .value = "NAME=VALUE", .repeatable = true,
      .help = "Any librdkafka property. May be repeated; 'X.NAME = VALUE' in a configuration file."},

@@ -136,7 +136,7 @@ const struct command commands[] = {
         .example = "  backstep dev --steps steps\n"
                    "  backstep dev --address-file /tmp/address &\n",
         .notes = "Nothing is kept: the broker lives and dies with this process.\n",
-        .options = TO_CLUSTER | OPTIONS_DEV | OPTIONS_SLOTS,
+        .options = OPTIONS_OUTPUT | OPTIONS_DEV | OPTIONS_SLOTS,
         .run = cmd_dev,
     },
     {

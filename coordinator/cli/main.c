@@ -73,10 +73,12 @@ static void take_common_options(struct call *call)
     if (sets & OPTIONS_OUTPUT) {
         call->json = strcmp(option_text(options, "output"), "json") == 0;
     }
-    if (sets & OPTIONS_CLUSTER) {
-        call->client.brokers = option_text(options, "brokers");
+    if (sets & (OPTIONS_CLUSTER | OPTIONS_DEV)) {
         call->client.prefix = option_text(options, "prefix");
         call->client.timeout_ms = (int)option_duration_ms(options, "timeout");
+    }
+    if (sets & OPTIONS_CLUSTER) {
+        call->client.brokers = option_text(options, "brokers");
         call->client.properties = option_list(options, "property", &call->client.property_count);
         call->brokers_given = option_given(options, "brokers");
     }

@@ -18,6 +18,8 @@ check "... and what was meant" has "$work/err" "did you mean 'start'?"
 run backstep list --limt 3
 check "an unknown option: exit 2" is "$code" 2
 check "... and what was meant" has "$work/err" "did you mean '--limit'?"
+run backstep dev -b 127.0.0.1:9092
+check "dev has a broker of its own and refuses another: exit 2" is "$code" 2
 run backstep status
 check "an argument too few: exit 2" is "$code" 2
 run backstep version
