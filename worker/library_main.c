@@ -29,6 +29,7 @@ struct call {
 
 struct subcommand {
     const char *name, *arguments, *summary;
+    const char *example; /* what may stand behind the name */
     unsigned sets;
     bool daemon;
     size_t arguments_most;
@@ -360,11 +361,14 @@ static int run_test(const struct call *call)
 /* ---------------------------------------------------------------- the table */
 
 static const struct subcommand subcommands[] = {
-    {"run", "", "execute the steps in order, in this process; prints one JSON object", OPTIONS_COMMON | OPTIONS_JOB, false, 0, run_run},
-    {"worker", "", "serve the steps on Kafka", SETTINGS_WORKER, true, 0, run_worker},
-    {"plan", "", "print the steps as a pipeline, for `backstep start -`", OPTIONS_COMMON, false, 0, run_plan},
-    {"steps", "", "list the steps, with their share of the progress", OPTIONS_COMMON, false, 0, run_steps},
-    {"test", " STEP", "call one step with a JSON context from standard input", OPTIONS_COMMON, false, 1, run_test},
+    {"run", "", "execute the steps in order, in this process; prints one JSON object", " -p size=3", OPTIONS_COMMON | OPTIONS_JOB,
+     false, 0, run_run},
+    {"worker", "", "serve the steps on Kafka", " -b 127.0.0.1:9092 --concurrency 8", SETTINGS_WORKER, true, 0, run_worker},
+    {"plan", "", "print the steps as a pipeline, for `backstep start -`", " | backstep start - --wait", OPTIONS_COMMON, false, 0,
+     run_plan},
+    {"steps", "", "list the steps, with their share of the progress", "", OPTIONS_COMMON, false, 0, run_steps},
+    {"test", " STEP", "call one step with a JSON context from standard input", " load_data <context.json", OPTIONS_COMMON, false, 1,
+     run_test},
 };
 #define SUBCOMMANDS (sizeof subcommands / sizeof *subcommands)
 
@@ -394,6 +398,7 @@ static int print_help(const struct call *call, const struct subcommand *subcomma
     text_init(&text, SIZE_MAX / 2);
     text_format(&text, "Usage: %s %s%s [OPTIONS]\n\n%s\n\n", call->program, subcommand->name, subcommand->arguments, subcommand->summary);
     options_append_help(&text, default_options, subcommand->sets, 0);
+    text_format(&text, "\nExample:\n  %s %s%s\n", call->program, subcommand->name, subcommand->example);
     int code = print(&text, 0);
     text_fini(&text);
     return code;
