@@ -169,6 +169,7 @@ static void resolve(struct owned *owned)
 {
     uint32_t ended = 0;
     owned->resolved = true;
+    owned->service->served_changed = true; /* no run of it waits for a worker's answer any more: say so */
     for (struct run *run = runs_next(owned->runs, NULL); run != NULL; run = runs_next(owned->runs, run)) {
         struct job *job = run->attached;
         for (struct tracked *tracked = job != NULL ? job->tickets : NULL; tracked != NULL; tracked = tracked->next) {

@@ -36,6 +36,13 @@ struct world {
     char order[256]; /* of what was executed and rolled back: "+0 +1 -1 -0 " */
     bool finished;
     enum run_status status;
+    bool keeps;              /* a task that comes is begun, and not ended */
+    char kept_run[128];
+    struct ticket kept;
+    int64_t awaited;         /* as last announced */
+    struct incarnation slow; /* another worker's, who is to answer later */
+    int64_t slow_epochs[16]; /* what it was welcomed with, by progress partition */
+    int32_t slow_welcomes, partitions;
 };
 
 static void append(struct world *world, const char *topic, int32_t partition, const char *key, struct message *message)
@@ -66,8 +73,22 @@ static void on_task_record(struct world *world, const struct bus_event *event)
     struct error error;
     char run_id[128];
     assert_true(message_decode(&in, TOPIC_TASKS, event->key, event->value, &error));
+    if (memcmp(in.incarnation.bytes, world->slow.bytes, INCARNATION_BYTES) == 0) {
+        world->slow_epochs[in.progress_partition] = in.epoch;
+        world->slow_welcomes++;
+        message_free(&in);
+        return;
+    }
     assert_memory_equal(in.incarnation.bytes, world->incarnation.bytes, INCARNATION_BYTES);
-    struct message out = {.kind = MESSAGE_HOLDING, .worker = span_of("w1"), .incarnation = world->incarnation, .epoch = in.epoch};
+    struct held_ticket held = {span_of(world->kept_run), world->kept};
+    struct message out = {.kind = MESSAGE_HOLDING, .worker = span_of("w1"), .incarnation = world->incarnation, .epoch = in.epoch,
+                          .held = &held, .held_count = world->kept_run[0] != '\0'};
+    if (in.kind == MESSAGE_TASK && world->keeps) {
+        snprintf(world->kept_run, sizeof world->kept_run, "%.*s", SPAN_ARGS(in.task.run_id));
+        world->kept = in.task.ticket;
+        message_free(&in);
+        return;
+    }
     if (in.kind == MESSAGE_TASK) {
         bool back = in.task.ticket.direction == DIRECTION_ROLLBACK;
         snprintf(run_id, sizeof run_id, "%.*s", SPAN_ARGS(in.task.run_id));
@@ -93,6 +114,9 @@ static void on_progress_record(struct world *world, const struct bus_event *even
         return;
     }
     runs_apply(world->runs, &in, event->offset, event->time_ms, &run);
+    if (in.kind == MESSAGE_RUN_PROGRESSED) {
+        world->awaited = in.waiting_for_workers;
+    }
     if (in.kind == MESSAGE_RUN_FINISHED) {
         world->finished = true;
         world->status = in.status;
@@ -100,12 +124,31 @@ static void on_progress_record(struct world *world, const struct bus_event *even
     message_free(&in);
 }
 
-static void step_until_finished(struct world *world)
+static bool is_finished(const struct world *world)
+{
+    return world->finished;
+}
+
+static bool is_kept(const struct world *world)
+{
+    return world->kept_run[0] != '\0';
+}
+
+static bool is_awaited(const struct world *world)
+{
+    return world->awaited > 0 && world->slow_welcomes == world->partitions;
+}
+
+static bool is_not_awaited(const struct world *world)
+{
+    return world->awaited == 0;
+}
+
+static void step_until(struct world *world, bool (*is_so)(const struct world *world))
 {
     int64_t deadline_ms = clock_monotonic_ms() + DEADLINE_MS;
     struct error error;
-    world->finished = false;
-    while (!world->finished) {
+    while (!is_so(world)) {
         assert_true(clock_monotonic_ms() < deadline_ms);
         assert_int_equal(service_step(world->service, 1, &error), SERVICE_WORKING);
         struct bus_event event;
@@ -118,6 +161,12 @@ static void step_until_finished(struct world *world)
             }
         }
     }
+}
+
+static void step_until_finished(struct world *world)
+{
+    world->finished = false;
+    step_until(world, is_finished);
 }
 
 static const uint32_t numbers[] = {0, 1, 2};
@@ -150,6 +199,18 @@ static struct bus *open_bus(struct world *world)
     return bus;
 }
 
+static void open_service(struct world *world, const char *name)
+{
+    struct error error = {0};
+    struct service_options options = {.prefix = PREFIX, .name = name, .own_last = -1, .timeout_ms = 10000, .monotonic_ms = now_ms,
+                                      .random = random_bytes};
+    world->coordinator_bus = open_bus(world);
+    world->service = service_new(world->coordinator_bus, &options, &error);
+    if (world->service == NULL) {
+        fail_msg("%s", error.message);
+    }
+}
+
 static int set_up(void **state)
 {
     static struct world world;
@@ -158,14 +219,8 @@ static int set_up(void **state)
     world.broker = embedded_broker_start(&error);
     assert_non_null(world.broker);
     assert_true(embedded_broker_create_topic(world.broker, PREFIX ".workers", 1, &error));
-    world.coordinator_bus = open_bus(&world);
     world.bus = open_bus(&world);
-    struct service_options options = {.prefix = PREFIX, .name = "c1", .own_last = -1, .timeout_ms = 10000, .monotonic_ms = now_ms,
-                                      .random = random_bytes};
-    world.service = service_new(world.coordinator_bus, &options, &error);
-    if (world.service == NULL) {
-        fail_msg("%s", error.message);
-    }
+    open_service(&world, "c1");
     *state = &world;
     return 0;
 }
@@ -219,9 +274,33 @@ static void a_failure_undoes_the_failed_step_first_then_the_others_newest_first(
     assert_true(span_equal(error, span_of("Step 'cleanup' failed: disk is full")));
 }
 
+static void who_takes_over_says_when_it_waits_for_nobody_any_more(void **state)
+{
+    struct world *world = *state;
+    world->keeps = true;
+    world->partitions = join(world);
+    start(world, "run-3", world->partitions);
+    step_until(world, is_kept);
+    service_free(world->service);
+    bus_close(world->coordinator_bus);
+    struct incarnation first = world->incarnation;
+    random_bytes(&world->incarnation, sizeof world->incarnation);
+    say_hello(world);
+    world->slow = world->incarnation;
+    world->incarnation = first;
+    open_service(world, "c2");
+    step_until(world, is_awaited);
+    for (int32_t i = 0; i < world->partitions; i++) {
+        struct message holding = {.kind = MESSAGE_HOLDING, .worker = span_of("w1"), .incarnation = world->slow, .epoch = world->slow_epochs[i]};
+        append(world, PREFIX ".progress", i, "", &holding);
+    }
+    step_until(world, is_not_awaited);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(who_takes_over_says_when_it_waits_for_nobody_any_more, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_run_goes_through_its_steps_in_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_failure_undoes_the_failed_step_first_then_the_others_newest_first, set_up, tear_down),
     };
