@@ -80,7 +80,8 @@ static int64_t step_duration_ms(const struct saga_step *step, int64_t now_ms)
     if (step->begun_ms == 0) {
         return 0;
     }
-    int64_t end_ms = step->ended_ms > 0 ? step->ended_ms : now_ms;
+    /* An attempt before this one may have ended. */
+    int64_t end_ms = step->ended_ms > 0 && step->status != STEP_RUNNING ? step->ended_ms : now_ms;
     return end_ms > step->begun_ms ? end_ms - step->begun_ms : 0;
 }
 

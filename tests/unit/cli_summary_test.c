@@ -127,6 +127,18 @@ static void a_step_that_waits_says_for_whom_and_since_when(void **state)
     text_fini(&f.out);
 }
 
+static void the_time_of_a_step_that_runs_again_goes_on(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    f.steps[0] = (struct saga_step){.status = STEP_RUNNING, .open = true, .started = true, .execute_attempts = 2,
+                                    .begun_ms = BEGUN_MS, .ended_ms = BEGUN_MS + 1250 /* its first attempt */};
+    summary_json(&f.run, BEGUN_MS + 9000, &f.out);
+    assert_non_null(strstr(text_string(&f.out), "\"attempts\":2,\"duration_seconds\":9.000"));
+    text_fini(&f.out);
+}
+
 static void nothing_in_a_run_can_drive_the_terminal(void **state)
 {
     (void)state;
@@ -157,6 +169,7 @@ int main(void)
         cmocka_unit_test(progress_has_the_decimals_it_needs),
         cmocka_unit_test(data_that_is_no_json_cannot_break_the_object),
         cmocka_unit_test(a_step_that_waits_says_for_whom_and_since_when),
+        cmocka_unit_test(the_time_of_a_step_that_runs_again_goes_on),
         cmocka_unit_test(nothing_in_a_run_can_drive_the_terminal),
         cmocka_unit_test(every_end_has_its_exit_code),
     };
