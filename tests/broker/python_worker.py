@@ -35,8 +35,9 @@ RESULT_BYTES = 64 << 10
 ERROR_BYTES = 4 << 10
 GONE = (KafkaError._AUTO_OFFSET_RESET, KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART)
 NOT_YET = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
-TASK_TOPIC = {"cleanup.policy": "delete", "retention.ms": "3600000", "segment.ms": "600000", "max.message.bytes": str(RECORD_BYTES + (64 << 10)),
-              "message.timestamp.type": "LogAppendTime"}
+HOUR_OLD = {"cleanup.policy": "delete", "retention.ms": "3600000", "segment.ms": "600000", "message.timestamp.type": "LogAppendTime"}
+WIDE = {"max.message.bytes": str(RECORD_BYTES + (64 << 10))}
+LETTERS = {"retention.ms": "1209600000", "segment.ms": "201600000"}
 
 
 def now():
@@ -193,6 +194,7 @@ class Worker:
     def say_presence(self, kind):
         self.sequence += 1
         sent = self.said_presence = now()
+        self.said_draining = self.draining
         incarnation = self.incarnation
         presence = wire.Presence(worker=self.options.id, incarnation=incarnation, queue=self.options.queue, partition=self.partition,
                                  handlers=self.options.announce or list(self.handlers), slots=self.options.slots,
@@ -209,21 +211,28 @@ class Worker:
 
     def take_partition(self):
         """Its position stands before Hello: no task is sent earlier."""
-        admin = AdminClient({"bootstrap.servers": self.options.brokers})
-        topics = admin.list_topics(timeout=TIMEOUT_S).topics
-        if self.topic not in topics:
-            try:
-                admin.create_topics([NewTopic(self.topic, num_partitions=8, config=TASK_TOPIC)])[self.topic].result(TIMEOUT_S)
-            except KafkaException as failure:
-                if failure.args[0].name() != "TOPIC_ALREADY_EXISTS":
-                    raise
-            while self.topic not in topics:
-                topics = admin.list_topics(timeout=TIMEOUT_S).topics
-        self.partition = random.randrange(len(topics[self.topic].partitions))
+        self.ensure(f"{self.options.prefix}.workers", 1, HOUR_OLD)
+        self.ensure(f"{self.options.prefix}.dead-letter", 1, {**LETTERS, **WIDE})
+        count = self.ensure(self.topic, 8, {**HOUR_OLD, **WIDE})
+        self.partition = random.randrange(count)
         self.consumer = Consumer({"bootstrap.servers": self.options.brokers, "group.id": self.options.id, "enable.auto.commit": False,
                                   "enable.auto.offset.store": False, "auto.offset.reset": "error", "allow.auto.create.topics": False,
                                   "fetch.wait.max.ms": 100, "fetch.message.max.bytes": RECORD_BYTES + (64 << 10)})
         self.consumer.assign([TopicPartition(self.topic, self.partition, self.end_of_partition())])
+
+    def ensure(self, topic, partitions, settings):
+        """Make it where it is missing; how many partitions it has."""
+        admin = AdminClient({"bootstrap.servers": self.options.brokers})
+        topics = admin.list_topics(timeout=TIMEOUT_S).topics
+        if topic not in topics:
+            try:
+                admin.create_topics([NewTopic(topic, num_partitions=partitions, config=settings)])[topic].result(TIMEOUT_S)
+            except KafkaException as failure:
+                if failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+            while topic not in topics or not topics[topic].partitions:
+                topics = admin.list_topics(timeout=TIMEOUT_S).topics
+        return len(topics[topic].partitions)
 
     def end_of_partition(self):
         """A topic just made has no leader for a moment."""
@@ -270,7 +279,7 @@ class Worker:
         self.begin()
         print(f"event=incarnation id={self.incarnation.hex()}", file=sys.stderr, flush=True)
         while not self.is_over():
-            if now() - self.said_presence >= self.lease / 4:
+            if now() - self.said_presence >= self.lease / 4 or self.draining != self.said_draining:
                 self.say_presence("heartbeat")
             for message in self.consumer.consume(100, POLL_S):
                 self.on_message(message)
