@@ -65,14 +65,18 @@ class World(Cluster):
         self.programs = self.steps(prepare=PREPARE, double=DOUBLE)
         return self
 
-    def python(self, *options, lease=3, queue="python"):
+    def python(self, *options, lease=3, known=True):
         name = f"py{self.count + 1}"
         process = self.spawn(name, sys.executable, SOURCE / "tests/broker/python_worker.py", "--brokers", self.brokers, "--id", name, "--queue",
-                             queue, "--journal", self.journal, "--lease", lease, *options,
+                             "python", "--journal", self.journal, "--lease", lease, *options,
                              environment={"PYTHONPATH": str(generated), "WORKER": name})
         process.id = name
-        self.wait_for(lambda: name in [worker["worker"] for worker in self.workers()], f"worker {name} to be known")
+        if known:
+            self.wait_for_worker(process)
         return process
+
+    def wait_for_worker(self, process):
+        self.wait_for(lambda: process.id in [worker["worker"] for worker in self.workers()], f"worker {process.id} to be known")
 
     def did(self, run_id):
         path = self.journal / run_id
@@ -209,8 +213,11 @@ def lost_lease():
 def killed_worker():
     """A Python worker is killed: its handler ends with the lease, and the step goes to another worker"""
     with World() as world:
+        victim = world.python(lease=2, known=False)
+        world.wait_for(lambda: "event=incarnation id=" in victim.said(), "the worker to say Hello")
         world.serve()
-        victim = world.python(lease=2)
+        world.wait_for_worker(victim)
+        check(True, "a worker may be the first to come: it makes the topics it needs")
         run_id = world.start(world.pipeline(ONE))
         world.wait_for_step(run_id, "hold", "running")
         world.wait_for(lambda: world.holds(run_id), "the handler to have begun")
