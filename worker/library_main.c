@@ -143,8 +143,7 @@ static int run_run(const struct call *call)
     int code = USAGE;
     arena_init(&arena, 4096, 16 * MIB);
     text_init(&params, LIMIT_CONTEXT_BYTES);
-    if (!plan_of_registry(call->registry, call->program, &arena, &plan, &error) ||
-        !read_params(call->options, &params, &error)) {
+    if (!plan_of_registry(call->registry, call->program, &arena, &plan, &error) || !read_params(call->options, &params, &error)) {
         complain(call, error.message);
     } else {
         code = run_with(call, &plan, text_span(&params));
@@ -230,7 +229,8 @@ static void sample_results(struct sample *sample)
 {
     const char *name;
     json_t *value;
-    json_object_foreach(json_object_get(sample->root, "steps"), name, value) {
+    json_object_foreach(json_object_get(sample->root, "steps"), name, value)
+    {
         size_t at = sample->task.result_count;
         if (at == LIMIT_STEPS) {
             break;
@@ -309,7 +309,8 @@ static int print_attempt(const struct attempt *attempt)
 {
     struct text text;
     text_init(&text, SIZE_MAX / 2);
-    text_format(&text, "{\"outcome\":\"%s\",\"permanent\":%s", outcome_name(attempt->outcome), attempt->permanent ? "true" : "false");
+    text_format(&text, "{\"outcome\":\"%s\",\"permanent\":%s", outcome_name(attempt->outcome),
+                attempt->permanent ? "true" : "false");
     append_member(&text, "data", attempt->data);
     append_member(&text, "rollback_data", attempt->rollback_data);
     append_member(&text, "set", attempt->set);
@@ -396,7 +397,8 @@ static int print_help(const struct call *call, const struct subcommand *subcomma
 {
     struct text text;
     text_init(&text, SIZE_MAX / 2);
-    text_format(&text, "Usage: %s %s%s [OPTIONS]\n\n%s\n\n", call->program, subcommand->name, subcommand->arguments, subcommand->summary);
+    text_format(&text, "Usage: %s %s%s [OPTIONS]\n\n%s\n\n", call->program, subcommand->name, subcommand->arguments,
+                subcommand->summary);
     options_append_help(&text, default_options, subcommand->sets, 0);
     text_format(&text, "\nExample:\n  %s %s%s\n", call->program, subcommand->name, subcommand->example);
     int code = print(&text, 0);

@@ -132,8 +132,12 @@ static void the_time_of_a_step_that_runs_again_goes_on(void **state)
     (void)state;
     struct fixture f;
     set_up(&f);
-    f.steps[0] = (struct saga_step){.status = STEP_RUNNING, .open = true, .started = true, .execute_attempts = 2,
-                                    .begun_ms = BEGUN_MS, .ended_ms = BEGUN_MS + 1250 /* its first attempt */};
+    f.steps[0] = (struct saga_step){.status = STEP_RUNNING,
+                                    .open = true,
+                                    .started = true,
+                                    .execute_attempts = 2,
+                                    .begun_ms = BEGUN_MS,
+                                    .ended_ms = BEGUN_MS + 1250 /* its first attempt */};
     summary_json(&f.run, BEGUN_MS + 9000, &f.out);
     assert_non_null(strstr(text_string(&f.out), "\"attempts\":2,\"duration_seconds\":9.000"));
     text_fini(&f.out);
