@@ -56,7 +56,7 @@ static bool is_over(struct follower *follower, struct reader *reader)
 
 static int follow_events(struct follower *follower, struct client *client, struct reader *reader, struct error *error)
 {
-    while (signals_interrupts() == 0) {
+    while (signals_interrupts() == 0 && !output_is_closed()) {
         struct bus_event event;
         struct reader_record record;
         if (is_over(follower, reader)) {

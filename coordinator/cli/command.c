@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "coordinator/cli/command.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <unistd.h>
 
 void complain(const char *format, ...)
 {
@@ -49,4 +51,10 @@ void print_line(const struct text *text)
     fwrite(text_string(text), 1, text->size, stdout);
     fputc('\n', stdout);
     fflush(stdout);
+}
+
+bool output_is_closed(void)
+{
+    struct pollfd output = {.fd = STDOUT_FILENO};
+    return poll(&output, 1, 0) == 1 && (output.revents & POLLERR) != 0;
 }

@@ -60,5 +60,7 @@ int complain_of_no_run(const struct call *call, const char *run_id);
 /* Write to standard output at once. */
 void print_text(const struct text *text);
 void print_line(const struct text *text); /* and a newline */
+/* Nobody reads standard output any more: the pipe's other end is closed. */
+bool output_is_closed(void);
 
 #endif

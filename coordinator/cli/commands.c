@@ -88,7 +88,7 @@ const struct command commands[] = {
         .summary = "Follow what happens, one line an event.",
         .example = "  backstep events -b kafka:9092\n"
                    "  backstep events upload-1k7qj4m9x2 --from-beginning -o json\n",
-        .notes = "Ends on Ctrl-C; with RUN also when that run is over.\n",
+        .notes = "Ends on Ctrl-C, and when nobody reads it any more; with RUN also when that run is over.\n",
         .arguments_max = 1,
         .options = TO_CLUSTER | OPTIONS_EVENTS,
         .run = cmd_events,

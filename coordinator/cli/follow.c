@@ -237,6 +237,9 @@ static int follow_loop(struct follow *follow, struct error *error)
         if (is_leaving(follow, &code)) {
             return code;
         }
+        if (!follow->cancels && output_is_closed()) {
+            return EXIT_UNREACHABLE; /* who only looks on has gone; the run goes on */
+        }
         struct bus_event event;
         struct reader_record record;
         bus_poll(follow->client->bus, POLL_MS, &event);

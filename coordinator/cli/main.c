@@ -97,6 +97,16 @@ static int run_command(struct call *call)
     return call->command->run(call);
 }
 
+/* Output that went nowhere is not success. A reader that has left, `| head`, has what it wanted. */
+static int code_of_output(int code)
+{
+    if ((fflush(stdout) == 0 && !ferror(stdout)) || output_is_closed()) {
+        return code;
+    }
+    complain("standard output could not be written");
+    return code == EXIT_DONE ? EXIT_UNREACHABLE : code;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
@@ -122,5 +132,5 @@ int main(int argc, char **argv)
     }
     int code = run_command(&call);
     options_free(call.options);
-    return fflush(stdout) == 0 ? code : EXIT_UNREACHABLE;
+    return code_of_output(code);
 }

@@ -56,6 +56,10 @@ check "a step nobody serves waits, visibly" wait_for 20 waits
 check "... with its queue" json '.steps[1].waiting.queue' default
 run backstep status unserved-1 -b "$b"
 check "... in words too" has "$work/out" "waiting for a worker of queue 'default'"
+one_line_of() { timeout 20 backstep "$@" -b "$b" 2>"$work/err" | head -n 1 | grep -q .; }
+ends_with_its_reader() { begun=$(date +%s) && one_line_of "$@" && [ $(($(date +%s) - begun)) -lt 10 ]; }
+check "events end when nobody reads them" ends_with_its_reader events --from-beginning
+check "watch ends when nobody reads it" ends_with_its_reader watch unserved-1
 
 run backstep start "$work/long.yaml" -b "$b" --id long-1
 runs() { [ "$(backstep status long-1 -b "$b" -o json | jq -r '.steps[1].status')" = running ]; }

@@ -22,6 +22,10 @@ run backstep dev -b 127.0.0.1:9092
 check "dev has a broker of its own and refuses another: exit 2" is "$code" 2
 run backstep status
 check "an argument too few: exit 2" is "$code" 2
+code=0
+backstep version >/dev/full 2>"$work/err" || code=$?
+check "output that cannot be written: exit 5" is "$code" 5
+check "... and says so" has "$work/err" "could not be written"
 run backstep version
 check "version" has "$work/out" "backstep 0."
 
