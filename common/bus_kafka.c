@@ -606,6 +606,36 @@ static bool await_topic(struct kafka_bus *kafka, struct topic *topic, int64_t de
     return error_set(error, ERROR_TRANSIENT, "topic '%s' was created, but is not there yet", topic->name);
 }
 
+static rd_kafka_resp_err_t ask_every_leader(struct kafka_bus *kafka, const struct topic *topic, int timeout_ms)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(topic->partitions);
+    for (int32_t i = 0; i < topic->partitions; i++) {
+        rd_kafka_topic_partition_list_add(list, topic->name, i)->offset = 0;
+    }
+    rd_kafka_resp_err_t code = rd_kafka_offsets_for_times(kafka->consumer, list, timeout_ms);
+    for (int i = 0; i < list->cnt && code == RD_KAFKA_RESP_ERR_NO_ERROR; i++) {
+        code = list->elems[i].err;
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+    return code;
+}
+
+/* A broker tells of a new topic some milliseconds before it leads its partitions. Of the records that come meanwhile the first
+ * may be refused and the second, already on its way, accepted: a broker that knows nothing of a producer yet takes any number
+ * for its first. So we wait until each leader answers. */
+static bool await_leaders(struct kafka_bus *kafka, const struct topic *topic, int64_t deadline_ms, struct error *error)
+{
+    rd_kafka_resp_err_t code;
+    do {
+        int left_ms = remaining_ms(deadline_ms);
+        code = ask_every_leader(kafka, topic, left_ms > 0 ? left_ms : 1);
+        if (code == RD_KAFKA_RESP_ERR_NO_ERROR || is_refusal(code)) {
+            return true; /* who may not read it will be told when he tries */
+        }
+    } while (may_retry(deadline_ms));
+    return error_no_answer(kafka, error, topic->name, code);
+}
+
 /* A number of which -1 is the greatest, as in retention.ms. */
 static uint64_t unbounded(const char *value)
 {
@@ -721,7 +751,8 @@ static bool kafka_ensure_topic(struct bus *bus, const struct bus_topic *wanted, 
         /* The mock cluster has no CreateTopics: asking for it is what makes it. */
         bool created =
             kafka->embedded ? open_for_writing(kafka, topic, deadline_ms, error) : create_topic(kafka, wanted, deadline_ms, error);
-        if (!created || !await_topic(kafka, topic, deadline_ms, error)) {
+        if (!created || !await_topic(kafka, topic, deadline_ms, error) ||
+            (!kafka->embedded && !await_leaders(kafka, topic, deadline_ms, error))) {
             return false;
         }
     }
