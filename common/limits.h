@@ -16,6 +16,10 @@
 #define LIMIT_STEPS 1000                      /* a plan fits one record, and one scan over a run stays short */
 #define LIMIT_NEEDS (LIMIT_STEPS - 1)
 #define LIMIT_PARAMS 1000
+#define LIMIT_ELEMENTS 10000                  /* instances of one step: a scan over all of them stays short */
+#define LIMIT_EXPRESSION_BYTES (16 * KIB)     /* one jq expression: a person wrote it */
+#define LIMIT_WRAPPERS 16                     /* around one step: each is a call on the stack */
+#define LIMIT_PIPELINE_DEPTH 8                /* pipelines in pipelines and includes in includes: who needs more has made a mistake */
 #define LIMIT_YAML_DEPTH 64                   /* the reader recurses */
 #define LIMIT_JSON_DEPTH 128                  /* so does jansson (its own limit is 2048) */
 #define LIMIT_WEIGHT 1000000000u              /* weights of a plan sum up to this: ×10^6 ppm fits 64 bits */

@@ -62,6 +62,8 @@ static const struct pair timers[] = {
     {BACKSTEP__V1__TIMER__TIMER_RETRY, TIMER_RETRY},
     {BACKSTEP__V1__TIMER__TIMER_TIMEOUT, TIMER_TIMEOUT},
     {BACKSTEP__V1__TIMER__TIMER_HEARTBEAT, TIMER_HEARTBEAT},
+    {BACKSTEP__V1__TIMER__TIMER_START, TIMER_START},
+    {BACKSTEP__V1__TIMER__TIMER_RUN, TIMER_RUN},
 };
 static const struct pair verdicts[] = {
     {BACKSTEP__V1__VERDICT__VERDICT_ACCEPTED, VERDICT_ACCEPTED},
@@ -83,6 +85,21 @@ static const struct pair cancel_reasons[] = {
     {BACKSTEP__V1__CANCEL_REASON__CANCEL_REASON_SIBLING_FAILED, CANCEL_SIBLING_FAILED},
     {BACKSTEP__V1__CANCEL_REASON__CANCEL_REASON_TIMEOUT, CANCEL_TIMEOUT},
     {BACKSTEP__V1__CANCEL_REASON__CANCEL_REASON_HEARTBEAT, CANCEL_HEARTBEAT},
+    {BACKSTEP__V1__CANCEL_REASON__CANCEL_REASON_START_TIMEOUT, CANCEL_START_TIMEOUT},
+    {BACKSTEP__V1__CANCEL_REASON__CANCEL_REASON_RUN_TIMEOUT, CANCEL_RUN_TIMEOUT},
+};
+static const struct pair kinds[] = {
+    {BACKSTEP__V1__STEP_KIND__STEP_KIND_UNSPECIFIED, PLAN_HANDLER},
+    {BACKSTEP__V1__STEP_KIND__STEP_KIND_VALIDATE, PLAN_VALIDATE},
+    {BACKSTEP__V1__STEP_KIND__STEP_KIND_SCOPE, PLAN_SCOPE},
+};
+static const struct pair controls[] = {
+    {BACKSTEP__V1__CONTROL_KIND__CONTROL_KIND_CANCEL, MESSAGE_CANCEL},
+    {BACKSTEP__V1__CONTROL_KIND__CONTROL_KIND_PAUSE, MESSAGE_PAUSE},
+    {BACKSTEP__V1__CONTROL_KIND__CONTROL_KIND_RESUME, MESSAGE_RESUME},
+    {BACKSTEP__V1__CONTROL_KIND__CONTROL_KIND_RETRY, MESSAGE_RETRY},
+    {BACKSTEP__V1__CONTROL_KIND__CONTROL_KIND_ROLL_BACK, MESSAGE_ROLL_BACK},
+    {BACKSTEP__V1__CONTROL_KIND__CONTROL_KIND_RESOLVE, MESSAGE_RESOLVE},
 };
 
 #define PAIRS(table) table, sizeof(table) / sizeof *(table)
@@ -176,8 +193,8 @@ static struct span read_message(const char *string)
 
 static bool read_range(struct decoder *decoder, int64_t value, int64_t least, int64_t most, const char *what)
 {
-    return (value >= least && value <= most) || error_set(decoder->error, ERROR_INVALID, "%s %lld is not within %lld and %lld", what,
-                                                          (long long)value, (long long)least, (long long)most);
+    return (value >= least && value <= most) || error_set(decoder->error, ERROR_INVALID, "%s %lld is not within %lld and %lld",
+                                                          what, (long long)value, (long long)least, (long long)most);
 }
 
 static bool read_offset(struct decoder *decoder, int64_t value, const char *what, int64_t *offset)
@@ -204,6 +221,7 @@ static bool read_ticket(struct decoder *decoder, const TicketRef *wire, struct t
     }
     if (!read_enum(decoder, PAIRS(directions), (int)wire->direction, "direction", &direction) ||
         !read_range(decoder, wire->step, 0, LIMIT_STEPS - 1, "step") ||
+        !read_range(decoder, wire->instance, 0, LIMIT_ELEMENTS, "instance") ||
         !read_range(decoder, wire->ticket, 1, UINT32_MAX, "ticket")) {
         return false;
     }
@@ -261,10 +279,13 @@ static bool read_indexes(struct decoder *decoder, const uint32_t *indexes, size_
     return true;
 }
 
-static bool read_retry(struct decoder *decoder, const Backstep__V1__Retry *wire, struct plan_retry *retry)
+#define DEFAULT_JITTER_PERMILLE 100
+
+static bool read_retry(struct decoder *decoder, const Backstep__V1__Retry *wire, struct plan_retry otherwise,
+                       struct plan_retry *retry)
 {
     if (wire == NULL) {
-        *retry = (struct plan_retry)PLAN_RETRY_DEFAULT;
+        *retry = otherwise;
         return true;
     }
     *retry = (struct plan_retry){
@@ -273,12 +294,63 @@ static bool read_retry(struct decoder *decoder, const Backstep__V1__Retry *wire,
         .backoff_ms = wire->backoff_ms,
         .multiplier_permille = wire->multiplier_permille == 0 ? 1000 : wire->multiplier_permille,
         .max_backoff_ms = wire->max_backoff_ms,
+        .jitter_permille = wire->jitter_permille == 0 ? DEFAULT_JITTER_PERMILLE : wire->jitter_permille - 1,
     };
     return read_range(decoder, retry->max_attempts, 1, LIMIT_ATTEMPTS, "max_attempts") &&
            read_range(decoder, retry->max_losses, 0, LIMIT_LOSSES, "max_losses") &&
            read_range(decoder, retry->backoff_ms, 0, LIMIT_DURATION_MS, "backoff_ms") &&
            read_range(decoder, retry->multiplier_permille, 1, LIMIT_MULTIPLIER * 1000, "multiplier_permille") &&
-           read_range(decoder, retry->max_backoff_ms, 0, LIMIT_DURATION_MS, "max_backoff_ms");
+           read_range(decoder, retry->max_backoff_ms, 0, LIMIT_DURATION_MS, "max_backoff_ms") &&
+           read_range(decoder, retry->jitter_permille, 0, 1000, "jitter_permille");
+}
+
+static bool read_expression(struct decoder *decoder, const char *string, const char *what, struct span *expression)
+{
+    *expression = span_of(string);
+    return read_size(decoder, expression->size, LIMIT_EXPRESSION_BYTES, what);
+}
+
+static bool read_wrap(struct decoder *decoder, char *const *names, size_t count, const struct span **result)
+{
+    if (!read_count(decoder, count, LIMIT_WRAPPERS, "wrappers")) {
+        return false;
+    }
+    struct span *wrap = arena_take_array(&decoder->arena, count, sizeof *wrap);
+    if (wrap == NULL) {
+        return garbage(decoder, "out of memory");
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!read_identifier(decoder, names[i], "wrap", &wrap[i])) {
+            return false;
+        }
+    }
+    *result = wrap;
+    return true;
+}
+
+/* Conditions, fan-out and nesting. */
+static bool read_step_more(struct decoder *decoder, const Backstep__V1__PlanStep *wire, uint32_t step_count, struct plan_step *step)
+{
+    int kind;
+    step->templated = wire->templated;
+    step->scope = wire->scope;
+    step->message = read_message(wire->message);
+    step->max_parallel = wire->max_parallel;
+    step->wrap_count = (uint32_t)wire->n_wrap;
+    step->start_timeout_ms = wire->start_timeout_ms;
+    step->rollback_timeout_ms = wire->rollback_timeout_ms;
+    if (!read_enum(decoder, PAIRS(kinds), (int)wire->kind, "kind", &kind)) {
+        return false;
+    }
+    step->kind = (enum plan_kind)kind;
+    return read_range(decoder, wire->scope, 0, step_count, "scope") && read_expression(decoder, wire->when, "when", &step->when) &&
+           read_expression(decoder, wire->assert, "assert", &step->assert) &&
+           read_expression(decoder, wire->each, "each", &step->each) &&
+           read_range(decoder, wire->max_parallel, 0, LIMIT_ELEMENTS, "max_parallel") &&
+           read_wrap(decoder, wire->wrap, wire->n_wrap, &step->wrap) &&
+           read_range(decoder, step->start_timeout_ms, 0, LIMIT_DURATION_MS, "start_timeout_ms") &&
+           read_range(decoder, step->rollback_timeout_ms, 0, LIMIT_DURATION_MS, "rollback_timeout_ms") &&
+           read_retry(decoder, wire->rollback_retry, (struct plan_retry){0}, &step->rollback_retry);
 }
 
 static bool read_step(struct decoder *decoder, const Backstep__V1__PlanStep *wire, uint32_t step_count, struct plan_step *step)
@@ -293,14 +365,17 @@ static bool read_step(struct decoder *decoder, const Backstep__V1__PlanStep *wir
     step->rollback_none = wire->rollback_none;
     step->timeout_ms = wire->timeout_ms;
     step->heartbeat_timeout_ms = wire->heartbeat_timeout_ms;
-    return read_name(decoder, wire->name, "name", &step->name) && read_identifier(decoder, wire->handler, "handler", &step->handler) &&
+    return read_name(decoder, wire->name, "name", &step->name) &&
+           read_identifier(decoder, wire->handler, "handler", &step->handler) &&
            read_identifier(decoder, wire->queue, "queue", &step->queue) &&
            read_size(decoder, step->input.size, LIMIT_CONTEXT_BYTES, "input") &&
            read_range(decoder, step->weight, 0, LIMIT_WEIGHT, "weight") &&
            read_indexes(decoder, wire->needs, wire->n_needs, step_count, "needs") &&
-           read_indexes(decoder, wire->reads, wire->n_reads, step_count, "reads") && read_retry(decoder, wire->retry, &step->retry) &&
+           read_indexes(decoder, wire->reads, wire->n_reads, step_count, "reads") &&
+           read_retry(decoder, wire->retry, (struct plan_retry)PLAN_RETRY_DEFAULT, &step->retry) &&
            read_range(decoder, step->timeout_ms, 0, LIMIT_DURATION_MS, "timeout_ms") &&
-           read_range(decoder, step->heartbeat_timeout_ms, 0, LIMIT_DURATION_MS, "heartbeat_timeout_ms");
+           read_range(decoder, step->heartbeat_timeout_ms, 0, LIMIT_DURATION_MS, "heartbeat_timeout_ms") &&
+           read_step_more(decoder, wire, step_count, step);
 }
 
 static bool read_plan(struct decoder *decoder, const Backstep__V1__Plan *wire, const struct plan **result)
@@ -319,7 +394,10 @@ static bool read_plan(struct decoder *decoder, const Backstep__V1__Plan *wire, c
     plan->description = span_of(wire->description);
     plan->steps = steps;
     plan->step_count = (uint32_t)wire->n_steps;
-    if (!read_name(decoder, wire->name, "pipeline name", &plan->name) ||
+    plan->timeout_ms = wire->timeout_ms;
+    plan->pause_on_failure = wire->pause_on_failure;
+    if (!read_range(decoder, plan->timeout_ms, 0, LIMIT_DURATION_MS, "timeout_ms") ||
+        !read_name(decoder, wire->name, "pipeline name", &plan->name) ||
         !read_size(decoder, plan->description.size, LIMIT_DESCRIPTION_BYTES, "description")) {
         return false;
     }
@@ -342,8 +420,49 @@ static Backstep__V1__Retry *retry_of(struct encoder *encoder, const struct plan_
         wire->backoff_ms = retry->backoff_ms;
         wire->multiplier_permille = retry->multiplier_permille;
         wire->max_backoff_ms = retry->max_backoff_ms;
+        wire->jitter_permille = retry->jitter_permille == DEFAULT_JITTER_PERMILLE ? 0 : retry->jitter_permille + 1;
     }
     return wire;
+}
+
+static bool same_retry(const struct plan_retry *a, const struct plan_retry *b)
+{
+    return a->max_attempts == b->max_attempts && a->max_losses == b->max_losses && a->backoff_ms == b->backoff_ms &&
+           a->multiplier_permille == b->multiplier_permille && a->max_backoff_ms == b->max_backoff_ms &&
+           a->jitter_permille == b->jitter_permille;
+}
+
+/* What every other step has as well need not travel. */
+static Backstep__V1__Retry *forward_retry_of(struct encoder *encoder, const struct plan_retry *retry)
+{
+    static const struct plan_retry usual = PLAN_RETRY_DEFAULT;
+    return same_retry(retry, &usual) ? NULL : retry_of(encoder, retry);
+}
+
+static char **names_of(struct encoder *encoder, const struct span *names, size_t count)
+{
+    char **strings = take(encoder, count, sizeof *strings);
+    for (size_t i = 0; strings != NULL && i < count; i++) {
+        strings[i] = string_of(encoder, names[i]);
+    }
+    return strings;
+}
+
+static void fill_step_more(struct encoder *encoder, Backstep__V1__PlanStep *wire, const struct plan_step *step)
+{
+    wire->start_timeout_ms = step->start_timeout_ms;
+    wire->rollback_timeout_ms = step->rollback_timeout_ms;
+    wire->kind = (Backstep__V1__StepKind)wire_of(PAIRS(kinds), (int)step->kind);
+    wire->scope = step->scope;
+    wire->templated = step->templated;
+    wire->when = string_of(encoder, step->when);
+    wire->assert = string_of(encoder, step->assert);
+    wire->message = message_string(encoder, step->message);
+    wire->each = string_of(encoder, step->each);
+    wire->max_parallel = step->max_parallel;
+    wire->n_wrap = step->wrap_count;
+    wire->wrap = names_of(encoder, step->wrap, step->wrap_count);
+    wire->rollback_retry = step->rollback_retry.max_attempts > 0 ? retry_of(encoder, &step->rollback_retry) : NULL;
 }
 
 static void fill_step(struct encoder *encoder, Backstep__V1__PlanStep *wire, const struct plan_step *step)
@@ -359,10 +478,11 @@ static void fill_step(struct encoder *encoder, Backstep__V1__PlanStep *wire, con
     wire->n_reads = step->reads_given ? step->reads_count : 0;
     wire->reads = (uint32_t *)(uintptr_t)step->reads;
     wire->reads_given = step->reads_given;
-    wire->retry = retry_of(encoder, &step->retry);
+    wire->retry = forward_retry_of(encoder, &step->retry);
     wire->timeout_ms = step->timeout_ms;
     wire->heartbeat_timeout_ms = step->heartbeat_timeout_ms;
     wire->rollback_none = step->rollback_none;
+    fill_step_more(encoder, wire, step);
 }
 
 static Backstep__V1__Plan *plan_of(struct encoder *encoder, const struct plan *plan)
@@ -376,6 +496,8 @@ static Backstep__V1__Plan *plan_of(struct encoder *encoder, const struct plan *p
     backstep__v1__plan__init(wire);
     wire->name = string_of(encoder, plan->name);
     wire->description = string_of(encoder, plan->description);
+    wire->timeout_ms = plan->timeout_ms;
+    wire->pause_on_failure = plan->pause_on_failure;
     wire->n_steps = plan->step_count;
     wire->steps = pointers;
     for (uint32_t i = 0; i < plan->step_count; i++) {
@@ -410,29 +532,49 @@ static void fill_start(struct encoder *encoder, void *body, const struct message
     wire->params = binary_of(event->params);
 }
 
+static enum saga_event_kind codec_event(enum message_kind kind);
+
 static bool read_control(struct decoder *decoder, const void *body, struct message *message)
 {
     const Backstep__V1__Control *wire = body;
-    message->event.reason = read_message(wire->reason);
-    if (wire->kind != BACKSTEP__V1__CONTROL_KIND__CONTROL_KIND_CANCEL) {
-        return error_set(decoder->error, ERROR_INVALID, "control kind %d is none that is known", (int)wire->kind);
+    int kind;
+    if (!read_enum(decoder, PAIRS(controls), (int)wire->kind, "control kind", &kind)) {
+        return false;
     }
-    return read_bytes16(decoder, wire->request_id, "request_id", message->event.request_id);
+    message->kind = (enum message_kind)kind;
+    message->event.kind = codec_event(message->kind);
+    message->event.reason = read_message(wire->reason);
+    message->event.ticket.instance = wire->instance;
+    message->event.done = wire->done;
+    message->event.data = span_of_binary(wire->data);
+    if (message->kind == MESSAGE_RESOLVE && !read_name(decoder, wire->step, "step", &message->event.step_name)) {
+        return false;
+    }
+    return read_bytes16(decoder, wire->request_id, "request_id", message->event.request_id) &&
+           read_range(decoder, wire->instance, 0, LIMIT_ELEMENTS, "instance") &&
+           read_size(decoder, wire->data.len, LIMIT_RESULT_BYTES, "data");
 }
 
 static void fill_control(struct encoder *encoder, void *body, const struct message *message)
 {
     Backstep__V1__Control *wire = body;
     wire->request_id = binary_of_bytes(message->event.request_id, sizeof message->event.request_id);
-    wire->kind = BACKSTEP__V1__CONTROL_KIND__CONTROL_KIND_CANCEL;
+    wire->kind = (Backstep__V1__ControlKind)wire_of(PAIRS(controls), (int)message->kind);
     wire->reason = message_string(encoder, message->event.reason);
+    if (message->kind == MESSAGE_RESOLVE) {
+        wire->step = string_of(encoder, message->event.step_name);
+        wire->instance = message->event.ticket.instance;
+        wire->done = message->event.done;
+        wire->data = binary_of(message->event.data);
+    }
 }
 
 static bool read_started(struct decoder *decoder, const void *body, struct message *message)
 {
     const Backstep__V1__Started *wire = body;
     message->event.elapsed_ms = wire->elapsed_ms;
-    return read_range(decoder, wire->elapsed_ms, 0, LIMIT_DURATION_MS, "elapsed_ms") && read_ticket(decoder, wire->ticket, &message->event.ticket) &&
+    return read_range(decoder, wire->elapsed_ms, 0, LIMIT_DURATION_MS, "elapsed_ms") &&
+           read_ticket(decoder, wire->ticket, &message->event.ticket) &&
            read_optional_identifier(decoder, wire->worker, "worker", &message->event.worker);
 }
 
@@ -502,6 +644,41 @@ static void fill_done(struct encoder *encoder, void *body, const struct message 
     wire->permanent = event->permanent;
     wire->worker = string_of(encoder, event->worker);
     wire->metrics = binary_of(event->metrics);
+}
+
+static bool read_expanded(struct decoder *decoder, const void *body, struct message *message)
+{
+    const Backstep__V1__Expanded *wire = body;
+    if (!read_count(decoder, wire->n_elements, LIMIT_ELEMENTS, "elements")) {
+        return false;
+    }
+    struct span *elements = arena_take_array(&decoder->arena, wire->n_elements, sizeof *elements);
+    if (elements == NULL) {
+        return garbage(decoder, "out of memory");
+    }
+    size_t size = 0;
+    for (size_t i = 0; i < wire->n_elements; i++) {
+        elements[i] = span_of_binary(wire->elements[i]);
+        size += elements[i].size;
+    }
+    message->event.elements = elements;
+    message->event.element_count = wire->n_elements;
+    return read_ticket(decoder, wire->ticket, &message->event.ticket) &&
+           read_size(decoder, size, LIMIT_CONTEXT_BYTES, "elements") &&
+           read_optional_identifier(decoder, wire->worker, "worker", &message->event.worker);
+}
+
+static void fill_expanded(struct encoder *encoder, void *body, const struct message *message)
+{
+    Backstep__V1__Expanded *wire = body;
+    const struct saga_event *event = &message->event;
+    wire->ticket = ticket_of(encoder, event->ticket);
+    wire->worker = string_of(encoder, event->worker);
+    wire->elements = take(encoder, event->element_count, sizeof *wire->elements);
+    for (size_t i = 0; wire->elements != NULL && i < event->element_count; i++) {
+        wire->elements[i] = binary_of(event->elements[i]);
+    }
+    wire->n_elements = wire->elements != NULL ? event->element_count : 0;
 }
 
 static bool read_refused(struct decoder *decoder, const void *body, struct message *message)
@@ -615,12 +792,11 @@ static bool read_timer_fired(struct decoder *decoder, const void *body, struct m
 {
     const Backstep__V1__TimerFired *wire = body;
     int timer;
-    if (!read_epoch(decoder, wire->epoch, message) || !read_ticket(decoder, wire->ticket, &message->event.ticket) ||
-        !read_enum(decoder, PAIRS(timers), (int)wire->timer, "timer", &timer)) {
+    if (!read_epoch(decoder, wire->epoch, message) || !read_enum(decoder, PAIRS(timers), (int)wire->timer, "timer", &timer)) {
         return false;
     }
     message->event.timer = (enum timer)timer;
-    return true;
+    return message->event.timer == TIMER_RUN || read_ticket(decoder, wire->ticket, &message->event.ticket);
 }
 
 static void fill_timer_fired(struct encoder *encoder, void *body, const struct message *message)
@@ -628,7 +804,7 @@ static void fill_timer_fired(struct encoder *encoder, void *body, const struct m
     Backstep__V1__TimerFired *wire = body;
     wire->epoch = message->epoch;
     wire->timer = (Backstep__V1__Timer)wire_of(PAIRS(timers), (int)message->event.timer);
-    wire->ticket = ticket_of(encoder, message->event.ticket);
+    wire->ticket = message->event.timer != TIMER_RUN ? ticket_of(encoder, message->event.ticket) : NULL;
 }
 
 static bool read_answered(struct decoder *decoder, const void *body, struct message *message)
@@ -765,12 +941,13 @@ static bool read_result(struct decoder *decoder, const Backstep__V1__StepResult 
     *result = (struct step_result){
         .success = wire->success,
         .skipped = wire->skipped,
+        .scope = wire->scope,
         .data = span_of_binary(wire->data),
         .rollback_data = span_of_binary(wire->rollback_data),
         .error = read_message(wire->error),
     };
     return read_name(decoder, wire->step, "step", &result->step) &&
-           read_size(decoder, result->data.size + result->rollback_data.size, LIMIT_RESULT_BYTES, "data and rollback_data");
+           read_size(decoder, result->data.size + result->rollback_data.size, LIMIT_CONTEXT_BYTES, "data and rollback_data");
 }
 
 static bool read_results(struct decoder *decoder, const Backstep__V1__Task *wire, struct task *task)
@@ -811,6 +988,29 @@ static bool read_sets(struct decoder *decoder, const Backstep__V1__Task *wire, s
     return true;
 }
 
+static bool read_task_more(struct decoder *decoder, const Backstep__V1__Task *wire, struct task *task)
+{
+    int kind;
+    task->templated = wire->templated;
+    task->element = span_of_binary(wire->element);
+    task->elements = wire->elements;
+    task->wrap_count = wire->n_wrap;
+    task->timeout_ms = wire->timeout_ms;
+    task->scope = span_of(wire->scope);
+    task->message = read_message(wire->message);
+    if (!read_enum(decoder, PAIRS(kinds), (int)wire->kind, "kind", &kind)) {
+        return false;
+    }
+    task->kind = (enum plan_kind)kind;
+    return read_expression(decoder, wire->when, "when", &task->when) &&
+           read_expression(decoder, wire->assert, "assert", &task->assert) &&
+           read_expression(decoder, wire->each, "each", &task->each) && read_wrap(decoder, wire->wrap, wire->n_wrap, &task->wrap) &&
+           read_range(decoder, wire->elements, 0, LIMIT_ELEMENTS, "elements") &&
+           read_size(decoder, task->element.size, LIMIT_CONTEXT_BYTES, "element") &&
+           read_range(decoder, wire->timeout_ms, 0, LIMIT_DURATION_MS, "timeout_ms") &&
+           (task->scope.size == 0 || read_name(decoder, wire->scope, "scope", &task->scope));
+}
+
 static bool read_task(struct decoder *decoder, const void *body, struct message *message)
 {
     const Backstep__V1__Task *wire = body;
@@ -824,7 +1024,7 @@ static bool read_task(struct decoder *decoder, const void *body, struct message 
            read_name(decoder, wire->pipeline, "pipeline", &task->pipeline) && read_name(decoder, wire->step, "step", &task->step) &&
            read_identifier(decoder, wire->handler, "handler", &task->handler) &&
            read_range(decoder, wire->attempt, 1, UINT32_MAX, "attempt") && read_results(decoder, wire, task) &&
-           read_sets(decoder, wire, task);
+           read_sets(decoder, wire, task) && read_task_more(decoder, wire, task);
 }
 
 static void fill_result(struct encoder *encoder, Backstep__V1__StepResult *wire, const struct step_result *result)
@@ -833,6 +1033,7 @@ static void fill_result(struct encoder *encoder, Backstep__V1__StepResult *wire,
     wire->step = string_of(encoder, result->step);
     wire->success = result->success;
     wire->skipped = result->skipped;
+    wire->scope = result->scope;
     wire->data = binary_of(result->data);
     wire->rollback_data = binary_of(result->rollback_data);
     wire->error = message_string(encoder, result->error);
@@ -861,6 +1062,22 @@ static void fill_results(struct encoder *encoder, Backstep__V1__Task *wire, cons
     }
 }
 
+static void fill_task_more(struct encoder *encoder, Backstep__V1__Task *wire, const struct task *task)
+{
+    wire->when = string_of(encoder, task->when);
+    wire->templated = task->templated;
+    wire->kind = (Backstep__V1__StepKind)wire_of(PAIRS(kinds), (int)task->kind);
+    wire->assert = string_of(encoder, task->assert);
+    wire->message = message_string(encoder, task->message);
+    wire->each = string_of(encoder, task->each);
+    wire->element = binary_of(task->element);
+    wire->elements = task->elements;
+    wire->scope = string_of(encoder, task->scope);
+    wire->n_wrap = task->wrap_count;
+    wire->wrap = names_of(encoder, task->wrap, task->wrap_count);
+    wire->timeout_ms = task->timeout_ms;
+}
+
 static void fill_task(struct encoder *encoder, void *body, const struct message *message)
 {
     Backstep__V1__Task *wire = body;
@@ -876,6 +1093,7 @@ static void fill_task(struct encoder *encoder, void *body, const struct message 
     wire->input = binary_of(task->input);
     wire->params = binary_of(task->params);
     fill_results(encoder, wire, task);
+    fill_task_more(encoder, wire, task);
 }
 
 static bool read_cancel_task(struct decoder *decoder, const void *body, struct message *message)
@@ -950,7 +1168,8 @@ static bool read_presence(struct decoder *decoder, const void *body, struct mess
            read_bytes16(decoder, wire->incarnation, "incarnation", presence->incarnation.bytes) &&
            read_identifier(decoder, wire->queue, "queue", &presence->queue) &&
            read_range(decoder, wire->partition, 0, INT32_MAX, "partition") &&
-           read_range(decoder, wire->slots, 0, LIMIT_WINDOW, "slots") && read_range(decoder, wire->window, 0, LIMIT_WINDOW, "window") &&
+           read_range(decoder, wire->slots, 0, LIMIT_WINDOW, "slots") &&
+           read_range(decoder, wire->window, 0, LIMIT_WINDOW, "window") &&
            read_range(decoder, wire->lease_ms, LIMIT_LEASE_MIN_MS, LIMIT_LEASE_MAX_MS, "lease_ms") &&
            read_range(decoder, wire->sequence > INT64_MAX ? -1 : (int64_t)wire->sequence, 1, INT64_MAX, "sequence") &&
            read_handlers(decoder, wire, presence);
@@ -1034,6 +1253,10 @@ struct codec {
     void (*fill)(struct encoder *encoder, void *body, const struct message *message);
 };
 
+#define CONTROL_ROW(name, type)                                                                                                    \
+    {                                                                                                                              \
+        PROGRESS(CONTROL), OF(control), type, OF_RUN, EVENT_##name, read_control, fill_control                                     \
+    }
 #define PROGRESS(body) TOPIC_PROGRESS, BACKSTEP__V1__PROGRESS_RECORD__BODY_##body
 #define TASKS(body) TOPIC_TASKS, BACKSTEP__V1__TASK_RECORD__BODY_##body
 #define WORKERS(body) TOPIC_WORKERS, BACKSTEP__V1__WORKER_RECORD__BODY_##body
@@ -1041,11 +1264,17 @@ struct codec {
 
 static const struct codec codecs[] = {
     [MESSAGE_START] = {PROGRESS(START), OF(start), "Start", OF_RUN, EVENT_START, read_start, fill_start},
-    [MESSAGE_CANCEL] = {PROGRESS(CONTROL), OF(control), "Cancel", OF_RUN, EVENT_CANCEL, read_control, fill_control},
+    [MESSAGE_CANCEL] = CONTROL_ROW(CANCEL, "Cancel"),
+    [MESSAGE_PAUSE] = CONTROL_ROW(PAUSE, "Pause"),
+    [MESSAGE_RESUME] = CONTROL_ROW(RESUME, "Resume"),
+    [MESSAGE_RETRY] = CONTROL_ROW(RETRY, "Retry"),
+    [MESSAGE_ROLL_BACK] = CONTROL_ROW(ROLL_BACK, "RollBack"),
+    [MESSAGE_RESOLVE] = CONTROL_ROW(RESOLVE, "Resolve"),
     [MESSAGE_STARTED] = {PROGRESS(STARTED), OF(started), "Started", OF_RUN, EVENT_STARTED, read_started, fill_started},
     [MESSAGE_PROGRESSED] = {PROGRESS(PROGRESSED), OF(progressed), "Progressed", OF_RUN, EVENT_PROGRESSED, read_progressed,
                             fill_progressed},
     [MESSAGE_DONE] = {PROGRESS(DONE), OF(done), "Done", OF_RUN, EVENT_DONE, read_done, fill_done},
+    [MESSAGE_EXPANDED] = {PROGRESS(EXPANDED), OF(expanded), "Expanded", OF_RUN, EVENT_EXPANDED, read_expanded, fill_expanded},
     [MESSAGE_REFUSED] = {PROGRESS(REFUSED), OF(refused), "Refused", OF_RUN, EVENT_REFUSED, read_refused, fill_refused},
     [MESSAGE_HOLDING] = {PROGRESS(HOLDING), OF(holding), "Holding", 0, 0, read_holding, fill_holding},
     [MESSAGE_OWNER_CLAIM] = {PROGRESS(OWNER_CLAIM), OF(owner_claim), "OwnerClaim", 0, 0, read_owner_claim, fill_owner_claim},
@@ -1070,6 +1299,11 @@ static const struct codec codecs[] = {
 };
 
 #define CODEC_COUNT (sizeof codecs / sizeof *codecs)
+
+static enum saga_event_kind codec_event(enum message_kind kind)
+{
+    return codecs[kind].event;
+}
 
 static const ProtobufCMessageDescriptor *const records[] = {
     [TOPIC_PROGRESS] = OF(progress_record),
@@ -1241,7 +1475,8 @@ bool message_decode(struct message *message, enum message_topic topic, struct sp
     struct decoder decoder = {.error = error};
     arena_init(&decoder.arena, 1024 + bytes.size * 2, DECODE_BUDGET_BYTES);
     ProtobufCAllocator allocator = {allocate, release, &decoder};
-    const ProtobufCMessage *record = protobuf_c_message_unpack(records[topic], &allocator, bytes.size, (const uint8_t *)bytes.bytes);
+    const ProtobufCMessage *record =
+        protobuf_c_message_unpack(records[topic], &allocator, bytes.size, (const uint8_t *)bytes.bytes);
     bool ok = record != NULL ? read_record(&decoder, (const union record *)record, topic, key, message)
                              : garbage(&decoder, "the bytes are no record of this topic");
     if (!ok) {

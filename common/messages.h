@@ -20,10 +20,16 @@ enum message_kind {
     MESSAGE_NONE,
     /* progress topic */
     MESSAGE_START,
-    MESSAGE_CANCEL,
+    MESSAGE_CANCEL, /* from here to RESOLVE: a Control on the wire */
+    MESSAGE_PAUSE,
+    MESSAGE_RESUME,
+    MESSAGE_RETRY,
+    MESSAGE_ROLL_BACK,
+    MESSAGE_RESOLVE,
     MESSAGE_STARTED,
     MESSAGE_PROGRESSED,
     MESSAGE_DONE,
+    MESSAGE_EXPANDED,
     MESSAGE_REFUSED,
     MESSAGE_HOLDING,
     MESSAGE_OWNER_CLAIM,
@@ -61,6 +67,7 @@ struct step_result {
     struct span step; /* name */
     bool success, skipped;
     struct span data, rollback_data, error;
+    bool scope; /* of a PLAN_SCOPE step: its data are the params of the steps in it */
 };
 
 struct task {
@@ -75,6 +82,16 @@ struct task {
     const struct span *sets;
     size_t set_count;
     const struct step_result *result; /* rollback: what is to be undone; else NULL */
+    /* What the worker evaluates before it executes; see struct plan_step. Empty where there is nothing to. */
+    struct span when, assert, message, each;
+    bool templated;
+    enum plan_kind kind;
+    struct span element; /* of this instance, JSON; empty for instance 0 */
+    uint32_t elements; /* how many instances there are */
+    struct span scope; /* name of the PLAN_SCOPE step it is part of; empty: none */
+    const struct span *wrap;
+    size_t wrap_count;
+    int64_t timeout_ms; /* of this attempt, from its beginning; 0: none */
 };
 
 struct presence {
@@ -96,21 +113,21 @@ struct presence {
  * from the message's storage when decoded (valid until message_free()). */
 struct message {
     enum message_kind kind;
-    /* START CANCEL STARTED PROGRESSED DONE REFUSED LOST WITHDRAWN TIMER_FIRED ANSWERED RUN_FINISHED: what the fold eats.
+    /* START, Controls, STARTED PROGRESSED DONE EXPANDED REFUSED LOST WITHDRAWN TIMER_FIRED ANSWERED RUN_FINISHED: what the fold eats.
      * CANCEL_TASK: run_id, ticket. ANSWERED: request_id, reason. `time_ms`, `offset` and `run_id` come from the record, not from its bytes. */
     struct saga_event event;
-    int64_t epoch;                  /* coordinators' records, TASK CANCEL_TASK WELCOME, HOLDING */
-    uint32_t progress_partitions;   /* START OWNER_CLAIM */
-    uint32_t progress_partition;    /* TASK CANCEL_TASK WELCOME */
-    struct span coordinator;        /* OWNER_CLAIM WELCOME MARK */
-    struct span worker;             /* HOLDING BYE MARK */
+    int64_t epoch; /* coordinators' records, TASK CANCEL_TASK WELCOME, HOLDING */
+    uint32_t progress_partitions; /* START OWNER_CLAIM */
+    uint32_t progress_partition; /* TASK CANCEL_TASK WELCOME */
+    struct span coordinator; /* OWNER_CLAIM WELCOME MARK */
+    struct span worker; /* HOLDING BYE MARK */
     struct incarnation incarnation; /* HOLDING BYE MARK; addressee of TASK CANCEL_TASK WELCOME */
-    enum verdict verdict;           /* ANSWERED */
-    enum refused_reason refused;    /* REFUSED */
+    enum verdict verdict; /* ANSWERED */
+    enum refused_reason refused; /* REFUSED */
     enum cancel_reason cancel_reason; /* CANCEL_TASK */
-    unsigned char nonce[16];        /* MARK */
-    struct presence presence;       /* HELLO HEARTBEAT */
-    struct task task;               /* TASK */
+    unsigned char nonce[16]; /* MARK */
+    struct presence presence; /* HELLO HEARTBEAT */
+    struct task task; /* TASK */
     const struct held_ticket *held; /* HOLDING */
     size_t held_count;
     /* RUN_PROGRESSED, RUN_FINISHED */

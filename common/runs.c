@@ -109,7 +109,7 @@ static void provide_room(struct saga *saga, const struct saga_event *event)
 
 static bool is_request(enum message_kind kind)
 {
-    return kind == MESSAGE_START || kind == MESSAGE_CANCEL;
+    return kind >= MESSAGE_START && kind <= MESSAGE_RESOLVE;
 }
 
 static bool is_of_a_run(enum message_kind kind)
@@ -117,6 +117,12 @@ static bool is_of_a_run(enum message_kind kind)
     switch (kind) {
     case MESSAGE_START:
     case MESSAGE_CANCEL:
+    case MESSAGE_PAUSE:
+    case MESSAGE_RESUME:
+    case MESSAGE_RETRY:
+    case MESSAGE_ROLL_BACK:
+    case MESSAGE_RESOLVE:
+    case MESSAGE_EXPANDED:
     case MESSAGE_STARTED:
     case MESSAGE_PROGRESSED:
     case MESSAGE_DONE:

@@ -107,6 +107,23 @@ void plan_mark_needs(const struct plan *plan, uint32_t step, bool *marks)
     }
 }
 
+static bool is_of_first_fold(const struct plan_step *step)
+{
+    static const struct plan_retry usual = PLAN_RETRY_DEFAULT;
+    return step->kind == PLAN_HANDLER && step->scope == 0 && step->when.size == 0 && step->each.size == 0 && !step->templated &&
+           step->wrap_count == 0 && step->start_timeout_ms == 0 && step->rollback_timeout_ms == 0 &&
+           step->rollback_retry.max_attempts == 0 && step->retry.jitter_permille == usual.jitter_permille;
+}
+
+uint32_t plan_fold_version(const struct plan *plan)
+{
+    bool first = plan->timeout_ms == 0 && !plan->pause_on_failure;
+    for (uint32_t i = 0; i < plan->step_count; i++) {
+        first = first && is_of_first_fold(&plan->steps[i]);
+    }
+    return first ? 1 : 2;
+}
+
 static size_t aligned(size_t size)
 {
     return (size + alignof(max_align_t) - 1) & ~(alignof(max_align_t) - 1);
@@ -115,13 +132,18 @@ static size_t aligned(size_t size)
 size_t plan_room(const struct plan *plan)
 {
     size_t size = aligned(sizeof *plan) + aligned(plan->step_count * sizeof *plan->steps);
-    size_t numbers = 0, bytes = plan->name.size + plan->description.size;
+    size_t numbers = 0, spans = 0, bytes = plan->name.size + plan->description.size;
     for (uint32_t i = 0; i < plan->step_count; i++) {
         const struct plan_step *step = &plan->steps[i];
         numbers += step->needs_count + step->reads_count;
-        bytes += step->name.size + step->handler.size + step->queue.size + step->input.size;
+        bytes += step->name.size + step->handler.size + step->queue.size + step->input.size + step->when.size + step->assert.size +
+                 step->message.size + step->each.size;
+        spans += step->wrap_count;
+        for (uint32_t j = 0; j < step->wrap_count; j++) {
+            bytes += step->wrap[j].size;
+        }
     }
-    return size + aligned(numbers * sizeof(uint32_t)) + aligned(bytes);
+    return size + aligned(spans * sizeof(struct span)) + aligned(numbers * sizeof(uint32_t)) + aligned(bytes);
 }
 
 static struct span copy_span(char **at, struct span span)
@@ -146,6 +168,16 @@ static const uint32_t *copy_numbers(uint32_t **at, const uint32_t *numbers, uint
     return copy;
 }
 
+static const struct span *copy_spans(struct span **at, char **bytes, const struct span *spans, uint32_t count)
+{
+    struct span *copy = *at;
+    for (uint32_t i = 0; i < count; i++) {
+        copy[i] = copy_span(bytes, spans[i]);
+    }
+    *at += count;
+    return count > 0 ? copy : NULL;
+}
+
 struct plan *plan_copy(void *memory, const struct plan *plan)
 {
     char *at = memory;
@@ -153,13 +185,19 @@ struct plan *plan_copy(void *memory, const struct plan *plan)
     at += aligned(sizeof *copy);
     struct plan_step *steps = (void *)at;
     at += aligned(plan->step_count * sizeof *steps);
-    uint32_t *numbers = (void *)at;
-    size_t count = 0;
+    struct span *spans = (void *)at;
+    size_t count = 0, span_count = 0;
     for (uint32_t i = 0; i < plan->step_count; i++) {
         count += plan->steps[i].needs_count + plan->steps[i].reads_count;
+        span_count += plan->steps[i].wrap_count;
     }
+    at += aligned(span_count * sizeof *spans);
+    uint32_t *numbers = (void *)at;
     char *bytes = at + aligned(count * sizeof *numbers);
-    *copy = (struct plan){copy_span(&bytes, plan->name), copy_span(&bytes, plan->description), steps, plan->step_count};
+    *copy = *plan;
+    copy->name = copy_span(&bytes, plan->name);
+    copy->description = copy_span(&bytes, plan->description);
+    copy->steps = steps;
     for (uint32_t i = 0; i < plan->step_count; i++) {
         const struct plan_step *from = &plan->steps[i];
         steps[i] = *from;
@@ -169,6 +207,11 @@ struct plan *plan_copy(void *memory, const struct plan *plan)
         steps[i].handler = copy_span(&bytes, from->handler);
         steps[i].queue = copy_span(&bytes, from->queue);
         steps[i].input = copy_span(&bytes, from->input);
+        steps[i].when = copy_span(&bytes, from->when);
+        steps[i].assert = copy_span(&bytes, from->assert);
+        steps[i].message = copy_span(&bytes, from->message);
+        steps[i].each = copy_span(&bytes, from->each);
+        steps[i].wrap = copy_spans(&spans, &bytes, from->wrap, from->wrap_count);
     }
     assert((size_t)(bytes - (char *)memory) <= plan_room(plan));
     return copy;

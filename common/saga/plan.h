@@ -9,32 +9,63 @@
 
 struct plan_retry {
     uint32_t max_attempts; /* 0 is read as 1 */
-    uint32_t max_losses;   /* 0: the step must never begin twice */
-    int64_t backoff_ms;    /* before the second attempt */
+    uint32_t max_losses; /* 0: the step must never begin twice */
+    int64_t backoff_ms; /* before the second attempt */
     uint32_t multiplier_permille;
     int64_t max_backoff_ms;
+    uint32_t jitter_permille; /* a delay is lengthened by up to this share of it */
 };
 
-#define PLAN_RETRY_DEFAULT \
-    {.max_attempts = 1, .max_losses = 5, .backoff_ms = 1000, .multiplier_permille = 2000, .max_backoff_ms = 60000}
-#define PLAN_RETRY_ROLLBACK \
-    {.max_attempts = 10, .max_losses = 50, .backoff_ms = 1000, .multiplier_permille = 2000, .max_backoff_ms = 60000}
+#define PLAN_RETRY_DEFAULT                                                                                                         \
+    {                                                                                                                              \
+        .max_attempts = 1, .max_losses = 5, .backoff_ms = 1000, .multiplier_permille = 2000, .max_backoff_ms = 60000,              \
+        .jitter_permille = 100                                                                                                     \
+    }
+#define PLAN_RETRY_ROLLBACK                                                                                                        \
+    {                                                                                                                              \
+        .max_attempts = 10, .max_losses = 50, .backoff_ms = 1000, .multiplier_permille = 2000, .max_backoff_ms = 60000,            \
+        .jitter_permille = 100                                                                                                     \
+    }
+
+enum plan_kind {
+    PLAN_HANDLER, /* a worker's handler executes it */
+    PLAN_VALIDATE, /* `assert` must hold, else it fails with `message`; handler PLAN_HANDLER_VALIDATE */
+    PLAN_SCOPE, /* the beginning of a pipeline in a pipeline: its data are the params of the steps in it; handler PLAN_HANDLER_SCOPE.
+                      Where it has neither `when` nor templates the fold completes it by itself. */
+};
+
+/* Handlers that every worker of ours serves. */
+#define PLAN_HANDLER_VALIDATE "backstep.validate"
+#define PLAN_HANDLER_SCOPE "backstep.scope"
 
 struct plan_step {
-    struct span name;    /* for people: UTF-8, at most LIMIT_NAME_BYTES */
+    struct span name; /* for people: UTF-8, at most LIMIT_NAME_BYTES */
     struct span handler; /* what a worker must serve */
     struct span queue;
-    struct span input;   /* JSON; empty: {} */
-    uint32_t weight;     /* any unit: only the share of the sum counts; all zero: equal */
+    struct span input; /* JSON; empty: {} */
+    uint32_t weight; /* any unit: only the share of the sum counts; all zero: equal */
     uint32_t needs_count;
     uint32_t reads_count;
     const uint32_t *needs; /* indexes of the steps that must have ended well before; explicit, also in list order */
     const uint32_t *reads; /* only with reads_given: the steps whose results a task carries */
     bool reads_given;
-    bool rollback_none;  /* nothing is sent to undo it */
+    bool rollback_none; /* nothing is sent to undo it */
+    bool templated; /* strings of `input` may hold ${ jq } */
+    enum plan_kind kind;
+    uint32_t scope; /* 1 + index of the PLAN_SCOPE step it is part of, which stands before it; 0: of the pipeline itself */
+    struct span when; /* jq; empty: always. Evaluated on the worker: false or null skips the step */
+    struct span assert; /* jq; PLAN_VALIDATE only */
+    struct span message; /* why `assert` did not hold; PLAN_VALIDATE only */
+    struct span each; /* jq; its result is a list: one instance for each element. Empty: no fan-out */
+    uint32_t max_parallel; /* instances at once; 0: all */
+    uint32_t wrap_count;
+    const struct span *wrap; /* names of wrappers, the outermost first */
     struct plan_retry retry;
-    int64_t timeout_ms; /* one attempt, from Started; 0: none */
+    struct plan_retry rollback_retry; /* max_attempts 0: PLAN_RETRY_ROLLBACK */
+    int64_t start_timeout_ms; /* from ready: no worker took it; 0: none, as of all timeouts */
+    int64_t timeout_ms; /* one attempt, from Started */
     int64_t heartbeat_timeout_ms;
+    int64_t rollback_timeout_ms; /* one attempt of a rollback */
 };
 
 struct plan {
@@ -42,7 +73,12 @@ struct plan {
     struct span description;
     const struct plan_step *steps;
     uint32_t step_count;
+    int64_t timeout_ms; /* of the run, until it rolls back; 0: none */
+    bool pause_on_failure; /* a failed run is held for a person */
 };
+
+/* The lowest version of the fold that knows all that `plan` asks for. */
+uint32_t plan_fold_version(const struct plan *plan);
 
 /* Why `plan` cannot be run, or NULL: no steps or too many, an empty or repeated name, an index out of range, a cycle.
  * `step` is set to the offending step. Pure; O(steps²) at worst in names, O(steps + needs) in order. */

@@ -144,10 +144,16 @@ static size_t room_needed(const struct saga *saga, const struct saga_event *even
     size_t request = aligned(sizeof(struct saga_request)) + kept_size(event->reason.size + TEXT_SLACK);
     switch (event->kind) {
     case EVENT_START:      return request + (saga->status == RUN_NONE ? room_of_start(event) : 0);
-    case EVENT_CANCEL:     return request + kept_size(event->reason.size + TEXT_SLACK);
+    case EVENT_CANCEL:
+    case EVENT_PAUSE:
+    case EVENT_RESUME:
+    case EVENT_RETRY:
+    case EVENT_ROLL_BACK:
+    case EVENT_RESOLVE:    return request + kept_size(event->reason.size + TEXT_SLACK);
     case EVENT_STARTED:
     case EVENT_PROGRESSED: return room_of_report(saga, event);
     case EVENT_DONE:
+    case EVENT_EXPANDED:
     case EVENT_REFUSED:
     case EVENT_LOST:
     case EVENT_WITHDRAWN:  return room_of_end(saga, event);

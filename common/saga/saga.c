@@ -784,7 +784,12 @@ static enum saga_verdict on_request(struct saga *saga, const struct saga_event *
         return SAGA_IGNORED;
     }
     struct span reason = {0};
-    enum verdict verdict = event->kind == EVENT_START ? judge_start(saga, event, &reason) : judge_cancel(saga, event, &reason);
+    enum verdict verdict = VERDICT_REFUSED;
+    switch (event->kind) {
+    case EVENT_START:  verdict = judge_start(saga, event, &reason); break;
+    case EVENT_CANCEL: verdict = judge_cancel(saga, event, &reason); break;
+    default:           reason = literal("this coordinator cannot do that"); break;
+    }
     answer(saga, request, event, verdict, reason);
     return SAGA_APPLIED;
 }
@@ -838,7 +843,12 @@ static enum saga_verdict apply(struct saga *saga, const struct saga_event *event
 {
     switch (event->kind) {
     case EVENT_START:
-    case EVENT_CANCEL:      return on_request(saga, event);
+    case EVENT_CANCEL:
+    case EVENT_PAUSE:
+    case EVENT_RESUME:
+    case EVENT_RETRY:
+    case EVENT_ROLL_BACK:
+    case EVENT_RESOLVE:     return on_request(saga, event);
     case EVENT_ANSWERED:    return on_answered(saga, event);
     case EVENT_FINISHED:    return on_finished(saga);
     default:                break;

@@ -16,7 +16,7 @@
 
 #include <stdint.h>
 
-#define SAGA_FOLD_VERSION 1 /* raised with each change of behaviour, which is then gated on the start's version */
+#define SAGA_FOLD_VERSION 2 /* raised with each change of behaviour, which is then gated on the start's version */
 #define PPM_ONE 1000000u
 
 enum run_status {
@@ -49,9 +49,16 @@ enum direction { DIRECTION_EXECUTE, DIRECTION_ROLLBACK };
 
 enum outcome { OUTCOME_OK, OUTCOME_SKIPPED, OUTCOME_FAILED, OUTCOME_CANCELLED_STARTED, OUTCOME_CANCELLED_NOT_STARTED };
 
-enum cancel_reason { CANCEL_REQUESTED, CANCEL_SIBLING_FAILED, CANCEL_TIMEOUT, CANCEL_HEARTBEAT };
+enum cancel_reason {
+    CANCEL_REQUESTED,
+    CANCEL_SIBLING_FAILED,
+    CANCEL_TIMEOUT,
+    CANCEL_HEARTBEAT,
+    CANCEL_START_TIMEOUT,
+    CANCEL_RUN_TIMEOUT,
+};
 
-enum timer { TIMER_NONE, TIMER_RETRY, TIMER_TIMEOUT, TIMER_HEARTBEAT };
+enum timer { TIMER_NONE, TIMER_RETRY, TIMER_TIMEOUT, TIMER_HEARTBEAT, TIMER_START, TIMER_RUN /* has no ticket */ };
 
 enum verdict { VERDICT_NONE, VERDICT_ACCEPTED, VERDICT_EXISTING, VERDICT_REFUSED };
 
@@ -60,7 +67,7 @@ enum verdict { VERDICT_NONE, VERDICT_ACCEPTED, VERDICT_EXISTING, VERDICT_REFUSED
 /* One dispatch of (run, step, instance, direction). */
 struct ticket {
     uint32_t step;
-    uint32_t instance;
+    uint32_t instance; /* from 1, of a step that fans out; 0: the step itself */
     enum direction direction;
     uint32_t number; /* from 1 */
 };
@@ -68,15 +75,21 @@ struct ticket {
 enum saga_event_kind {
     EVENT_START,
     EVENT_CANCEL,
+    EVENT_PAUSE,
+    EVENT_RESUME,
+    EVENT_RETRY,
+    EVENT_ROLL_BACK,
+    EVENT_RESOLVE,
     EVENT_STARTED,
     EVENT_PROGRESSED,
     EVENT_DONE,
+    EVENT_EXPANDED, /* ends a ticket of instance 0 of a step that fans out: its elements are known */
     EVENT_REFUSED,
-    EVENT_LOST,        /* owner: nobody will ever end this ticket */
-    EVENT_WITHDRAWN,   /* owner: this ticket was never sent */
+    EVENT_LOST, /* owner: nobody will ever end this ticket */
+    EVENT_WITHDRAWN, /* owner: this ticket was never sent */
     EVENT_TIMER_FIRED, /* owner */
-    EVENT_ANSWERED,    /* owner */
-    EVENT_FINISHED,    /* owner: RunFinished was read */
+    EVENT_ANSWERED, /* owner */
+    EVENT_FINISHED, /* owner: RunFinished was read */
 };
 
 /* One record, decoded. Everything is borrowed for the call. Which fields count depends on `kind`; the others are ignored. */
@@ -87,59 +100,63 @@ struct saga_event {
     struct span run_id;
     struct ticket ticket;
 
-    unsigned char request_id[REQUEST_ID_BYTES]; /* START CANCEL ANSWERED */
-    const struct plan *plan;                    /* START */
-    struct span params;                         /* START: JSON object */
-    uint32_t fold_version;                      /* START */
-    const char *refusal;                        /* START: why the owner's side must refuse it, else NULL (e.g. partition count) */
-    struct span reason;                         /* CANCEL LOST */
-    enum outcome outcome;                       /* DONE */
-    bool permanent;                             /* DONE failed */
-    struct span data, rollback_data, set, error; /* DONE */
-    struct span metrics;                        /* DONE PROGRESSED */
-    uint64_t current, total;                    /* PROGRESSED */
-    int64_t elapsed_ms;                         /* STARTED DONE: since the attempt began, by the worker's clock */
-    struct span worker;                         /* STARTED DONE LOST REFUSED; LOST: empty after a takeover */
-    enum timer timer;                           /* TIMER_FIRED */
+    unsigned char request_id[REQUEST_ID_BYTES]; /* START ANSWERED, all requests */
+    const struct plan *plan; /* START */
+    struct span params; /* START: JSON object */
+    uint32_t fold_version; /* START */
+    const char *refusal; /* START: why the owner's side must refuse it, else NULL (e.g. partition count) */
+    struct span reason; /* LOST, requests but START */
+    struct span step_name; /* RESOLVE; with ticket.instance */
+    bool done; /* RESOLVE: it is done, with `data`; else it is undone */
+    const struct span *elements; /* EXPANDED: JSON each */
+    size_t element_count;
+    enum outcome outcome; /* DONE */
+    bool permanent; /* DONE failed */
+    struct span data, rollback_data, set, error; /* DONE; data: RESOLVE too */
+    struct span metrics; /* DONE PROGRESSED */
+    uint64_t current, total; /* PROGRESSED */
+    int64_t elapsed_ms; /* STARTED DONE: since the attempt began, by the worker's clock */
+    struct span worker; /* STARTED DONE LOST REFUSED; LOST: empty after a takeover */
+    enum timer timer; /* TIMER_FIRED */
 };
 
 /* What became of an event: what the owner does with the record depends on it. */
 enum saga_verdict {
     SAGA_APPLIED,
     SAGA_IGNORED, /* duplicate or late: normal under at-least-once delivery */
-    SAGA_ALIEN,   /* of an unknown run, or a ticket never issued: to the dead-letter topic */
+    SAGA_ALIEN, /* of an unknown run, or a ticket never issued: to the dead-letter topic */
 };
 
 struct saga_step {
-    uint8_t status;    /* enum step_status */
+    uint8_t status; /* enum step_status */
     uint8_t direction; /* enum direction: which way `ticket` counts */
-    bool open;         /* `ticket` may have been sent and has not ended */
-    bool started;      /* a Started or report of `ticket` stands in the log */
-    bool confirm;      /* later tickets say confirm */
+    bool open; /* `ticket` may have been sent and has not ended */
+    bool started; /* a Started or report of `ticket` stands in the log */
+    bool confirm; /* later tickets say confirm */
     bool may_have_begun; /* some execute ticket of it may have begun: it is to be undone */
-    bool begun_before;   /* the same, of the tickets before `ticket` */
-    bool executed;       /* its execute succeeded, whatever came after */
+    bool begun_before; /* the same, of the tickets before `ticket` */
+    bool executed; /* its execute succeeded, whatever came after */
     bool nothing_to_undo;
-    uint8_t fired;       /* enum timer: a deadline of `ticket` that was due; waits for the end */
-    uint8_t cancel;      /* 1 + enum cancel_reason wanted of `ticket`, 0 none */
+    uint8_t fired; /* enum timer: a deadline of `ticket` that was due; waits for the end */
+    uint8_t cancel; /* 1 + enum cancel_reason wanted of `ticket`, 0 none */
     uint32_t ticket;
-    uint32_t attempts;       /* used, in `direction` */
+    uint32_t attempts; /* used, in `direction` */
     uint32_t execute_attempts; /* used or in use, executing: what people are shown */
     uint16_t losses, silent_losses;
-    uint32_t fraction_ppm;   /* of execute; never goes back */
-    uint32_t end_order;      /* n-th end of an execute ticket in this run, from 1; rollbacks go newest first */
-    int64_t ready_ms;        /* since when it is ready; log time, as all of these */
-    int64_t begun_ms;        /* first Started or end of execute; 0: none */
-    int64_t attempt_ms;      /* Started of the current ticket; 0: none */
-    int64_t report_ms;       /* last report of the current ticket */
-    int64_t ended_ms;        /* last end of execute; 0: none */
+    uint32_t fraction_ppm; /* of execute; never goes back */
+    uint32_t end_order; /* n-th end of an execute ticket in this run, from 1; rollbacks go newest first */
+    int64_t ready_ms; /* since when it is ready; log time, as all of these */
+    int64_t begun_ms; /* first Started or end of execute; 0: none */
+    int64_t attempt_ms; /* Started of the current ticket; 0: none */
+    int64_t report_ms; /* last report of the current ticket */
+    int64_t ended_ms; /* last end of execute; 0: none */
     int64_t rollback_begun_ms, rollback_ended_ms;
-    int64_t retry_ms;        /* when the next ticket is due; 0: none */
+    int64_t retry_ms; /* when the next ticket is due; 0: none */
     uint64_t current, total; /* as last reported */
     struct span data, rollback_data, set, metrics;
-    struct span error;          /* of the last failed attempt */
+    struct span error; /* of the last failed attempt */
     struct span rollback_error; /* of the last failed rollback */
-    struct span worker;         /* who last reported on it */
+    struct span worker; /* who last reported on it */
 };
 
 struct saga_request {
@@ -153,17 +170,17 @@ struct saga_request {
 struct saga_chunk; /* room the caller has provided */
 
 struct saga {
-    uint8_t status;       /* enum run_status */
-    bool retired;         /* saga_retire(): only identity, status and answers are left */
-    bool newer;           /* started for a newer fold than this one: left as it is */
+    uint8_t status; /* enum run_status */
+    bool retired; /* saga_retire(): only identity, status and answers are left */
+    bool newer; /* started for a newer fold than this one: left as it is */
     bool finish_recorded; /* RunFinished was read */
-    bool cancelling;      /* on its way down because someone asked */
-    bool stopping;        /* no more dispatches forward: waits for open tickets, then rolls back */
+    bool cancelling; /* on its way down because someone asked */
+    bool stopping; /* no more dispatches forward: waits for open tickets, then rolls back */
     uint32_t fold_version;
-    uint32_t cause_step;  /* whose failure began it; UINT32_MAX: none */
+    uint32_t cause_step; /* whose failure began it; UINT32_MAX: none */
     uint32_t ended_count; /* for saga_step.end_order */
     uint32_t progress_ppm;
-    uint32_t undo_total;  /* steps that are to be undone, counted on entering rollback */
+    uint32_t undo_total; /* steps that are to be undone, counted on entering rollback */
     int64_t start_offset, started_ms, finished_ms, time_ms; /* time_ms: of the last record */
     size_t context_bytes;
     struct span run_id, params, error; /* error: the first cause */
@@ -190,10 +207,10 @@ enum saga_verdict saga_judge_unknown(const struct saga_event *event);
 enum saga_verdict saga_apply(struct saga *saga, const struct saga_event *event);
 
 enum effect_kind {
-    EFFECT_DISPATCH,    /* send the ticket, unless it was sent */
+    EFFECT_DISPATCH, /* send the ticket, unless it was sent */
     EFFECT_CANCEL_TASK, /* tell its worker, or, where it was never sent, append Withdrawn */
     EFFECT_ANSWER,
-    EFFECT_FINISH,      /* append RunFinished */
+    EFFECT_FINISH, /* append RunFinished */
 };
 
 struct saga_effect {
@@ -237,7 +254,7 @@ uint32_t saga_steps_executed(const struct saga *saga);
 /* The steps whose results a task of `step` carries, in plan order: `others` has room for plan->step_count. Returns how many. */
 uint32_t saga_task_reads(const struct saga *saga, uint32_t step, uint32_t *others);
 
-const char *run_status_name(enum run_status status);   /* "running" ...; RUN_NONE: "unknown" */
+const char *run_status_name(enum run_status status); /* "running" ...; RUN_NONE: "unknown" */
 const char *step_status_name(enum step_status status); /* "waiting" ... */
 const char *outcome_name(enum outcome outcome);
 const char *cancel_reason_name(enum cancel_reason reason);

@@ -15,20 +15,30 @@ static const struct span key = S("upload-1k7qj4m9x2");
 
 static const uint32_t needs_first[] = {0};
 static const uint32_t reads_both[] = {0, 1};
+static const struct span wrappers[] = {S("logging"), S("timing")};
+static const struct span elements[] = {S("1"), S("{\"a\":2}"), S("null")};
 static const struct plan_step steps[] = {
     {.name = S("init"), .handler = S("init"), .queue = S("default"), .weight = 5, .retry = PLAN_RETRY_DEFAULT},
     {.name = S("Hochladen für alle"), .handler = S("upload"), .queue = S("fast"), .input = S("{\"max\":1}"), .weight = 95,
      .needs = needs_first, .needs_count = 1, .reads = reads_both, .reads_count = 2, .reads_given = true, .rollback_none = true,
-     .retry = {3, 0, 2000, 1500, 9000}, .timeout_ms = 600000, .heartbeat_timeout_ms = 1000},
+     .retry = {3, 0, 2000, 1500, 9000, 0}, .timeout_ms = 600000, .heartbeat_timeout_ms = 1000},
+    {.name = S("inner"), .handler = S(PLAN_HANDLER_SCOPE), .queue = S("default"), .kind = PLAN_SCOPE, .templated = true,
+     .when = S(".params.deep"), .retry = PLAN_RETRY_DEFAULT},
+    {.name = S("inner/each"), .handler = S("h"), .queue = S("default"), .scope = 3, .each = S(".params.files"), .max_parallel = 20,
+     .wrap = wrappers, .wrap_count = 2, .start_timeout_ms = 5, .rollback_timeout_ms = 6, .rollback_retry = {3, 4, 5, 6000, 7, 1000},
+     .retry = {3, 0, 2000, 1500, 9000, 1000}},
+    {.name = S("check"), .handler = S(PLAN_HANDLER_VALIDATE), .queue = S("default"), .kind = PLAN_VALIDATE, .assert = S("true"),
+     .message = S("no"), .retry = PLAN_RETRY_DEFAULT},
 };
-static const struct plan plan = {.name = S("upload"), .description = S("Copy"), .steps = steps, .step_count = 2};
+static const struct plan plan = {.name = S("upload"), .description = S("Copy"), .steps = steps,
+                                 .step_count = sizeof steps / sizeof *steps, .timeout_ms = 7000, .pause_on_failure = true};
 
 #define TICKET_OF_STEP {1, 2, DIRECTION_ROLLBACK, 7}
 static const struct ticket ticket = TICKET_OF_STEP;
 static const struct held_ticket held[] = {{S("a-1"), {0, 0, DIRECTION_EXECUTE, 1}}, {S("b-2"), {3, 1, DIRECTION_ROLLBACK, 9}}};
 static const struct waiting_step waiting[] = {{1, 0, S("upload"), S("fast"), 1700000000000}};
-static const struct step_result results[] = {{S("init"), true, false, S("{\"a\":1}"), S("[2]"), {0}},
-                                             {S("check"), false, true, {0}, {0}, S("no")}};
+static const struct step_result results[] = {{S("init"), true, false, S("{\"a\":1}"), S("[2]"), {0}, false},
+                                             {S("check"), false, true, {0}, {0}, S("no"), true}};
 static const struct span sets[] = {S("{\"x\":1}"), S("{\"y\":2}")};
 static const struct span handlers[] = {S("init"), S("upload")};
 
@@ -40,6 +50,15 @@ static const struct message messages[] = {
     {.kind = MESSAGE_START, .progress_partitions = 4,
      .event = {.kind = EVENT_START, REQUEST, .plan = &plan, .params = S("{\"source\":\"photos\"}"), .fold_version = 1}},
     {.kind = MESSAGE_CANCEL, .event = {.kind = EVENT_CANCEL, REQUEST, .reason = S("changed my mind")}},
+    {.kind = MESSAGE_PAUSE, .event = {.kind = EVENT_PAUSE, REQUEST, .reason = S("lunch")}},
+    {.kind = MESSAGE_RESUME, .event = {.kind = EVENT_RESUME, REQUEST}},
+    {.kind = MESSAGE_RETRY, .event = {.kind = EVENT_RETRY, REQUEST}},
+    {.kind = MESSAGE_ROLL_BACK, .event = {.kind = EVENT_ROLL_BACK, REQUEST}},
+    {.kind = MESSAGE_RESOLVE,
+     .event = {.kind = EVENT_RESOLVE, REQUEST, .reason = S("by hand"), .step_name = S("inner/each"), .ticket = {.instance = 3},
+               .done = true, .data = S("[1]")}},
+    {.kind = MESSAGE_EXPANDED,
+     .event = {.kind = EVENT_EXPANDED, .ticket = TICKET_OF_STEP, .worker = S("w1"), .elements = elements, .element_count = 3}},
     {.kind = MESSAGE_STARTED, .event = {.kind = EVENT_STARTED, .ticket = TICKET_OF_STEP, .worker = S("w1")}},
     {.kind = MESSAGE_PROGRESSED,
      .event = {.kind = EVENT_PROGRESSED, .ticket = TICKET_OF_STEP, .current = 3, .total = 10, .metrics = S("{\"loss\":0.1}")}},
@@ -61,7 +80,9 @@ static const struct message messages[] = {
     {.kind = MESSAGE_TASK, EPOCH, INCARNATION, .progress_partition = 3,
      .task = {.run_id = S("upload-1k7qj4m9x2"), .ticket = TICKET_OF_STEP, .pipeline = S("upload"), .step = S("Hochladen für alle"),
               .handler = S("upload"), .attempt = 2, .confirm = true, .more_attempts = true, .input = S("{\"max\":1}"), .params = S("{}"),
-              .results = results, .result_count = 2, .sets = sets, .set_count = 2, .result = results}},
+              .results = results, .result_count = 2, .sets = sets, .set_count = 2, .result = results,
+              .when = S("true"), .templated = true, .kind = PLAN_VALIDATE, .assert = S("false"), .message = S("why"), .each = S(".params"),
+              .element = S("[3]"), .elements = 7, .scope = S("inner"), .wrap = wrappers, .wrap_count = 2, .timeout_ms = 9}},
     {.kind = MESSAGE_CANCEL_TASK, EPOCH, INCARNATION, .progress_partition = 3, .cancel_reason = CANCEL_HEARTBEAT,
      .event = {.run_id = S("upload-1k7qj4m9x2"), .ticket = TICKET_OF_STEP}},
     {.kind = MESSAGE_WELCOME, EPOCH, INCARNATION, .progress_partition = 3, .coordinator = S("host-17")},
@@ -117,6 +138,20 @@ static void same_step(const struct plan_step *a, const struct plan_step *b)
         SAME(a->reads[i], b->reads[i]);
     }
     SAME(a->reads_given, b->reads_given);
+    SAME(a->kind, b->kind);
+    SAME(a->scope, b->scope);
+    SAME_SPAN(a->when, b->when);
+    SAME(a->templated, b->templated);
+    SAME_SPAN(a->assert, b->assert);
+    SAME_SPAN(a->message, b->message);
+    SAME_SPAN(a->each, b->each);
+    SAME(a->max_parallel, b->max_parallel);
+    SAME(a->wrap_count, b->wrap_count);
+    SAME(a->start_timeout_ms, b->start_timeout_ms);
+    SAME(a->rollback_timeout_ms, b->rollback_timeout_ms);
+    SAME(a->retry.jitter_permille, b->retry.jitter_permille);
+    SAME(a->rollback_retry.max_attempts, b->rollback_retry.max_attempts);
+    SAME(a->rollback_retry.jitter_permille, b->rollback_retry.jitter_permille);
     SAME(a->rollback_none, b->rollback_none);
     SAME(a->retry.max_attempts, b->retry.max_attempts);
     SAME(a->retry.max_losses, b->retry.max_losses);
@@ -135,6 +170,8 @@ static void same_plan(const struct plan *a, const struct plan *b)
     }
     SAME_SPAN(a->name, b->name);
     SAME_SPAN(a->description, b->description);
+    SAME(a->timeout_ms, b->timeout_ms);
+    SAME(a->pause_on_failure, b->pause_on_failure);
     SAME(a->step_count, b->step_count);
     for (uint32_t i = 0; i < a->step_count; i++) {
         same_step(&a->steps[i], &b->steps[i]);
@@ -161,6 +198,12 @@ static void same_event(const struct saga_event *a, const struct saga_event *b)
     SAME(a->total, b->total);
     SAME_SPAN(a->worker, b->worker);
     SAME(a->timer, b->timer);
+    SAME_SPAN(a->step_name, b->step_name);
+    SAME(a->done, b->done);
+    SAME(a->element_count, b->element_count);
+    for (size_t i = 0; i < a->element_count; i++) {
+        SAME_SPAN(a->elements[i], b->elements[i]);
+    }
 }
 
 static void same_result(const struct step_result *a, const struct step_result *b)
@@ -168,6 +211,7 @@ static void same_result(const struct step_result *a, const struct step_result *b
     SAME_SPAN(a->step, b->step);
     SAME(a->success, b->success);
     SAME(a->skipped, b->skipped);
+    SAME(a->scope, b->scope);
     SAME_SPAN(a->data, b->data);
     SAME_SPAN(a->rollback_data, b->rollback_data);
     SAME_SPAN(a->error, b->error);
@@ -193,6 +237,20 @@ static void same_task(const struct task *a, const struct task *b)
     for (size_t i = 0; i < a->set_count; i++) {
         SAME_SPAN(a->sets[i], b->sets[i]);
     }
+    SAME_SPAN(a->when, b->when);
+    SAME(a->templated, b->templated);
+    SAME(a->kind, b->kind);
+    SAME_SPAN(a->assert, b->assert);
+    SAME_SPAN(a->message, b->message);
+    SAME_SPAN(a->each, b->each);
+    SAME_SPAN(a->element, b->element);
+    SAME(a->elements, b->elements);
+    SAME_SPAN(a->scope, b->scope);
+    SAME(a->wrap_count, b->wrap_count);
+    for (size_t i = 0; i < a->wrap_count; i++) {
+        SAME_SPAN(a->wrap[i], b->wrap[i]);
+    }
+    SAME(a->timeout_ms, b->timeout_ms);
     SAME(a->result == NULL, b->result == NULL);
     if (a->result != NULL) {
         same_result(a->result, b->result);
@@ -405,7 +463,7 @@ static const struct row rows[] = {
     {"outcome 0", TOPIC_PROGRESS, S("r"), S("\x62\x08" TICKET), "Done: outcome 0 is none that is known"},
     {"outcome 77", TOPIC_PROGRESS, S("r"), S("\x62\x0a" TICKET "\x10\x4d"), "Done: outcome 77 is none that is known"},
     {"a short request id", TOPIC_PROGRESS, S("r"), S("\x12\x05\x0a\x01x\x10\x01"), "Cancel: request_id of 1 bytes, not 16"},
-    {"control 2", TOPIC_PROGRESS, S("r"), S("\x12\x14" REQUEST_ID "\x10\x02"), "Cancel: control kind 2 is none that is known"},
+    {"control 9", TOPIC_PROGRESS, S("r"), S("\x12\x14" REQUEST_ID "\x10\x09"), "Cancel: control kind 9 is none that is known"},
     {"no plan", TOPIC_PROGRESS, S("r"), S("\x0a\x14" REQUEST_ID "\x10\x01"), "Start: no plan"},
     {"a need beyond the plan", TOPIC_PROGRESS, S("r"),
      S("\x0a\x27" REQUEST_ID "\x10\x01" "\x22\x11" "\x0a\x01p" "\x1a\x0c" "\x0a\x01" "a" "\x12\x01" "b" "\x1a\x01" "c" "\x32\x01\x05"),
