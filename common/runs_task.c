@@ -1,13 +1,52 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/runs_task.h"
 
-static struct step_result result_of(const struct saga *saga, uint32_t index, bool whole)
+#include <stdlib.h>
+
+static void *allocate(size_t size)
 {
-    const struct saga_step *step = &saga->steps[index];
-    struct step_result result = {.step = saga->plan->steps[index].name,
+    void *memory = malloc(size > 0 ? size : 1);
+    if (memory == NULL) {
+        abort();
+    }
+    return memory;
+}
+
+/* The results of a step that fans out: a list, null for what was skipped. No JSON is parsed for it. */
+static struct span join_data(struct runs_task *out, const struct saga_fan *fan)
+{
+    size_t size = 2;
+    for (uint32_t i = 0; i < fan->count; i++) {
+        size += 5 + fan->instances[i].data.size;
+    }
+    struct runs_task_list *list = allocate(sizeof *list + size);
+    list->next = out->lists;
+    out->lists = list;
+    char *at = list->bytes;
+    *at++ = '[';
+    for (uint32_t i = 0; i < fan->count; i++) {
+        struct span data = fan->instances[i].executed ? fan->instances[i].data : (struct span){0};
+        data = data.size > 0 ? data : span_of("null");
+        if (i > 0) {
+            *at++ = ',';
+        }
+        memcpy(at, data.bytes, data.size);
+        at += data.size;
+    }
+    *at++ = ']';
+    return (struct span){list->bytes, (size_t)(at - list->bytes)};
+}
+
+static struct step_result result_of(struct runs_task *out, const struct saga *saga, const struct saga_step *step, bool whole)
+{
+    struct step_result result = {.step = saga->plan->steps[step->index].name,
                                  .success = step->executed,
                                  .skipped = step->status == STEP_SKIPPED,
+                                 .scope = saga->plan->steps[step->index].kind == PLAN_SCOPE,
                                  .data = step->executed ? step->data : (struct span){0}};
+    if (step->executed && step->fan != NULL) {
+        result.data = join_data(out, step->fan);
+    }
     if (whole) {
         result.rollback_data = step->rollback_data;
         result.error = step->executed ? (struct span){0} : step->error;
@@ -16,39 +55,58 @@ static struct step_result result_of(const struct saga *saga, uint32_t index, boo
 }
 
 /* Shared values, in the order in which the log has them. */
-static size_t collect_sets(const struct saga *saga, struct span *sets)
+static size_t collect_sets(struct runs_task *out, const struct saga *saga)
 {
-    uint32_t order[LIMIT_STEPS];
     size_t count = 0;
-    for (uint32_t i = 0; i < saga->plan->step_count; i++) {
-        if (!saga->steps[i].executed || saga->steps[i].set.size == 0) {
-            continue;
-        }
-        size_t at = count++;
-        for (; at > 0 && saga->steps[order[at - 1]].end_order > saga->steps[i].end_order; at--) {
-            order[at] = order[at - 1];
-        }
-        order[at] = i;
+    if (saga->set_count > LIMIT_STEPS) {
+        out->many_sets = allocate(saga->set_count * sizeof *out->many_sets);
     }
-    for (size_t i = 0; i < count; i++) {
-        sets[i] = saga->steps[order[i]].set;
+    struct span *sets = out->many_sets != NULL ? out->many_sets : out->few_sets;
+    for (const struct saga_step *step = saga->sets; step != NULL; step = step->set_next) {
+        sets[count++] = step->set;
     }
+    out->task.sets = sets;
     return count;
+}
+
+static void fill_evaluated(struct task *task, const struct saga *saga, const struct saga_step *step)
+{
+    const struct plan_step *plan = &saga->plan->steps[step->index];
+    bool forward = task->ticket.direction == DIRECTION_EXECUTE;
+    const struct saga_fan *fan = saga->steps[step->index].fan;
+    task->kind = plan->kind;
+    task->templated = plan->templated;
+    task->scope = plan->scope > 0 ? saga->plan->steps[plan->scope - 1].name : (struct span){0};
+    task->wrap = plan->wrap;
+    task->wrap_count = plan->wrap_count;
+    task->timeout_ms = forward ? plan->timeout_ms : plan->rollback_timeout_ms;
+    if (fan != NULL && step->instance > 0) {
+        task->element = fan->elements[step->instance - 1];
+        task->elements = fan->count;
+    }
+    if (forward && saga_fans_out(saga, step)) {
+        task->each = plan->each;
+    } else if (forward) {
+        task->when = plan->when;
+        task->assert = plan->assert;
+        task->message = plan->message;
+    }
 }
 
 void runs_task_fill(struct runs_task *out, const struct saga *saga, struct ticket ticket, bool confirm)
 {
-    static const struct plan_retry rollback_retry = PLAN_RETRY_ROLLBACK;
+    const struct saga_step *step = saga_find_step(saga, ticket.step, ticket.instance);
     const struct plan_step *plan = &saga->plan->steps[ticket.step];
     bool rolls_back = ticket.direction == DIRECTION_ROLLBACK;
-    uint32_t max_attempts = rolls_back ? rollback_retry.max_attempts : plan->retry.max_attempts;
-    uint32_t attempt = saga->steps[ticket.step].attempts + 1;
+    uint32_t attempt = step->attempts + 1;
     uint32_t others[LIMIT_STEPS];
     uint32_t count = saga_task_reads(saga, ticket.step, others);
+    out->lists = NULL;
+    out->many_sets = NULL;
     for (uint32_t i = 0; i < count; i++) {
-        out->results[i] = result_of(saga, others[i], false);
+        out->results[i] = result_of(out, saga, &saga->steps[others[i]], false);
     }
-    out->own = result_of(saga, ticket.step, true);
+    out->own = result_of(out, saga, step, true);
     out->task = (struct task){.run_id = saga->run_id,
                               .ticket = ticket,
                               .pipeline = saga->plan->name,
@@ -56,12 +114,23 @@ void runs_task_fill(struct runs_task *out, const struct saga *saga, struct ticke
                               .handler = plan->handler,
                               .attempt = attempt,
                               .confirm = confirm,
-                              .more_attempts = attempt < max_attempts,
+                              .more_attempts = attempt < saga_max_attempts(saga, step),
                               .input = plan->input,
                               .params = saga->params,
                               .results = out->results,
                               .result_count = count,
-                              .sets = out->sets,
-                              .set_count = collect_sets(saga, out->sets),
                               .result = rolls_back ? &out->own : NULL};
+    out->task.set_count = collect_sets(out, saga);
+    fill_evaluated(&out->task, saga, step);
+}
+
+void runs_task_free(struct runs_task *out)
+{
+    while (out->lists != NULL) {
+        struct runs_task_list *list = out->lists;
+        out->lists = list->next;
+        free(list);
+    }
+    free(out->many_sets);
+    out->many_sets = NULL;
 }

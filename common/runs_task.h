@@ -7,14 +7,22 @@
 #include "common/messages.h"
 #include "common/saga/saga.h"
 
-struct runs_task {
-    struct task task; /* its pointers lead into this struct and into the saga */
-    struct step_result own;
-    struct step_result results[LIMIT_STEPS];
-    struct span sets[LIMIT_STEPS];
+struct runs_task_list {
+    struct runs_task_list *next;
+    char bytes[];
 };
 
-/* Valid until the saga is changed or `task` is moved. */
-void runs_task_fill(struct runs_task *task, const struct saga *saga, struct ticket ticket, bool confirm);
+struct runs_task {
+    struct task task; /* what is wanted; it borrows from the rest and from the saga */
+    struct step_result results[LIMIT_STEPS];
+    struct step_result own;
+    struct span few_sets[LIMIT_STEPS];
+    struct span *many_sets;       /* where they are more */
+    struct runs_task_list *lists; /* results of steps that fan out */
+};
+
+/* The task for `ticket`, which is open. Valid until the saga changes; caller owes runs_task_free(). Aborts where memory is out. */
+void runs_task_fill(struct runs_task *out, const struct saga *saga, struct ticket ticket, bool confirm);
+void runs_task_free(struct runs_task *out);
 
 #endif

@@ -151,6 +151,7 @@ static void run_task(struct tape *tape, struct ticket ticket)
     write_done(tape, &attempt);
     attempt_fini(&attempt);
     cancellation_fini(&never);
+    runs_task_free(&filled);
 }
 
 /* Do the first thing that is due. false: nothing is. */
@@ -167,6 +168,7 @@ static bool do_next(struct tape *tape)
     switch (effect.kind) {
     case EFFECT_ANSWER: write_answer(tape, effect.request); break;
     case EFFECT_DISPATCH: run_task(tape, effect.ticket); break;
+    case EFFECT_HOLD:
     case EFFECT_CANCEL_TASK: write_simple(tape, MESSAGE_WITHDRAWN, EVENT_WITHDRAWN, effect.ticket); break;
     case EFFECT_FINISH: write_simple(tape, MESSAGE_RUN_FINISHED, EVENT_FINISHED, (struct ticket){0}); break;
     }

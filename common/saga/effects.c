@@ -19,33 +19,36 @@ static bool next_answer(const struct saga *saga, struct saga_cursor *cursor, str
     return true;
 }
 
-static struct ticket ticket_of(const struct saga_step *step, uint32_t index)
+static struct ticket ticket_of(const struct saga_step *step)
 {
-    return (struct ticket){.step = index, .direction = (enum direction)step->direction, .number = step->ticket};
+    return (struct ticket){step->index, step->instance, (enum direction)step->direction, step->ticket};
 }
 
-static void effect_of_open(const struct saga *saga, uint32_t index, struct saga_effect *effect)
+static void effect_of_open(const struct saga *saga, const struct saga_step *step, struct saga_effect *effect)
 {
-    const struct saga_step *step = &saga->steps[index];
-    bool never_twice = step->direction == DIRECTION_EXECUTE && saga->plan->steps[index].retry.max_losses == 0;
-    *effect = (struct saga_effect){.kind = EFFECT_DISPATCH, .ticket = ticket_of(step, index), .confirm = step->confirm || never_twice};
+    bool never_twice = step_goes_forward(step) && plan_of(saga, step)->retry.max_losses == 0;
+    *effect = (struct saga_effect){.kind = EFFECT_DISPATCH, .ticket = ticket_of(step), .confirm = step->confirm || never_twice};
     if (step->cancel != 0) {
         effect->kind = EFFECT_CANCEL_TASK;
         effect->cancel_reason = (enum cancel_reason)(step->cancel - 1);
+    } else if (saga->status == RUN_PAUSED) {
+        effect->kind = EFFECT_HOLD;
     }
 }
 
 static bool next_step(const struct saga *saga, struct saga_cursor *cursor, struct saga_effect *effect)
 {
-    uint32_t count = saga->steps != NULL ? saga->plan->step_count : 0;
-    for (; cursor->step < count; cursor->step++) {
-        if (saga->steps[cursor->step].open) {
-            effect_of_open(saga, cursor->step++, effect);
-            return true;
-        }
+    const struct saga_step *step = cursor->step != NULL ? cursor->step->active_next : saga->active;
+    while (step != NULL && !step->open) {
+        step = step->active_next;
     }
-    cursor->stage = STAGE_FINISH;
-    return false;
+    if (step == NULL) {
+        cursor->stage = STAGE_FINISH;
+        return false;
+    }
+    cursor->step = step;
+    effect_of_open(saga, step, effect);
+    return true;
 }
 
 bool saga_next_effect(const struct saga *saga, struct saga_cursor *cursor, struct saga_effect *effect)
@@ -72,35 +75,55 @@ static void sooner(struct saga_deadline *deadline, enum timer timer, int64_t due
     }
 }
 
-bool deadline_of(const struct saga *saga, uint32_t index, struct saga_deadline *deadline)
+static void deadline_of_attempt(const struct saga *saga, const struct saga_step *step, struct saga_deadline *deadline)
 {
-    const struct saga_step *step = &saga->steps[index];
-    const struct plan_step *plan = &saga->plan->steps[index];
-    *deadline = (struct saga_deadline){.timer = TIMER_NONE, .ticket = ticket_of(step, index)};
-    bool forward = step->direction == DIRECTION_EXECUTE;
-    if (!step->open && step->retry_ms != 0 && !(forward && saga->stopping)) {
+    const struct plan_step *plan = plan_of(saga, step);
+    int64_t timeout_ms = step_goes_forward(step) ? plan->timeout_ms : plan->rollback_timeout_ms;
+    if (timeout_ms > 0) {
+        sooner(deadline, TIMER_TIMEOUT, step->attempt_ms + timeout_ms);
+    }
+    if (plan->heartbeat_timeout_ms > 0 && step_goes_forward(step)) {
+        sooner(deadline, TIMER_HEARTBEAT, step->report_ms + plan->heartbeat_timeout_ms);
+    }
+}
+
+bool deadline_of(const struct saga *saga, const struct saga_step *step, struct saga_deadline *deadline)
+{
+    *deadline = (struct saga_deadline){.timer = TIMER_NONE, .ticket = ticket_of(step)};
+    if (!step->open && step->retry_ms != 0 && course_may_open(saga, step)) {
         sooner(deadline, TIMER_RETRY, step->retry_ms);
     }
-    if (step->open && step->started && forward && step->cancel == 0 && step->fired == TIMER_NONE) {
-        if (plan->timeout_ms > 0) {
-            sooner(deadline, TIMER_TIMEOUT, step->attempt_ms + plan->timeout_ms);
-        }
-        if (plan->heartbeat_timeout_ms > 0) {
-            sooner(deadline, TIMER_HEARTBEAT, step->report_ms + plan->heartbeat_timeout_ms);
-        }
+    if (!step->open || step->cancel != 0 || step->fired != TIMER_NONE) {
+        return deadline->timer != TIMER_NONE;
+    }
+    int64_t start_timeout_ms = plan_of(saga, step)->start_timeout_ms;
+    if (step->started) {
+        deadline_of_attempt(saga, step, deadline);
+    } else if (start_timeout_ms > 0 && step_goes_forward(step) && saga->status != RUN_PAUSED) {
+        sooner(deadline, TIMER_START, step->ready_ms + start_timeout_ms);
     }
     return deadline->timer != TIMER_NONE;
 }
 
+/* "per run: timeout, which ends on entering rollback"; it stands still while the run is paused. */
+bool deadline_of_run(const struct saga *saga, struct saga_deadline *deadline)
+{
+    if (saga->plan->timeout_ms == 0 || saga->stopping || (saga->status != RUN_PENDING && saga->status != RUN_RUNNING)) {
+        return false;
+    }
+    *deadline = (struct saga_deadline){.timer = TIMER_RUN, .due_ms = saga->started_ms + saga->plan->timeout_ms + saga->paused_ms};
+    return true;
+}
+
 bool saga_next_deadline(const struct saga *saga, struct saga_deadline *deadline)
 {
-    bool any = false;
     if (saga->steps == NULL || saga_is_over(saga)) {
         return false;
     }
-    for (uint32_t i = 0; i < saga->plan->step_count; i++) {
+    bool any = deadline_of_run(saga, deadline);
+    for (const struct saga_step *step = saga->active; step != NULL; step = step->active_next) {
         struct saga_deadline other;
-        if (deadline_of(saga, i, &other) && (!any || other.due_ms < deadline->due_ms)) {
+        if (deadline_of(saga, step, &other) && (!any || other.due_ms < deadline->due_ms)) {
             *deadline = other;
             any = true;
         }
@@ -113,4 +136,9 @@ bool saga_is_settled(const struct saga *saga)
     struct saga_effect effect;
     struct saga_cursor cursor = {0};
     return saga_is_over(saga) && saga->finish_recorded && !saga_next_effect(saga, &cursor, &effect);
+}
+
+bool saga_is_closed(const struct saga *saga)
+{
+    return saga_is_settled(saga) && saga->status != RUN_ROLLBACK_INCOMPLETE;
 }

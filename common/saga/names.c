@@ -2,16 +2,24 @@
 #include "common/saga/saga.h"
 
 static const char *const run_names[] = {
-    [RUN_NONE] = "unknown",           [RUN_PENDING] = "pending",         [RUN_RUNNING] = "running",
-    [RUN_PAUSED] = "paused",          [RUN_ROLLING_BACK] = "rolling_back", [RUN_SUCCEEDED] = "succeeded",
-    [RUN_ROLLED_BACK] = "rolled_back", [RUN_CANCELLED] = "cancelled",     [RUN_ROLLBACK_INCOMPLETE] = "rollback_incomplete",
+    [RUN_NONE] = "unknown",
+    [RUN_PENDING] = "pending",
+    [RUN_RUNNING] = "running",
+    [RUN_PAUSED] = "paused",
+    [RUN_ROLLING_BACK] = "rolling_back",
+    [RUN_SUCCEEDED] = "succeeded",
+    [RUN_ROLLED_BACK] = "rolled_back",
+    [RUN_CANCELLED] = "cancelled",
+    [RUN_ROLLBACK_INCOMPLETE] = "rollback_incomplete",
 };
 
 static const char *const step_names[] = {
-    [STEP_WAITING] = "waiting",           [STEP_READY] = "ready",         [STEP_RUNNING] = "running",
-    [STEP_RETRYING] = "retrying",         [STEP_SUCCEEDED] = "succeeded", [STEP_SKIPPED] = "skipped",
-    [STEP_FAILED] = "failed",             [STEP_ROLLING_BACK] = "rolling_back", [STEP_ROLLED_BACK] = "rolled_back",
-    [STEP_ROLLBACK_FAILED] = "rollback_failed", [STEP_NOT_RUN] = "not_run",
+    [STEP_WAITING] = "waiting",         [STEP_READY] = "ready",
+    [STEP_RUNNING] = "running",         [STEP_RETRYING] = "retrying",
+    [STEP_SUCCEEDED] = "succeeded",     [STEP_SKIPPED] = "skipped",
+    [STEP_FAILED] = "failed",           [STEP_ROLLING_BACK] = "rolling_back",
+    [STEP_ROLLED_BACK] = "rolled_back", [STEP_ROLLBACK_FAILED] = "rollback_failed",
+    [STEP_NOT_RUN] = "not_run",
 };
 
 static const char *const outcome_names[] = {"ok", "skipped", "failed", "cancelled", "cancelled before it began"};

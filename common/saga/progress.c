@@ -36,8 +36,8 @@ uint32_t saga_rollback_ppm(const struct saga *saga)
         return 0;
     }
     uint64_t undone = 0;
-    for (uint32_t i = 0; i < saga->plan->step_count; i++) {
-        undone += saga->steps[i].status == STEP_ROLLED_BACK || saga->steps[i].status == STEP_ROLLBACK_FAILED;
+    for (struct saga_step *step = NULL; (step = saga_next_step(saga, step)) != NULL;) {
+        undone += step->fan == NULL && (step->status == STEP_ROLLED_BACK || step->status == STEP_ROLLBACK_FAILED);
     }
     return (uint32_t)(undone * PPM_ONE / saga->undo_total);
 }
@@ -62,6 +62,9 @@ uint32_t saga_task_reads(const struct saga *saga, uint32_t step, uint32_t *other
         }
     } else {
         plan_mark_needs(saga->plan, step, marks);
+    }
+    for (uint32_t scope = plan->scope; scope > 0; scope = saga->plan->steps[scope - 1].scope) {
+        marks[scope - 1] = true; /* its params */
     }
     uint32_t count = 0;
     for (uint32_t i = 0; i < saga->plan->step_count; i++) {

@@ -108,6 +108,16 @@ void room_keep_joined(struct saga *saga, struct span *to, const struct span *pie
     to->size = size;
 }
 
+static size_t room_of_elements(const struct saga_event *event)
+{
+    size_t size = aligned(sizeof(struct saga_fan)) + aligned(event->element_count * sizeof(struct span)) +
+                  aligned(event->element_count * sizeof(struct saga_step));
+    for (size_t i = 0; i < event->element_count; i++) {
+        size += kept_size(event->elements[i].size);
+    }
+    return size;
+}
+
 /* Texts of our own making around what an event brings: "Step '<name>' failed: ", "worker '...' was lost", a limit and a number. */
 #define TEXT_SLACK (LIMIT_NAME_BYTES + 256)
 
@@ -115,51 +125,69 @@ static size_t room_of_start(const struct saga_event *event)
 {
     size_t plan = event->plan != NULL ? aligned(plan_room(event->plan)) : 0;
     size_t steps = event->plan != NULL ? aligned(event->plan->step_count * sizeof(struct saga_step)) : 0;
-    return plan + steps + kept_size(event->params.size);
+    size_t scopes = 0;
+    for (uint32_t i = 0; event->plan != NULL && i < event->plan->step_count; i++) {
+        scopes += event->plan->steps[i].kind == PLAN_SCOPE ? kept_size(event->plan->steps[i].input.size) : 0;
+    }
+    return plan + steps + scopes + kept_size(event->params.size);
+}
+
+/* Scopes that the fold completes by itself may be due after any end: each keeps its params once. */
+static size_t room_of_scopes(const struct saga *saga)
+{
+    size_t size = 0;
+    for (uint32_t i = 0; saga->has_scopes && i < saga->plan->step_count; i++) {
+        if (saga->plan->steps[i].kind == PLAN_SCOPE && saga->steps[i].status == STEP_WAITING) {
+            size += kept_size(saga->plan->steps[i].input.size);
+        }
+    }
+    return size;
 }
 
 static size_t room_of_end(const struct saga *saga, const struct saga_event *event)
 {
-    size_t errors = 2 * kept_size(event->error.size + event->worker.size + TEXT_SLACK); /* of the step and of the run */
-    if (saga->steps == NULL || event->ticket.step >= saga->plan->step_count) {
+    const struct saga_step *step = saga_find_step(saga, event->ticket.step, event->ticket.instance);
+    if (step == NULL) {
         return 0;
     }
-    const struct saga_step *step = &saga->steps[event->ticket.step];
+    size_t errors = 3 * kept_size(event->error.size + event->worker.size + TEXT_SLACK); /* of the instance, the step and the run */
     return errors + room_to_keep(&step->data, event->data.size) + room_to_keep(&step->rollback_data, event->rollback_data.size) +
            room_to_keep(&step->set, event->set.size) + room_to_keep(&step->metrics, event->metrics.size) +
-           room_to_keep(&step->worker, event->worker.size);
+           room_to_keep(&step->worker, event->worker.size) + (event->kind == EVENT_EXPANDED ? room_of_elements(event) : 0) +
+           room_of_scopes(saga);
 }
 
 static size_t room_of_report(const struct saga *saga, const struct saga_event *event)
 {
-    if (saga->steps == NULL || event->ticket.step >= saga->plan->step_count) {
+    const struct saga_step *step = saga_find_step(saga, event->ticket.step, event->ticket.instance);
+    if (step == NULL) {
         return 0;
     }
-    const struct saga_step *step = &saga->steps[event->ticket.step];
     return room_to_keep(&step->metrics, event->metrics.size) + room_to_keep(&step->worker, event->worker.size);
 }
 
 static size_t room_needed(const struct saga *saga, const struct saga_event *event)
 {
-    size_t request = aligned(sizeof(struct saga_request)) + kept_size(event->reason.size + TEXT_SLACK);
+    size_t request =
+        aligned(sizeof(struct saga_request)) + 2 * kept_size(event->reason.size + TEXT_SLACK); /* its answer, the run's error */
     switch (event->kind) {
-    case EVENT_START:      return request + (saga->status == RUN_NONE ? room_of_start(event) : 0);
+    case EVENT_START: return request + (saga->status == RUN_NONE ? room_of_start(event) : 0);
     case EVENT_CANCEL:
     case EVENT_PAUSE:
     case EVENT_RESUME:
     case EVENT_RETRY:
     case EVENT_ROLL_BACK:
-    case EVENT_RESOLVE:    return request + kept_size(event->reason.size + TEXT_SLACK);
+    case EVENT_RESOLVE: return request + kept_size(event->data.size) + room_of_scopes(saga);
     case EVENT_STARTED:
     case EVENT_PROGRESSED: return room_of_report(saga, event);
     case EVENT_DONE:
     case EVENT_EXPANDED:
     case EVENT_REFUSED:
     case EVENT_LOST:
-    case EVENT_WITHDRAWN:  return room_of_end(saga, event);
-    case EVENT_TIMER_FIRED:
+    case EVENT_WITHDRAWN: return room_of_end(saga, event);
+    case EVENT_TIMER_FIRED: return event->timer == TIMER_RUN ? kept_size(TEXT_SLACK) : 0;
     case EVENT_ANSWERED:
-    case EVENT_FINISHED:   return 0;
+    case EVENT_FINISHED: return 0;
     }
     return 0;
 }
@@ -196,7 +224,7 @@ static void keep_requests(struct saga *saga, const struct saga_request *request)
 
 void saga_retire(struct saga *saga, void *memory, size_t size, void (*give_back)(void *memory))
 {
-    assert(saga_is_settled(saga) && !saga->retired);
+    assert(saga_is_closed(saga) && !saga->retired);
     struct saga old = *saga;
     *saga = (struct saga){.status = old.status,
                           .retired = true,

@@ -118,6 +118,7 @@ struct saga_event {
     int64_t elapsed_ms; /* STARTED DONE: since the attempt began, by the worker's clock */
     struct span worker; /* STARTED DONE LOST REFUSED; LOST: empty after a takeover */
     enum timer timer; /* TIMER_FIRED */
+    enum run_status status; /* FINISHED; RUN_NONE: not said */
 };
 
 /* What became of an event: what the owner does with the record depends on it. */
@@ -127,9 +128,15 @@ enum saga_verdict {
     SAGA_ALIEN, /* of an unknown run, or a ticket never issued: to the dead-letter topic */
 };
 
+/* One step, or one instance of a step that fans out. */
 struct saga_step {
+    uint32_t index; /* in the plan */
+    uint32_t instance; /* from 1; 0: the step itself */
     uint8_t status; /* enum step_status */
     uint8_t direction; /* enum direction: which way `ticket` counts */
+    uint8_t fired; /* enum timer: a deadline of `ticket` that was due; waits for the end */
+    uint8_t cancel; /* 1 + enum cancel_reason wanted of `ticket`, 0 none */
+    bool active; /* in saga.active: a ticket is open, or a retry is due */
     bool open; /* `ticket` may have been sent and has not ended */
     bool started; /* a Started or report of `ticket` stands in the log */
     bool confirm; /* later tickets say confirm */
@@ -137,12 +144,11 @@ struct saga_step {
     bool begun_before; /* the same, of the tickets before `ticket` */
     bool executed; /* its execute succeeded, whatever came after */
     bool nothing_to_undo;
-    uint8_t fired; /* enum timer: a deadline of `ticket` that was due; waits for the end */
-    uint8_t cancel; /* 1 + enum cancel_reason wanted of `ticket`, 0 none */
+    bool resolved; /* a person said how it stands */
+    uint16_t losses, silent_losses;
     uint32_t ticket;
     uint32_t attempts; /* used, in `direction` */
     uint32_t execute_attempts; /* used or in use, executing: what people are shown */
-    uint16_t losses, silent_losses;
     uint32_t fraction_ppm; /* of execute; never goes back */
     uint32_t end_order; /* n-th end of an execute ticket in this run, from 1; rollbacks go newest first */
     int64_t ready_ms; /* since when it is ready; log time, as all of these */
@@ -152,11 +158,24 @@ struct saga_step {
     int64_t ended_ms; /* last end of execute; 0: none */
     int64_t rollback_begun_ms, rollback_ended_ms;
     int64_t retry_ms; /* when the next ticket is due; 0: none */
-    uint64_t current, total; /* as last reported */
+    uint64_t current, total; /* as last reported; of a step that fans out: instances done, and all */
     struct span data, rollback_data, set, metrics;
     struct span error; /* of the last failed attempt */
     struct span rollback_error; /* of the last failed rollback */
     struct span worker; /* who last reported on it */
+    struct saga_fan *fan; /* of a step that fans out, once its elements are known; else NULL */
+    struct saga_step *active_next, *active_before, *set_next;
+};
+
+/* The elements of a step that fans out, and an instance for each. */
+struct saga_fan {
+    uint32_t count;
+    uint32_t next; /* no instance before this index waits */
+    uint32_t done; /* succeeded or skipped */
+    uint32_t open; /* at work: a ticket is open, or a retry is due */
+    uint64_t fraction_sum; /* of the instances, in ppm */
+    struct span *elements; /* JSON each */
+    struct saga_step *instances;
 };
 
 struct saga_request {
@@ -176,16 +195,28 @@ struct saga {
     bool finish_recorded; /* RunFinished was read */
     bool cancelling; /* on its way down because someone asked */
     bool stopping; /* no more dispatches forward: waits for open tickets, then rolls back */
+    bool paused; /* a person asked for it */
+    bool held; /* a step failed for good, and a person is to say what becomes of it */
+    bool begun; /* some step has */
+    bool has_scopes; /* pipelines in pipelines */
     uint32_t fold_version;
     uint32_t cause_step; /* whose failure began it; UINT32_MAX: none */
+    uint32_t cause_instance;
+    uint32_t finish_count; /* how often it ended: an incomplete rollback may be taken up again */
     uint32_t ended_count; /* for saga_step.end_order */
     uint32_t progress_ppm;
     uint32_t undo_total; /* steps that are to be undone, counted on entering rollback */
     int64_t start_offset, started_ms, finished_ms, time_ms; /* time_ms: of the last record */
+    int64_t pause_ms; /* since when it is paused or held */
+    int64_t paused_ms; /* how long it was before: its timeout stands still meanwhile */
     size_t context_bytes;
     struct span run_id, params, error; /* error: the first cause */
     const struct plan *plan;
     struct saga_step *steps; /* plan->step_count of them */
+    struct saga_step *active,
+        *active_last; /* steps and instances with an open ticket or a due retry, in the order in which that came */
+    struct saga_step *sets, *sets_last; /* those that set shared values, in log order */
+    uint32_t set_count;
     struct saga_request *requests;
     struct saga_chunk *chunks;
 };
@@ -209,6 +240,7 @@ enum saga_verdict saga_apply(struct saga *saga, const struct saga_event *event);
 enum effect_kind {
     EFFECT_DISPATCH, /* send the ticket, unless it was sent */
     EFFECT_CANCEL_TASK, /* tell its worker, or, where it was never sent, append Withdrawn */
+    EFFECT_HOLD, /* the run is paused: append Withdrawn where the ticket was never sent, else leave it */
     EFFECT_ANSWER,
     EFFECT_FINISH, /* append RunFinished */
 };
@@ -225,8 +257,8 @@ struct saga_effect {
  *     struct saga_effect effect;
  *     for (struct saga_cursor cursor = {0}; saga_next_effect(saga, &cursor, &effect);) { ... } */
 struct saga_cursor {
-    uint32_t step;
     uint8_t stage;
+    const struct saga_step *step;
     const struct saga_request *request;
 };
 bool saga_next_effect(const struct saga *saga, struct saga_cursor *cursor, struct saga_effect *effect);
@@ -239,11 +271,23 @@ struct saga_deadline {
 };
 bool saga_next_deadline(const struct saga *saga, struct saga_deadline *deadline);
 
+/* Walk all steps, each before its instances: `step` NULL to begin, NULL at the end. */
+struct saga_step *saga_next_step(const struct saga *saga, const struct saga_step *step);
+/* The step or instance, NULL where there is none. */
+struct saga_step *saga_find_step(const struct saga *saga, uint32_t step, uint32_t instance);
+/* A step that fans out is itself only expanded; its instances do the work. */
+static inline bool saga_fans_out(const struct saga *saga, const struct saga_step *step)
+{
+    return step->instance == 0 && saga->plan->steps[step->index].each.size > 0;
+}
+
 bool saga_is_over(const struct saga *saga);
 bool run_status_is_final(enum run_status status);
 /* Nothing is due, nothing is armed, and RunFinished stands in the log. */
 bool saga_is_settled(const struct saga *saga);
-/* Forget all of a settled run but who it was, how it ended and what was answered: copies what stays into `memory`
+/* Settled for good: nobody can take it up again. An incomplete rollback is live until it is retried or resolved. */
+bool saga_is_closed(const struct saga *saga);
+/* Forget all of a closed run but who it was, how it ended and what was answered: copies what stays into `memory`
  * (saga_retire_room() bytes) and gives all else back. Later requests are still answered. */
 size_t saga_retire_room(const struct saga *saga);
 void saga_retire(struct saga *saga, void *memory, size_t size, void (*give_back)(void *memory));
@@ -253,6 +297,8 @@ uint32_t saga_steps_executed(const struct saga *saga);
 
 /* The steps whose results a task of `step` carries, in plan order: `others` has room for plan->step_count. Returns how many. */
 uint32_t saga_task_reads(const struct saga *saga, uint32_t step, uint32_t *others);
+
+uint32_t saga_max_attempts(const struct saga *saga, const struct saga_step *step); /* in its direction */
 
 const char *run_status_name(enum run_status status); /* "running" ...; RUN_NONE: "unknown" */
 const char *step_status_name(enum step_status status); /* "waiting" ... */

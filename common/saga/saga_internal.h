@@ -1,9 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Between the files of saga/ only. */
+/* Between the files of saga/ only.
+ *
+ *   saga.c      which function an event goes to
+ *   requests.c  what clients ask for, and the verdicts
+ *   ends.c      what the end of a ticket means for its step
+ *   course.c    what follows for the run: steps begin, it stops, it is undone
+ *   steps.c     steps and instances: walking them, opening and closing their tickets
+ *   effects.c   what is due, read off the state
+ *   texts.c     what people are told
+ *   room.c      where all of it is kept */
 #ifndef SAGA_INTERNAL_H
 #define SAGA_INTERNAL_H
 
 #include "common/saga/saga.h"
+
+/* ---- room.c */
 
 /* Take `size` aligned bytes from the room the caller has provided; the room was asked for, so it is there. */
 void *room_take(struct saga *saga, size_t size);
@@ -12,13 +23,74 @@ void room_keep(struct saga *saga, struct span *to, struct span from);
 /* Join pieces into one kept span. */
 void room_keep_joined(struct saga *saga, struct span *to, const struct span *pieces, size_t count);
 
+/* ---- steps.c */
+
 static inline bool step_is_done(const struct saga_step *step)
 {
     return step->status == STEP_SUCCEEDED || step->status == STEP_SKIPPED;
 }
 
-void progress_update(struct saga *saga);
+static inline bool step_goes_forward(const struct saga_step *step)
+{
+    return step->direction == DIRECTION_EXECUTE;
+}
 
-bool deadline_of(const struct saga *saga, uint32_t index, struct saga_deadline *deadline);
+static inline const struct plan_step *plan_of(const struct saga *saga, const struct saga_step *step)
+{
+    return &saga->plan->steps[step->index];
+}
+
+const struct plan_retry *step_retry(const struct saga *saga, const struct saga_step *step); /* in its direction */
+int64_t step_backoff_ms(const struct saga *saga, const struct saga_step *step); /* before its next attempt */
+/* Nothing but the work of instances, validations and scopes: there is nothing to undo. */
+bool step_has_effects(const struct saga *saga, const struct saga_step *step);
+
+void step_set_status(struct saga *saga, struct saga_step *step, enum step_status status);
+void step_set_fraction(struct saga *saga, struct saga_step *step, uint32_t fraction_ppm);
+void step_open(struct saga *saga, struct saga_step *step, int64_t time_ms); /* the next ticket, in its direction */
+void step_open_again(struct saga *saga, struct saga_step *step); /* the same; nothing was used, so it is ready since when it was */
+void step_close(struct saga *saga, struct saga_step *step, int64_t time_ms);
+void step_retry_at(struct saga *saga, struct saga_step *step, int64_t retry_ms); /* 0: not */
+void step_mark_started(struct saga *saga, struct saga_step *step, const struct saga_event *event);
+/* It succeeded. The caller has seen that its result fits into the run's context. */
+void step_succeed(struct saga *saga, struct saga_step *step, struct span data, struct span set);
+void step_skip(struct saga *saga, struct saga_step *step, int64_t time_ms);
+bool step_result_fits(const struct saga *saga, struct span data, struct span set);
+
+/* ---- course.c */
+
+bool course_may_open(const struct saga *saga, const struct saga_step *step); /* may a ticket of its go out as things stand? */
+void course_advance(struct saga *saga,
+                    int64_t time_ms); /* what follows from the state of the steps; nothing where nothing follows */
+void course_stop(struct saga *saga, enum cancel_reason reason); /* go no further; advance() then undoes */
+void course_fail(struct saga *saga, struct saga_step *step, int64_t time_ms); /* a step failed for good; its error is set */
+void course_expand(struct saga *saga, struct saga_step *step, const struct saga_event *event);
+void course_hold(struct saga *saga, int64_t time_ms); /* it is paused or held: say so */
+void course_go_on(struct saga *saga, int64_t time_ms); /* neither any more */
+void course_undo_again(struct saga *saga, int64_t time_ms); /* what is still undone of an incomplete rollback */
+void course_settle(struct saga *saga, int64_t time_ms); /* an incomplete rollback: is it complete now? */
+
+/* ---- ends.c */
+
+typedef void end_function(struct saga *saga, struct saga_step *step, const struct saga_event *event);
+end_function end_ok, end_skipped, end_failed, end_cancelled_started, end_cancelled_not_started, end_lost, end_expanded;
+
+/* ---- requests.c */
+
+enum saga_verdict request_apply(struct saga *saga, const struct saga_event *event);
+enum saga_verdict request_answered(struct saga *saga, const struct saga_event *event);
+
+/* ---- texts.c */
+
+void text_timed_out(struct saga *saga, const struct saga_step *step, struct span *to);
+void text_lost(struct saga *saga, struct span *to, struct span worker);
+void text_run_failed(struct saga *saga, const struct saga_step *step);
+void text_run_timed_out(struct saga *saga);
+
+/* ---- effects.c, progress.c */
+
+bool deadline_of(const struct saga *saga, const struct saga_step *step, struct saga_deadline *deadline);
+bool deadline_of_run(const struct saga *saga, struct saga_deadline *deadline);
+void progress_update(struct saga *saga);
 
 #endif

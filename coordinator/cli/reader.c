@@ -178,7 +178,7 @@ static void note(struct reader *reader, struct partition *partition, struct read
     if (saga_is_over(&run->saga)) {
         view_clear_waiting(view);
     }
-    if (reader->options.keep_summary && !run->saga.retired && saga_is_settled(&run->saga)) {
+    if (reader->options.keep_summary && !run->saga.retired && saga_is_closed(&run->saga)) {
         view->steps_executed = saga_steps_executed(&run->saga);
         runs_retire(partition->runs, run);
     }

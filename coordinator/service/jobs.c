@@ -119,18 +119,26 @@ struct job *job_of(struct owned *owned, struct run *run)
     return run->attached;
 }
 
-static void drop_ticket(struct job *job, struct tracked **link)
+/* `before` is the one before it in the list, NULL for the first. */
+static void drop_ticket(struct job *job, struct tracked *before, struct tracked *tracked)
 {
-    struct tracked *tracked = *link;
     dispatch_end(job->owned->service->dispatch, &tracked->item);
-    *link = tracked->next;
+    *(before != NULL ? &before->next : &job->tickets) = tracked->next;
+    job->tickets_last = job->tickets_last == tracked ? before : job->tickets_last;
+    job->hint = job->hint == tracked ? tracked->next : job->hint;
     free(tracked);
+}
+
+static void add_ticket(struct job *job, struct tracked *tracked)
+{
+    *(job->tickets_last != NULL ? &job->tickets_last->next : &job->tickets) = tracked;
+    job->tickets_last = tracked;
 }
 
 void job_free(struct job *job)
 {
     while (job->tickets != NULL) {
-        drop_ticket(job, &job->tickets);
+        drop_ticket(job, NULL, job->tickets);
     }
     heap_remove(job->owned->service, job);
     assert(!job->dirty);
@@ -160,14 +168,22 @@ static bool same_key(const struct ticket *a, const struct ticket *b)
     return a->step == b->step && a->instance == b->instance && a->direction == b->direction;
 }
 
+static struct tracked *find_between(struct tracked *tracked, const struct tracked *end, const struct ticket *ticket)
+{
+    while (tracked != end && !same_key(&tracked->item.ticket, ticket)) {
+        tracked = tracked->next;
+    }
+    return tracked != end ? tracked : NULL;
+}
+
 static struct tracked *find_key(struct job *job, const struct ticket *ticket)
 {
-    for (struct tracked *tracked = job->tickets; tracked != NULL; tracked = tracked->next) {
-        if (same_key(&tracked->item.ticket, ticket)) {
-            return tracked;
-        }
+    struct tracked *tracked = find_between(job->hint, NULL, ticket);
+    tracked = tracked != NULL ? tracked : find_between(job->tickets, job->hint, ticket);
+    if (tracked != NULL) {
+        job->hint = tracked->next;
     }
-    return NULL;
+    return tracked;
 }
 
 struct tracked *job_find(struct job *job, const struct ticket *ticket)
@@ -183,8 +199,7 @@ static struct tracked *track(struct job *job, const struct saga_effect *effect, 
     *is_new = tracked == NULL || tracked->item.ticket.number != effect->ticket.number;
     if (tracked == NULL) {
         tracked = allocate(sizeof *tracked);
-        tracked->next = job->tickets;
-        job->tickets = tracked;
+        add_ticket(job, tracked);
         tracked->item.owner = job;
         tracked->item.partition = (uint32_t)job->owned->partition;
     }
@@ -266,6 +281,16 @@ static void perform_cancel(struct job *job, const struct saga_effect *effect)
     publish_task(job->owned->service, job->owned, tracked->item.worker, &message);
 }
 
+/* The run is paused: what was sent may end, what was not is taken back. */
+static void perform_hold(struct job *job, const struct saga_effect *effect)
+{
+    bool is_new;
+    struct tracked *tracked = track(job, effect, &is_new);
+    if (!tracked->end_sent && tracked->item.state != ITEM_PLACED && tracked->item.state != ITEM_INHERITED) {
+        withdraw(job, tracked);
+    }
+}
+
 static bool answer_was_sent(const struct job *job, const struct saga_request *request)
 {
     for (size_t i = 0; i < ANSWERS_SENT; i++) {
@@ -291,10 +316,10 @@ static void perform_answer(struct job *job, const struct saga_effect *effect)
 
 static void perform_finish(struct job *job)
 {
-    if (job->finish_sent) {
+    const struct saga *saga = &job->run->saga;
+    if (job->finish_sent == saga->finish_count) {
         return;
     }
-    const struct saga *saga = &job->run->saga;
     struct message message = {.kind = MESSAGE_RUN_FINISHED,
                               .status = (enum run_status)saga->status,
                               .pipeline = saga->plan->name,
@@ -305,7 +330,7 @@ static void perform_finish(struct job *job)
                               .steps_executed = saga_steps_executed(saga),
                               .steps_total = saga->plan->step_count,
                               .progress_ppm = saga->progress_ppm};
-    job->finish_sent = true;
+    job->finish_sent = saga->finish_count;
     log_event(LOG_INFO, "run_finished", "run=%.*s status=%s error=%s", SPAN_ARGS(saga->run_id), run_status_name(message.status),
               LOG_QUOTED_SPAN(saga->error));
     publish(job, &message);
@@ -315,19 +340,23 @@ static void perform_effects(struct job *job)
 {
     struct saga_effect effect;
     job->pass++;
+    job->hint = job->tickets;
     for (struct saga_cursor cursor = {0}; saga_next_effect(&job->run->saga, &cursor, &effect);) {
         switch (effect.kind) {
         case EFFECT_DISPATCH:    perform_dispatch(job, &effect); break;
         case EFFECT_CANCEL_TASK: perform_cancel(job, &effect);   break;
+        case EFFECT_HOLD:        perform_hold(job, &effect);     break;
         case EFFECT_ANSWER:      perform_answer(job, &effect);   break;
         case EFFECT_FINISH:      perform_finish(job);            break;
         }
     }
-    for (struct tracked **link = &job->tickets; *link != NULL;) {
-        if ((*link)->pass != job->pass) {
-            drop_ticket(job, link); /* it has ended */
+    struct tracked *before = NULL;
+    for (struct tracked *tracked = job->tickets, *next; tracked != NULL; tracked = next) {
+        next = tracked->next;
+        if (tracked->pass != job->pass) {
+            drop_ticket(job, before, tracked); /* it has ended */
         } else {
-            link = &(*link)->next;
+            before = tracked;
         }
     }
 }
@@ -354,7 +383,7 @@ static size_t list_waiting(const struct job *job, struct waiting_step *waiting, 
                                                      .instance = item->ticket.instance,
                                                      .handler = dispatch_item_handler(item),
                                                      .queue = dispatch_item_queue(item),
-                                                     .since_ms = job->run->saga.steps[item->ticket.step].ready_ms};
+                                                     .since_ms = saga_find_step(&job->run->saga, item->ticket.step, item->ticket.instance)->ready_ms};
         }
     }
     return count;
@@ -424,7 +453,7 @@ static bool settle(struct job *job)
         runs_remove(runs, run);
         return true;
     }
-    if (saga_is_settled(&run->saga)) {
+    if (saga_is_closed(&run->saga)) {
         job_free(job);
         if (!run->saga.retired) {
             runs_retire(runs, run);
@@ -491,7 +520,9 @@ static void send_task(struct job *job, struct tracked *tracked)
     struct message message = {.kind = MESSAGE_TASK, .task = filled.task};
     struct service *service = job->owned->service;
     struct dispatch_worker *worker = tracked->item.worker;
-    if (!publish_task(service, job->owned, worker, &message) && service->state == SERVICE_WORKING) {
+    bool sent = publish_task(service, job->owned, worker, &message);
+    runs_task_free(&filled);
+    if (!sent && service->state == SERVICE_WORKING) {
         const struct plan_step *plan = &saga->plan->steps[ticket.step];
         dispatch_refused(service->dispatch, worker, REFUSED_UNKNOWN, plan->queue, plan->handler); /* its address is wrong */
         withdraw(job, tracked);

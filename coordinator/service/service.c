@@ -150,7 +150,7 @@ static void begin_owning(struct owned *owned, int64_t epoch)
     struct run *next;
     for (struct run *run = runs_next(owned->runs, NULL); run != NULL; run = next) {
         next = runs_next(owned->runs, run);
-        if (saga_is_settled(&run->saga)) {
+        if (saga_is_closed(&run->saga)) {
             if (!run->saga.retired) {
                 runs_retire(owned->runs, run);
             }

@@ -42,11 +42,12 @@ struct tracked {
 struct job {
     struct run *run;
     struct owned *owned;
-    struct tracked *tickets;
+    struct tracked *tickets, *tickets_last; /* in the order in which the saga has them, so that a look at all of them is one walk: */
+    struct tracked *hint;                   /* where that walk stands */
     struct job *next_dirty;
     bool dirty;
     bool announce;    /* something has changed that RunProgressed should say */
-    bool finish_sent;
+    uint32_t finish_sent; /* which end of the run, by saga.finish_count; 0: none */
     uint32_t pass;
     enum timer timer_sent; /* TimerFired was appended and not read back */
     struct ticket timer_ticket;
