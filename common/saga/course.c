@@ -31,6 +31,7 @@ static void settle_fan(struct saga_step *step)
 static void finish(struct saga *saga, enum run_status status, int64_t time_ms)
 {
     saga->status = (uint8_t)status;
+    saga->paused = saga->held = false;
     saga->finished_ms = time_ms;
     saga->finish_recorded = false;
     saga->finish_count++;

@@ -47,6 +47,23 @@ struct timed_event {
     {.event = {.kind = EVENT_DONE, .outcome = OUTCOME_FAILED, .permanent = true, .error = S(why), WORKER, ROLLBACK(s, t)}}
 #define UNDO_LOST(s, t) {.event = {.kind = EVENT_LOST, WORKER, ROLLBACK(s, t)}}
 #define UNDO_FIRED(s, t, ms) {.event = {.kind = EVENT_TIMER_FIRED, .timer = TIMER_RETRY, ROLLBACK(s, t)}, .after_ms = (ms)}
+#define REQUEST(which, n, ...) {.event = {.kind = EVENT_##which, .request_id = {n}, __VA_ARGS__}}
+#define PAUSE REQUEST(PAUSE, 20, WORKER)
+#define RESUME REQUEST(RESUME, 21, WORKER)
+#define RETRY_RUN(n) REQUEST(RETRY, n, WORKER)
+#define ROLL_BACK REQUEST(ROLL_BACK, 23, WORKER)
+#define RESOLVE(n, what, ...) REQUEST(RESOLVE, n, .step_name = S(what), __VA_ARGS__)
+#define INSTANCE(s, i, t) .ticket = {.step = (s), .instance = (i), .direction = DIRECTION_EXECUTE, .number = (t)}
+#define INSTANCE_OK(s, i, t) {.event = {.kind = EVENT_DONE, .outcome = OUTCOME_OK, WORKER, INSTANCE(s, i, t), .data = S("7")}}
+#define INSTANCE_FAILED(s, i, t, why) {.event = {.kind = EVENT_DONE, .outcome = OUTCOME_FAILED, WORKER, INSTANCE(s, i, t), .error = S(why)}}
+#define INSTANCE_CANCELLED(s, i, t) {.event = {.kind = EVENT_DONE, .outcome = OUTCOME_CANCELLED_STARTED, WORKER, INSTANCE(s, i, t)}}
+#define INSTANCE_SKIPPED(s, i, t) {.event = {.kind = EVENT_DONE, .outcome = OUTCOME_SKIPPED, WORKER, INSTANCE(s, i, t)}}
+#define INSTANCE_WITHDRAWN(s, i, t) {.event = {.kind = EVENT_WITHDRAWN, INSTANCE(s, i, t)}}
+#define INSTANCE_UNDONE(s, i, t) \
+    {.event = {.kind = EVENT_DONE, .outcome = OUTCOME_OK, WORKER, \
+               .ticket = {.step = (s), .instance = (i), .direction = DIRECTION_ROLLBACK, .number = (t)}}}
+#define EXPANDED(s, t, list) {.event = {.kind = EVENT_EXPANDED, WORKER, EXECUTE(s, t), .elements = list, .element_count = COUNT(list)}}
+#define RUN_FIRED(ms) {.event = {.kind = EVENT_TIMER_FIRED, .timer = TIMER_RUN}, .after_ms = (ms)}
 #define FINISHED {.event = {.kind = EVENT_FINISHED}}
 
 /* ---- applying */

@@ -7,6 +7,7 @@
 #include "common/text.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define S(literal) {literal, sizeof(literal) - 1}
@@ -18,10 +19,10 @@ static inline void fixture_show_step(struct text *text, const struct saga_step *
 {
     text_format(text,
                 "status=%d direction=%d open=%d started=%d confirm=%d begun=%d,%d executed=%d nothing=%d fired=%d cancel=%d ticket=%u "
-                "attempts=%u,%u losses=%u,%u fraction=%u end=%u ready=%lld begun=%lld attempt=%lld report=%lld ended=%lld "
+                "resolved=%d attempts=%u,%u losses=%u,%u fraction=%u end=%u ready=%lld begun=%lld attempt=%lld report=%lld ended=%lld "
                 "rollback=%lld,%lld retry=%lld current=%llu total=%llu",
                 s->status, s->direction, s->open, s->started, s->confirm, s->may_have_begun, s->begun_before, s->executed,
-                s->nothing_to_undo, s->fired, s->cancel, s->ticket, s->attempts, s->execute_attempts, s->losses, s->silent_losses,
+                s->nothing_to_undo, s->fired, s->cancel, s->ticket, s->resolved, s->attempts, s->execute_attempts, s->losses, s->silent_losses,
                 s->fraction_ppm, s->end_order, (long long)s->ready_ms, (long long)s->begun_ms, (long long)s->attempt_ms,
                 (long long)s->report_ms, (long long)s->ended_ms, (long long)s->rollback_begun_ms, (long long)s->rollback_ended_ms,
                 (long long)s->retry_ms, (unsigned long long)s->current, (unsigned long long)s->total);
@@ -44,8 +45,16 @@ static inline char *fixture_dump(const struct saga *saga)
                 saga->stopping, saga->fold_version, saga->cause_step, saga->ended_count, saga->progress_ppm, saga->undo_total,
                 (long long)saga->start_offset, (long long)saga->started_ms, (long long)saga->finished_ms, (long long)saga->time_ms,
                 saga->context_bytes, SPAN_ARGS(saga->run_id), SPAN_ARGS(saga->params), SPAN_ARGS(saga->error));
-    for (uint32_t i = 0; saga->steps != NULL && i < saga->plan->step_count; i++) {
-        fixture_show_step(&text, &saga->steps[i]);
+    text_format(&text, "paused=%d held=%d begun=%d pause=%lld paused_ms=%lld finishes=%u\n", saga->paused, saga->held, saga->begun,
+                (long long)saga->pause_ms, (long long)saga->paused_ms, saga->finish_count);
+    for (struct saga_step *step = NULL; (step = saga_next_step(saga, step)) != NULL;) {
+        fixture_show_step(&text, step);
+    }
+    for (const struct saga_step *step = saga->active; step != NULL; step = step->active_next) {
+        text_format(&text, "active %u.%u\n", step->index, step->instance);
+    }
+    for (const struct saga_step *step = saga->sets; step != NULL; step = step->set_next) {
+        text_format(&text, "set %u.%u\n", step->index, step->instance);
     }
     for (const struct saga_request *r = saga->requests; r != NULL; r = r->next) {
         text_format(&text, "request %02x%02x verdict=%d answered=%d '%.*s'\n", r->id[0], r->id[1], r->verdict, r->answered,
@@ -61,24 +70,28 @@ static inline char *fixture_show(const struct saga *saga)
     struct text text;
     text_init(&text, SHOWN_MAX_BYTES);
     text_format(&text, "%s:", run_status_name((enum run_status)saga->status));
-    for (uint32_t i = 0; saga->steps != NULL && i < saga->plan->step_count; i++) {
-        text_format(&text, " %s", step_status_name((enum step_status)saga->steps[i].status));
+    for (struct saga_step *step = NULL; (step = saga_next_step(saga, step)) != NULL;) {
+        text_format(&text, " %s%s", step->instance > 0 ? "/" : "", step_status_name((enum step_status)step->status));
     }
     struct saga_effect effect;
     for (struct saga_cursor cursor = {0}; saga_next_effect(saga, &cursor, &effect);) {
-        static const char *const names[] = {[EFFECT_DISPATCH] = "send", [EFFECT_CANCEL_TASK] = "cancel", [EFFECT_FINISH] = "finish"};
+        static const char *const names[] = {[EFFECT_DISPATCH] = "send", [EFFECT_CANCEL_TASK] = "cancel", [EFFECT_FINISH] = "finish", [EFFECT_HOLD] = "hold"};
         if (effect.kind == EFFECT_ANSWER) {
             continue; /* shown by tests of their own */
         }
         text_format(&text, "; %s", names[effect.kind]);
         if (effect.kind != EFFECT_FINISH) {
-            text_format(&text, " %s%u#%u%s", effect.ticket.direction == DIRECTION_ROLLBACK ? "undo " : "", effect.ticket.step,
+            char instance[16] = "";
+            if (effect.ticket.instance > 0) {
+                snprintf(instance, sizeof instance, ".%u", effect.ticket.instance);
+            }
+            text_format(&text, " %s%u%s#%u%s", effect.ticket.direction == DIRECTION_ROLLBACK ? "undo " : "", effect.ticket.step, instance,
                         effect.ticket.number, effect.confirm ? " confirm" : "");
         }
     }
     struct saga_deadline deadline;
     if (saga_next_deadline(saga, &deadline)) {
-        static const char *const timers[] = {"", "retry", "timeout", "heartbeat"};
+        static const char *const timers[] = {"", "retry", "timeout", "heartbeat", "start", "run"};
         text_format(&text, "; %s of %u#%u", timers[deadline.timer], deadline.ticket.step, deadline.ticket.number);
     }
     return text_take(&text);

@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The fold of a run's events: a row is a test, its name says the rule. Each event of each row is applied twice: a duplicate that
  * follows at once must change nothing. */
-#include "tests/unit/saga_fixture.h"
+#include "tests/unit/saga_rows.h"
 
 #include "common/limits.h"
 
 static const uint32_t first[] = {0}, second[] = {1}, both[] = {1, 2};
-
-#define RETRY(attempts, loss) \
-    {.max_attempts = (attempts), .max_losses = (loss), .backoff_ms = 1000, .multiplier_permille = 2000, .max_backoff_ms = 3000}
-#define STEP(what, ...) {.name = S(what), .handler = S(what), .queue = S("default"), __VA_ARGS__}
-#define NEEDS(list) .needs = (list), .needs_count = COUNT(list)
-#define PLAN(list) {.name = S("plan"), .steps = (list), .step_count = COUNT(list)}
 
 static const struct plan_step line_steps[] = {STEP("a", .weight = 20, .retry = PLAN_RETRY_DEFAULT),
                                               STEP("b", .weight = 60, NEEDS(first), .retry = PLAN_RETRY_DEFAULT),
@@ -28,14 +22,6 @@ static const struct plan_step keep_steps[] = {STEP("a", .retry = PLAN_RETRY_DEFA
                                               STEP("b", NEEDS(first), .rollback_none = true, .retry = PLAN_RETRY_DEFAULT)};
 static const struct plan line = PLAN(line_steps), diamond = PLAN(diamond_steps), stubborn = PLAN(stubborn_steps), once = PLAN(once_steps),
                          timed = PLAN(timed_steps), keep = PLAN(keep_steps);
-
-struct row {
-    const char *name;
-    const struct plan *plan;
-    struct timed_event events[24]; /* the first is START */
-    const char *then;              /* fixture_show() */
-    const char *error;             /* of the run; NULL: none */
-};
 
 static const struct row rows[] = {
     /* ---- order */
@@ -216,48 +202,6 @@ static const struct row rows[] = {
     {"nothing changes a run that is over", &keep, {START, OK(0, 1), OK(1, 1), FINISHED, FAILED(1, 1, "late"), CANCEL, LOST(0, 1)},
      "succeeded: succeeded succeeded", NULL},
 };
-
-static struct saga_event prepared(const struct row *row, size_t index, int64_t *time_ms)
-{
-    struct saga_event event = row->events[index].event;
-    int64_t after_ms = row->events[index].after_ms;
-    *time_ms += after_ms > 0 ? after_ms : 1000;
-    event.time_ms = *time_ms;
-    event.offset = (int64_t)index + 10;
-    if (event.kind == EVENT_START) {
-        event.plan = row->plan;
-    }
-    return event;
-}
-
-static void apply_twice(struct saga *saga, const struct saga_event *event)
-{
-    fixture_apply(saga, *event);
-    char *before = fixture_dump(saga);
-    fixture_apply(saga, *event);
-    char *after = fixture_dump(saga);
-    assert_string_equal(after, before);
-    free(before);
-    free(after);
-}
-
-static void test_row(void **state)
-{
-    const struct row *row = *state;
-    struct saga saga = {0};
-    int64_t time_ms = 1000000;
-    for (size_t i = 0; i < COUNT(row->events) && (i == 0 || row->events[i].event.kind != EVENT_START); i++) {
-        struct saga_event event = prepared(row, i, &time_ms);
-        apply_twice(&saga, &event);
-    }
-    char *shown = fixture_show(&saga);
-    assert_string_equal(shown, row->then);
-    free(shown);
-    struct span error = row->error != NULL ? span_of(row->error) : (struct span){0};
-    assert_int_equal(saga.error.size, error.size);
-    assert_true(span_equal(saga.error, error));
-    fixture_release(&saga);
-}
 
 /* ---- progress */
 
