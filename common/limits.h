@@ -47,6 +47,10 @@
 #define LIMIT_PROGRAM_LINE_BYTES (64 * KIB + 16 * KIB) /* one line of a step program: a full result, and its JSON around it */
 #define LIMIT_PROGRAM_LOG_LINE_BYTES (64 * KIB)        /* beyond it a line is cut */
 #define LIMIT_PROGRAM_LOG_BYTES (1 * MIB)              /* an attempt; beyond it text is dropped and counted */
+#define LIMIT_LOG_RECORD_LINES 4096 /* lines of one record on the logs topic: read at once, shown one by one */
+#define LIMIT_LOG_RECORD_BYTES (128 * KIB) /* their bytes, a longest line included: any broker takes it (1 MiB by default) */
+#define LIMIT_LOG_EVENT_BYTES 100          /* the name of what is logged: a word or two */
+#define LIMIT_LOG_QUEUE_BYTES (8 * MIB)    /* waiting to be sent by one worker; beyond it lines are dropped and counted */
 #define LIMIT_HOLDING 65536        /* tickets named by one Holding: at most the window */
 
 /* ---- clients */

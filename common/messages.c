@@ -16,6 +16,7 @@
 typedef Backstep__V1__ProgressRecord ProgressRecord;
 typedef Backstep__V1__TaskRecord TaskRecord;
 typedef Backstep__V1__WorkerRecord WorkerRecord;
+typedef Backstep__V1__LogRecord LogRecord;
 typedef Backstep__V1__TicketRef TicketRef;
 
 /* A legal record of LIMIT_RECORD_BYTES takes less than half of this. */
@@ -100,6 +101,18 @@ static const struct pair controls[] = {
     {BACKSTEP__V1__CONTROL_KIND__CONTROL_KIND_RETRY, MESSAGE_RETRY},
     {BACKSTEP__V1__CONTROL_KIND__CONTROL_KIND_ROLL_BACK, MESSAGE_ROLL_BACK},
     {BACKSTEP__V1__CONTROL_KIND__CONTROL_KIND_RESOLVE, MESSAGE_RESOLVE},
+};
+
+static const struct pair log_levels[] = {
+    {BACKSTEP__V1__LOG_LEVEL__LOG_LEVEL_DEBUG, LOG_DEBUG},
+    {BACKSTEP__V1__LOG_LEVEL__LOG_LEVEL_INFO, LOG_INFO},
+    {BACKSTEP__V1__LOG_LEVEL__LOG_LEVEL_WARN, LOG_WARN},
+    {BACKSTEP__V1__LOG_LEVEL__LOG_LEVEL_ERROR, LOG_ERROR},
+};
+static const struct pair log_sources[] = {
+    {BACKSTEP__V1__LOG_SOURCE__LOG_SOURCE_HANDLER, LOG_SOURCE_HANDLER},
+    {BACKSTEP__V1__LOG_SOURCE__LOG_SOURCE_STDERR, LOG_SOURCE_STDERR},
+    {BACKSTEP__V1__LOG_SOURCE__LOG_SOURCE_STDOUT, LOG_SOURCE_STDOUT},
 };
 
 #define PAIRS(table) table, sizeof(table) / sizeof *(table)
@@ -1236,6 +1249,91 @@ static void fill_mark(struct encoder *encoder, void *body, const struct message 
     wire->nonce = binary_of_bytes(message->nonce, sizeof message->nonce);
 }
 
+/* ---- logs */
+
+static bool read_text(struct decoder *decoder, const char *string, size_t most, const char *what, struct span *text)
+{
+    *text = span_of(string);
+    if (!utf8_is_valid(*text)) {
+        return error_set(decoder->error, ERROR_INVALID, "%s is no UTF-8", what);
+    }
+    return read_size(decoder, text->size, most, what);
+}
+
+static bool read_log_line(struct decoder *decoder, const Backstep__V1__LogLine *wire, struct log_line *line)
+{
+    int level, source;
+    if (!read_enum(decoder, PAIRS(log_levels), (int)wire->level, "level", &level) ||
+        !read_enum(decoder, PAIRS(log_sources), (int)wire->source, "source", &source)) {
+        return false;
+    }
+    line->level = (enum log_level)level;
+    line->source = (enum log_source)source;
+    line->data = span_of_binary(wire->data);
+    return read_offset(decoder, wire->time_ms, "time_ms", &line->time_ms) &&
+           read_text(decoder, wire->event, LIMIT_LOG_EVENT_BYTES, "event", &line->event) &&
+           read_text(decoder, wire->text, LIMIT_PROGRAM_LOG_LINE_BYTES, "text", &line->text) &&
+           read_size(decoder, line->data.size, LIMIT_PROGRAM_LOG_LINE_BYTES, "data");
+}
+
+static bool read_log_lines(struct decoder *decoder, const void *body, struct message *message)
+{
+    const Backstep__V1__LogLines *wire = body;
+    struct log_lines *log = &message->log;
+    if (!read_count(decoder, wire->n_lines, LIMIT_LOG_RECORD_LINES, "lines")) {
+        return false;
+    }
+    struct log_line *lines = arena_take_array(&decoder->arena, wire->n_lines, sizeof *lines);
+    if (lines == NULL) {
+        return garbage(decoder, "out of memory");
+    }
+    for (size_t i = 0; i < wire->n_lines; i++) {
+        if (!read_log_line(decoder, wire->lines[i], &lines[i])) {
+            return error_prefix(decoder->error, "line %zu", i);
+        }
+    }
+    log->lines = lines;
+    log->count = wire->n_lines;
+    log->attempt = wire->attempt;
+    log->dropped_lines = wire->dropped_lines;
+    log->dropped_bytes = wire->dropped_bytes;
+    return read_ticket(decoder, wire->ticket, &message->event.ticket) && read_name(decoder, wire->step, "step", &log->step) &&
+           read_identifier(decoder, wire->worker, "worker", &message->event.worker) &&
+           read_range(decoder, wire->attempt, 1, UINT32_MAX, "attempt");
+}
+
+static Backstep__V1__LogLine *log_line_of(struct encoder *encoder, const struct log_line *line)
+{
+    Backstep__V1__LogLine *wire = take(encoder, 1, sizeof *wire);
+    if (wire != NULL) {
+        backstep__v1__log_line__init(wire);
+        wire->time_ms = line->time_ms;
+        wire->level = (Backstep__V1__LogLevel)wire_of(PAIRS(log_levels), (int)line->level);
+        wire->source = (Backstep__V1__LogSource)wire_of(PAIRS(log_sources), (int)line->source);
+        wire->event = string_of(encoder, line->event);
+        wire->text = string_of(encoder, line->text);
+        wire->data = binary_of(line->data);
+    }
+    return wire;
+}
+
+static void fill_log_lines(struct encoder *encoder, void *body, const struct message *message)
+{
+    Backstep__V1__LogLines *wire = body;
+    const struct log_lines *log = &message->log;
+    wire->worker = string_of(encoder, message->event.worker);
+    wire->ticket = ticket_of(encoder, message->event.ticket);
+    wire->step = string_of(encoder, log->step);
+    wire->attempt = log->attempt;
+    wire->dropped_lines = log->dropped_lines;
+    wire->dropped_bytes = log->dropped_bytes;
+    wire->n_lines = log->count;
+    wire->lines = take(encoder, log->count, sizeof *wire->lines);
+    for (size_t i = 0; wire->lines != NULL && i < log->count; i++) {
+        wire->lines[i] = log_line_of(encoder, &log->lines[i]);
+    }
+}
+
 /* ---- the table */
 
 enum trait {
@@ -1261,6 +1359,7 @@ struct codec {
 #define PROGRESS(body) TOPIC_PROGRESS, BACKSTEP__V1__PROGRESS_RECORD__BODY_##body
 #define TASKS(body) TOPIC_TASKS, BACKSTEP__V1__TASK_RECORD__BODY_##body
 #define WORKERS(body) TOPIC_WORKERS, BACKSTEP__V1__WORKER_RECORD__BODY_##body
+#define LOGS(body) TOPIC_LOGS, BACKSTEP__V1__LOG_RECORD__BODY_##body
 #define OF(name) &backstep__v1__##name##__descriptor
 
 static const struct codec codecs[] = {
@@ -1297,6 +1396,7 @@ static const struct codec codecs[] = {
     [MESSAGE_HEARTBEAT] = {WORKERS(HEARTBEAT), OF(presence), "Heartbeat", 0, 0, read_presence, fill_presence},
     [MESSAGE_BYE] = {WORKERS(BYE), OF(bye), "Bye", 0, 0, read_bye, fill_bye},
     [MESSAGE_MARK] = {WORKERS(MARK), OF(mark), "Mark", 0, 0, read_mark, fill_mark},
+    [MESSAGE_LOG_LINES] = {LOGS(LINES), OF(log_lines), "LogLines", OF_RUN, 0, read_log_lines, fill_log_lines},
 };
 
 #define CODEC_COUNT (sizeof codecs / sizeof *codecs)
@@ -1310,6 +1410,7 @@ static const ProtobufCMessageDescriptor *const records[] = {
     [TOPIC_PROGRESS] = OF(progress_record),
     [TOPIC_TASKS] = OF(task_record),
     [TOPIC_WORKERS] = OF(worker_record),
+    [TOPIC_LOGS] = OF(log_record),
 };
 
 const char *message_type(enum message_kind kind)
@@ -1329,6 +1430,7 @@ union record {
     ProgressRecord progress;
     TaskRecord task;
     WorkerRecord worker;
+    LogRecord log;
 };
 
 static void wrap(union record *record, const struct codec *codec, void *body, const struct message *message)
@@ -1349,6 +1451,10 @@ static void wrap(union record *record, const struct codec *codec, void *body, co
     case TOPIC_WORKERS:
         record->worker.body_case = (Backstep__V1__WorkerRecord__BodyCase)codec->body;
         record->worker.hello = body;
+        break;
+    case TOPIC_LOGS:
+        record->log.body_case = (Backstep__V1__LogRecord__BodyCase)codec->body;
+        record->log.lines = body;
         break;
     }
 }
@@ -1415,6 +1521,10 @@ static void unwrap(const union record *record, enum message_topic topic, int *bo
     case TOPIC_WORKERS:
         *body_case = (int)record->worker.body_case;
         *body = record->worker.hello;
+        break;
+    case TOPIC_LOGS:
+        *body_case = (int)record->log.body_case;
+        *body = record->log.lines;
         break;
     }
 }

@@ -4,6 +4,7 @@
 #define MESSAGES_H
 
 #include "common/error.h"
+#include "common/log.h"
 #include "common/saga/saga.h"
 #include "common/span.h"
 #include "common/text.h"
@@ -48,6 +49,8 @@ enum message_kind {
     MESSAGE_HEARTBEAT,
     MESSAGE_BYE,
     MESSAGE_MARK,
+    /* logs topic */
+    MESSAGE_LOG_LINES,
 };
 
 enum refused_reason { REFUSED_UNKNOWN, REFUSED_BUSY };
@@ -109,6 +112,25 @@ struct presence {
     int64_t time_ms; /* of the record; set by the reader, not part of the bytes */
 };
 
+enum log_source { LOG_SOURCE_HANDLER, LOG_SOURCE_STDERR, LOG_SOURCE_STDOUT };
+
+/* One line that a step has logged. Text is UTF-8 of at most LIMIT_PROGRAM_LOG_LINE_BYTES; data a JSON object, or empty. */
+struct log_line {
+    int64_t time_ms; /* Unix time, by the worker's clock */
+    enum log_level level; /* never LOG_NONE */
+    enum log_source source;
+    struct span event, text, data;
+};
+
+/* What an attempt has logged since its last record, and how much of it is lost. */
+struct log_lines {
+    struct span step; /* name */
+    uint32_t attempt;
+    const struct log_line *lines;
+    size_t count;
+    uint64_t dropped_lines, dropped_bytes;
+};
+
 /* One record. Which fields count is given by `kind`. All spans and arrays are borrowed: from the caller when encoding,
  * from the message's storage when decoded (valid until message_free()). */
 struct message {
@@ -138,15 +160,17 @@ struct message {
     const struct waiting_step *waiting;
     size_t waiting_count;
 
+    struct log_lines log; /* LOG_LINES, with event.run_id, event.ticket and event.worker */
+
     void *storage; /* of a decoded message; NULL else */
 };
 
 /* Append the bytes of `message` to `bytes`. false when the record limit (LIMIT_RECORD_BYTES) or memory does not allow it. */
 bool message_encode(const struct message *message, struct text *bytes, struct error *error);
 
-enum message_topic { TOPIC_PROGRESS, TOPIC_TASKS, TOPIC_WORKERS };
+enum message_topic { TOPIC_PROGRESS, TOPIC_TASKS, TOPIC_WORKERS, TOPIC_LOGS };
 
-/* Decode a record of a topic of that sort. `key` becomes event.run_id on the progress topic. false: garbage, with the reason; nothing to
+/* Decode a record of a topic of that sort. `key` becomes event.run_id on the topics of progress and logs. false: garbage, with the reason; nothing to
  * free. Never trusts a count, enum or size: unknown enum values, ids of a wrong size, indexes without their plan are garbage. */
 bool message_decode(struct message *message, enum message_topic topic, struct span key, struct span bytes, struct error *error);
 void message_free(struct message *message); /* all zero and twice are fine */

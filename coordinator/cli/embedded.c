@@ -42,7 +42,11 @@ static bool create_topics(struct embedded *embedded, const char *prefix, struct 
     static const struct {
         enum topics_which which;
         int partitions;
-    } topics[] = {{TOPICS_PROGRESS, TOPICS_PROGRESS_PARTITIONS}, {TOPICS_WORKERS, 1}, {TOPICS_DEAD_LETTER, 1}, {TOPICS_TASKS, 4}};
+    } topics[] = {{TOPICS_PROGRESS, TOPICS_PROGRESS_PARTITIONS},
+                  {TOPICS_WORKERS, 1},
+                  {TOPICS_LOGS, TOPICS_LOG_PARTITIONS},
+                  {TOPICS_DEAD_LETTER, 1},
+                  {TOPICS_TASKS, 4}};
     for (size_t i = 0; i < sizeof topics / sizeof *topics; i++) {
         char name[TOPICS_NAME_BYTES];
         topics_name(name, topics[i].which, prefix, "default");

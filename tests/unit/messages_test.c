@@ -42,6 +42,11 @@ static const struct step_result results[] = {{S("init"), true, false, S("{\"a\":
 static const struct span sets[] = {S("{\"x\":1}"), S("{\"y\":2}")};
 static const struct span handlers[] = {S("init"), S("upload")};
 
+static const struct log_line log_lines[] = {
+    {1700000000123, LOG_WARN, LOG_SOURCE_STDERR, S(""), S("disk is nearly full"), S("")},
+    {1700000000124, LOG_DEBUG, LOG_SOURCE_HANDLER, S("step_start"), S(""), S("{\"n\":1}")},
+};
+
 #define EPOCH .epoch = 42
 #define INCARNATION .incarnation = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}}
 #define REQUEST .request_id = {9, 8, 7, 6, 5, 4, 3, 2, 1}
@@ -94,11 +99,13 @@ static const struct message messages[] = {
      .presence = {.worker = S("w1"), INCARNATION, .queue = S("default"), .lease_ms = 30000, .sequence = 2}},
     {.kind = MESSAGE_BYE, .worker = S("w1"), INCARNATION},
     {.kind = MESSAGE_MARK, .coordinator = S("host-17"), .worker = S("w1"), INCARNATION, .nonce = {7, 7, 7}},
+    {.kind = MESSAGE_LOG_LINES, .event = {.ticket = TICKET_OF_STEP, .worker = S("w1")},
+     .log = {S("Hochladen für alle"), 2, log_lines, sizeof log_lines / sizeof *log_lines, 3, 4096}},
 };
 
 static enum message_topic topic_of(enum message_kind kind)
 {
-    return kind >= MESSAGE_HELLO ? TOPIC_WORKERS : kind >= MESSAGE_TASK ? TOPIC_TASKS : TOPIC_PROGRESS;
+    return kind >= MESSAGE_LOG_LINES ? TOPIC_LOGS : kind >= MESSAGE_HELLO ? TOPIC_WORKERS : kind >= MESSAGE_TASK ? TOPIC_TASKS : TOPIC_PROGRESS;
 }
 
 static struct span encoded(const struct message *message, struct text *text)
@@ -295,6 +302,23 @@ static void same_lists(const struct message *a, const struct message *b)
     }
 }
 
+static void same_log(const struct log_lines *a, const struct log_lines *b)
+{
+    SAME_SPAN(a->step, b->step);
+    SAME(a->attempt, b->attempt);
+    SAME(a->count, b->count);
+    SAME(a->dropped_lines, b->dropped_lines);
+    SAME(a->dropped_bytes, b->dropped_bytes);
+    for (size_t i = 0; i < a->count; i++) {
+        SAME(a->lines[i].time_ms, b->lines[i].time_ms);
+        SAME(a->lines[i].level, b->lines[i].level);
+        SAME(a->lines[i].source, b->lines[i].source);
+        SAME_SPAN(a->lines[i].event, b->lines[i].event);
+        SAME_SPAN(a->lines[i].text, b->lines[i].text);
+        SAME_SPAN(a->lines[i].data, b->lines[i].data);
+    }
+}
+
 static void same_message(const struct message *a, const struct message *b)
 {
     SAME(a->kind, b->kind);
@@ -323,12 +347,13 @@ static void same_message(const struct message *a, const struct message *b)
     SAME(a->waiting_for_workers, b->waiting_for_workers);
     SAME_SPAN(a->pipeline, b->pipeline);
     SAME_SPAN(a->error, b->error);
+    same_log(&a->log, &b->log);
 }
 
 static void every_kind_comes_back_as_it_went(void **state)
 {
     (void)state;
-    assert_int_equal(COUNT(messages), MESSAGE_MARK);
+    assert_int_equal(COUNT(messages), MESSAGE_LOG_LINES);
     for (size_t i = 0; i < COUNT(messages); i++) {
         struct text text;
         struct message decoded;
@@ -473,6 +498,11 @@ static const struct row rows[] = {
     {"an end that is none", TOPIC_PROGRESS, S("r"), S("\xd2\x01\x02\x10\x02"), "RunFinished: status 'running' is no end"},
     {"no addressee", TOPIC_TASKS, S("w"), S("\x32\x03\x0a\x01" "c"), "Welcome: incarnation of 0 bytes, not 16"},
     {"a task on the workers topic", TOPIC_WORKERS, S("w"), S("\x22\x00"), "Mark: coordinator: is empty"},
+    {"a log line of a level that is none", TOPIC_LOGS, S("r"), S("\x0a\x04\x2a\x02\x10\x09"),
+     "LogLines: line 0: level 9 is none that is known"},
+    {"a log line that is no UTF-8", TOPIC_LOGS, S("r"), S("\x0a\x09\x2a\x07\x10\x01\x18\x02\x2a\x01\xff"),
+     "LogLines: line 0: text is no UTF-8"},
+    {"log lines without a ticket", TOPIC_LOGS, S("r"), S("\x0a\x00"), "LogLines: no ticket"},
     {"a lease of 1 ms", TOPIC_WORKERS, S("w"),
      S("\x0a\x1a" "\x0a\x01w" "\x12\x10" "0123456789abcdef" "\x1a\x01q" "\x40\x01"), "Hello: lease_ms 1 is not within 2000 and 600000"},
 };
@@ -585,7 +615,7 @@ static void the_limits_fit_a_record(void **state)
 static void owners_records_are_known(void **state)
 {
     (void)state;
-    for (enum message_kind kind = MESSAGE_START; kind <= MESSAGE_MARK; kind++) {
+    for (enum message_kind kind = MESSAGE_START; kind <= MESSAGE_LOG_LINES; kind++) {
         bool expected = kind >= MESSAGE_LOST && kind <= MESSAGE_RUN_FINISHED;
         assert_int_equal(message_is_owners(kind), expected);
     }

@@ -17,6 +17,7 @@ static const struct name_row {
     {TOPICS_PROGRESS, NULL, "p.progress"},
     {TOPICS_TASKS, "default", "p.tasks.default"},
     {TOPICS_WORKERS, NULL, "p.workers"},
+    {TOPICS_LOGS, NULL, "p.logs"},
     {TOPICS_DEAD_LETTER, NULL, "p.dead-letter"},
 };
 
@@ -126,6 +127,29 @@ static void the_workers_topic_is_of_one_clock(void **state)
     memory_cluster_free(cluster);
 }
 
+/* A run's lines are looked for from its start, by the log's time; and a record of ours has to fit. */
+static const struct setting_row log_rows[] = {
+    {"retention.ms=86400000", true, NULL},
+    {"message.timestamp.type=CreateTime", false,
+     "topic setting 'message.timestamp.type=CreateTime': Backstep needs message.timestamp.type=LogAppendTime"},
+    {"max.message.bytes=1000", false, "topic setting 'max.message.bytes=1000': Backstep needs at least max.message.bytes=1048576"},
+};
+
+static void how_long_logs_are_kept_is_the_operators(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof log_rows / sizeof log_rows[0]; i++) {
+        struct memory_cluster *cluster = memory_cluster_new(1);
+        struct bus *bus = bus_memory_open(cluster);
+        struct topics_options options = {.settings = &log_rows[i].setting, .setting_count = 1};
+        struct error error = {0};
+        assert_int_equal(ensure(bus, TOPICS_LOGS, &options, NULL, &error), log_rows[i].accepted);
+        assert_true(log_rows[i].accepted || strcmp(error.message, log_rows[i].message) == 0);
+        bus_close(bus);
+        memory_cluster_free(cluster);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -134,6 +158,7 @@ int main(void)
         cmocka_unit_test(a_workers_topic_of_several_partitions_is_refused),
         cmocka_unit_test(settings_that_break_a_promise_are_refused),
         cmocka_unit_test(the_workers_topic_is_of_one_clock),
+        cmocka_unit_test(how_long_logs_are_kept_is_the_operators),
     };
     return cmocka_run_group_tests_name("topics", tests, NULL, NULL);
 }
