@@ -6,6 +6,7 @@
 
 static const char *const outputs[] = {"text", "json", NULL};
 static const char *const levels[] = {"debug", "info", "warn", "error", "none", NULL};
+static const char *const line_levels[] = {"debug", "info", "warn", "error", NULL};
 static const char *const statuses[] = {"pending",   "running",     "paused",    "rolling_back",
                                        "succeeded", "rolled_back", "cancelled", "rollback_incomplete",
                                        NULL};
@@ -44,6 +45,10 @@ const struct option_spec default_options[] = {
      .help = "At most so many runs, the newest."},
     {.name = "from-beginning", .sets = OPTIONS_EVENTS, .kind = OPTION_FLAG, .help = "Begin with the oldest event that is kept."},
     {.name = "all", .sets = OPTIONS_EVENTS, .kind = OPTION_FLAG, .help = "Show the machinery's own records too."},
+    {.name = "step", .sets = OPTIONS_LOGS, .kind = OPTION_TEXT, .value = "STEP", .help = "Only what this step has logged."},
+    {.name = "level", .sets = OPTIONS_LOGS, .kind = OPTION_CHOICE, .value = "LEVEL", .choices = line_levels, .fallback = "debug",
+     .help = "Only lines of this level and above: debug, info, warn or error."},
+    {.name = "follow", .letter = 'f', .sets = OPTIONS_LOGS, .kind = OPTION_FLAG, .help = "Go on until the run ends."},
     {.name = "reason", .sets = OPTIONS_CANCEL, .kind = OPTION_TEXT, .value = "TEXT", .help = "Why; it is kept with the run."},
     {.name = "address-file", .sets = OPTIONS_DEV, .kind = OPTION_TEXT, .value = "FILE",
      .help = "Write the broker's address there once all is up."},

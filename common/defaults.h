@@ -22,6 +22,7 @@ enum option_set {
     OPTIONS_CHECK = 1 << 13,  /* --steps, none by default */
     OPTIONS_WORKER = 1 << 14, /* --queue --id --lease --drain-timeout --cancel-grace; not --steps */
     OPTIONS_PROGRAMS = 1 << 15, /* --steps, required: backstep-worker */
+    OPTIONS_LOGS = 1 << 20, /* --step --level --follow */
 };
 
 extern const struct option_spec default_options[];

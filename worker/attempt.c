@@ -4,6 +4,7 @@
 #include "common/json.h"
 #include "common/limits.h"
 #include "common/names.h"
+#include "worker/step_log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -152,6 +153,7 @@ void attempt_run(struct attempt *attempt, const struct task *task, const struct 
     context_init(&context, task, step, cancellation, listener);
     result_init(&result);
     take_result(attempt, &result, call(&context, &result));
+    step_log_end(&context);
     if (attempt->outcome == OUTCOME_OK || attempt->outcome == OUTCOME_FAILED) {
         attempt->set = json_text(context.set);
         attempt->metrics = json_text(context.metrics);

@@ -2,7 +2,7 @@
 #include "worker/context.h"
 
 #include "common/limits.h"
-#include "common/log.h"
+#include "worker/step_log.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -341,13 +341,15 @@ bool backstep_set_metrics(struct backstep_context *context, const char *format, 
 
 void backstep_log(struct backstep_context *context, const char *format, ...)
 {
-    char line[1024];
+    char *line = NULL;
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(line, sizeof line, format, arguments);
+    int size = vasprintf(&line, format, arguments);
     va_end(arguments);
-    log_event(LOG_INFO, "step_says", "run=%s step=%s text=%s", backstep_run_id(context),
-              LOG_QUOTED(backstep_step_name(context)), LOG_QUOTED(line));
+    if (size >= 0) {
+        step_log(context, LOG_INFO, (struct span){0}, (struct span){line, (size_t)size}, (struct span){0});
+        free(line);
+    }
 }
 
 bool backstep_cancelled(const struct backstep_context *context)

@@ -10,9 +10,11 @@
 
 #include <jansson.h>
 
-/* Where progress and metrics go. `total` 0: only metrics. Called on the step's thread. */
+/* Where progress, metrics and log lines go. `total` 0: only metrics. Called on the step's thread. */
 struct context_listener {
     void (*progressed)(void *state, uint64_t current, uint64_t total, struct span metrics);
+    void (*logged)(void *state, const struct log_line *line); /* NULL: nobody wants them */
+    void (*log_dropped)(void *state, uint64_t lines, uint64_t bytes); /* likewise; at the end of the attempt */
     void *state;
 };
 
@@ -27,6 +29,8 @@ struct backstep_context {
     json_t *params, *input, *results, *shared;       /* parsed when asked for */
     json_t *set, *metrics;                           /* what the step has said */
     char *json;
+    uint64_t logged_bytes;                   /* see step_log.h */
+    uint64_t unlogged_lines, unlogged_bytes; /* not told yet */
     bool lost; /* its program went down with the guard or the lease: nobody knows what it did */
     struct context_note *notes;
     char error[512];

@@ -48,6 +48,7 @@ struct pool {
     int64_t polled_ms;
     struct pool_guard guard;
     bool guarded;
+    struct log_sink log; /* all NULL: none */
     uint32_t thread_count;
     pthread_t threads[];
 };
@@ -112,6 +113,18 @@ static void on_progress(void *state, uint64_t current, uint64_t total, struct sp
     unlock(job->pool);
 }
 
+static void on_line(void *state, const struct log_line *line)
+{
+    const struct job *job = state;
+    job->pool->log.take(job->pool->log.state, job->task.task, line);
+}
+
+static void on_dropped(void *state, uint64_t lines, uint64_t bytes)
+{
+    const struct job *job = state;
+    job->pool->log.dropped(job->pool->log.state, job->task.task, lines, bytes);
+}
+
 static bool guard_begin(struct job *job)
 {
     struct pool *pool = job->pool;
@@ -129,6 +142,10 @@ static void guard_end(struct job *job)
 static void run(struct job *job)
 {
     struct context_listener listener = {.progressed = on_progress, .state = job};
+    if (job->pool->log.take != NULL) {
+        listener.logged = on_line;
+        listener.log_dropped = on_dropped;
+    }
     if (!guard_begin(job)) {
         job->attempt.outcome = OUTCOME_CANCELLED_NOT_STARTED;
         return;
@@ -455,6 +472,11 @@ void pool_free(struct pool *pool)
     pthread_cond_destroy(&pool->work);
     pthread_mutex_destroy(&pool->mutex);
     free(pool);
+}
+
+void pool_set_log(struct pool *pool, const struct log_sink *sink)
+{
+    pool->log = *sink;
 }
 
 struct runner *pool_runner(struct pool *pool)

@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "worker/runner.h"
+#include "worker/step_log.h"
 
 struct pool;
 
@@ -19,6 +20,8 @@ struct pool_guard {
 struct pool *pool_new(uint32_t threads, const struct pool_guard *guard, struct error *error);
 /* Cancels what runs and waits until it has ended. NULL is fine. */
 void pool_free(struct pool *pool);
+/* Where what the steps log goes; before the first task. `sink` is copied. */
+void pool_set_log(struct pool *pool, const struct log_sink *sink);
 struct runner *pool_runner(struct pool *pool);
 
 #endif

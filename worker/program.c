@@ -139,6 +139,7 @@ static void judge(struct process *process, struct program_outcome *outcome)
 {
     int value = process->status.value;
     outcome->cancelled = process->cancelled;
+    outcome->dropped_lines = program_output_dropped_lines(process->output);
     outcome->dropped_bytes = program_output_dropped_bytes(process->output);
     switch (process->status.kind) {
     case GUARD_STATUS_ENDED:        judge_ended(process, value, outcome); break;

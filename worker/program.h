@@ -36,7 +36,7 @@ struct program_outcome {
     bool started;   /* false: it has certainly done nothing */
     char *data, *rollback_data, *set; /* JSON text, NULL: none; also of a failed one */
     char *error;                      /* FAILED and LOST: the reason, one printable line */
-    uint64_t dropped_bytes;           /* of its text */
+    uint64_t dropped_lines, dropped_bytes; /* of its text; lines: whole ones */
 };
 
 /* Run the program to its end. Blocks; any thread, as many at once as the guard has places (LIMIT_CONCURRENCY).

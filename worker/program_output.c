@@ -22,7 +22,7 @@ struct program_output {
     struct line lines[PROGRAM_STREAM_COUNT];
     struct text violation, reason;
     json_t *data, *rollback_data, *set; /* NULL: none */
-    uint64_t logged_bytes, dropped_bytes;
+    uint64_t logged_bytes, dropped_lines, dropped_bytes;
 };
 
 struct program_output *program_output_new(const struct program_listener *listener)
@@ -275,6 +275,7 @@ static void on_text(struct program_output *output, enum program_stream stream, s
     line = utf8_cut(line, most);
     output->logged_bytes += line.size;
     output->dropped_bytes += whole - line.size;
+    output->dropped_lines += line.size == 0 && whole > 0;
     if (line.size > 0 && output->listener.logged != NULL) {
         output->listener.logged(output->listener.state, stream, line);
     }
@@ -377,6 +378,11 @@ const char *program_output_violation(const struct program_output *output)
 const char *program_output_reason(const struct program_output *output)
 {
     return output->reason.size > 0 ? text_string(&output->reason) : NULL;
+}
+
+uint64_t program_output_dropped_lines(const struct program_output *output)
+{
+    return output->dropped_lines;
 }
 
 uint64_t program_output_dropped_bytes(const struct program_output *output)

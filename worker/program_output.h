@@ -35,6 +35,7 @@ void program_output_end(struct program_output *output);
 /* Borrowed from output; NULL: none. */
 const char *program_output_violation(const struct program_output *output); /* the first, one printable line */
 const char *program_output_reason(const struct program_output *output);    /* one printable line of at most LIMIT_MESSAGE_BYTES */
+uint64_t program_output_dropped_lines(const struct program_output *output); /* of which nothing is left */
 uint64_t program_output_dropped_bytes(const struct program_output *output); /* of text beyond the limits */
 
 /* JSON text; NULL: none. The caller owes free(). `set` is everything that was set. */

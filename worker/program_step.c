@@ -2,9 +2,9 @@
 #include "worker/program_step.h"
 
 #include "common/json.h"
-#include "common/log.h"
 #include "worker/context.h"
 #include "worker/program.h"
+#include "worker/step_log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,9 +30,7 @@ static void on_metrics(void *state, struct span metrics)
 
 static void on_line(void *state, enum program_stream stream, struct span line)
 {
-    struct backstep_context *context = state;
-    log_event(LOG_INFO, "step_says", "run=%s step=%s stream=%s text=%s", backstep_run_id(context),
-              LOG_QUOTED(backstep_step_name(context)), stream == PROGRAM_STDERR ? "stderr" : "stdout", LOG_QUOTED_SPAN(line));
+    step_log_program(state, stream == PROGRAM_STDERR ? LOG_SOURCE_STDERR : LOG_SOURCE_STDOUT, line);
 }
 
 /* "NAME=VALUE" for each of VARIABLES, NULL-terminated; the caller owes free_environment(). */
@@ -104,10 +102,7 @@ static enum backstep_outcome run(struct backstep_context *context, struct backst
     struct program_outcome outcome = {0};
     program_run(program->guard, &request, &outcome);
     enum backstep_outcome judged = judge(context, result, &outcome);
-    if (outcome.dropped_bytes > 0) {
-        log_event(LOG_WARN, "step_text_dropped", "run=%s step=%s bytes=%llu", backstep_run_id(context),
-                  LOG_QUOTED(backstep_step_name(context)), (unsigned long long)outcome.dropped_bytes);
-    }
+    step_log_dropped(context, outcome.dropped_lines, outcome.dropped_bytes);
     program_outcome_fini(&outcome);
     free_environment(environment);
     return judged;

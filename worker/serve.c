@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "common/names.h"
 #include "common/topics.h"
+#include "worker/log_shipper.h"
 #include "worker/pool.h"
 #include "worker/worker.h"
 
@@ -20,6 +21,8 @@
 #define STEP_MS 1000
 #define RETRY_FIRST_MS 100
 #define RETRY_MOST_MS 5000
+#define LOG_TIMEOUT_MS 2000 /* of the connection for log lines: an end must not wait for it longer */
+#define LOG_FLUSH_MS 1000
 #define LAST_WORDS_MS 10000 /* after a drain that no broker hears */
 
 /* What signal handlers touch: there is one set of signals per process. */
@@ -30,6 +33,7 @@ struct server {
     const struct serve_options *options;
     char id[LIMIT_IDENTIFIER_BYTES + 1], host[LIMIT_IDENTIFIER_BYTES + 1];
     struct pool *pool;
+    struct log_shipper *shipper;
     struct bus *bus;
     struct worker *worker;
     int64_t retry_ms;
@@ -152,15 +156,25 @@ static void close_bus(struct server *server)
     server->bus = NULL;
 }
 
-static bool open_bus(struct server *server, struct error *error)
+static struct bus *connect_to(const struct server *server, int timeout_ms, struct error *error)
 {
     const struct serve_options *options = server->options;
     struct bus_kafka_options kafka = {.brokers = options->brokers,
                                       .client_id = server->id,
                                       .properties = options->properties,
                                       .property_count = options->property_count,
-                                      .timeout_ms = options->timeout_ms};
-    server->bus = bus_kafka_open(&kafka, error);
+                                      .timeout_ms = timeout_ms};
+    return bus_kafka_open(&kafka, error);
+}
+
+static struct bus *open_log_bus(void *state, struct error *error)
+{
+    return connect_to(state, LOG_TIMEOUT_MS, error);
+}
+
+static bool open_bus(struct server *server, struct error *error)
+{
+    server->bus = connect_to(server, server->options->timeout_ms, error);
     atomic_store(&signals_bus, server->bus);
     if (server->bus != NULL) {
         log_event(LOG_DEBUG, "connected", "worker=%s embedded=%d", server->id, bus_embedded(server->bus));
@@ -285,6 +299,24 @@ static struct worker *make_worker(struct server *server, const struct worker_gua
     return worker_new(&worker);
 }
 
+static bool make_pool(struct server *server, const struct pool_guard *guard, struct error *error)
+{
+    struct log_shipper_options options = {.prefix = server->options->prefix,
+                                          .worker = server->id,
+                                          .timeout_ms = LOG_TIMEOUT_MS,
+                                          .open = open_log_bus,
+                                          .state = server};
+    server->pool = pool_new(server->options->slots, server->options->guard != NULL ? guard : NULL, error);
+    server->shipper = server->pool != NULL ? log_shipper_new(&options, error) : NULL;
+    if (server->shipper == NULL) {
+        pool_free(server->pool);
+        return false;
+    }
+    struct log_sink sink = log_shipper_sink(server->shipper);
+    pool_set_log(server->pool, &sink);
+    return true;
+}
+
 int serve_run(const struct serve_options *options, struct error *error)
 {
     struct server server = {.options = options, .retry_ms = RETRY_FIRST_MS};
@@ -295,8 +327,7 @@ int serve_run(const struct serve_options *options, struct error *error)
     if (!catch_signals(options->reload != NULL, error)) {
         return 1;
     }
-    server.pool = pool_new(options->slots, options->guard != NULL ? &pool_guard : NULL, error);
-    if (server.pool == NULL) {
+    if (!make_pool(&server, &pool_guard, error)) {
         return 1;
     }
     server.worker = make_worker(&server, &worker_guard);
@@ -310,6 +341,7 @@ int serve_run(const struct serve_options *options, struct error *error)
         guard_lease_end(options->guard); /* whatever still runs has no more time than its grace */
     }
     pool_free(server.pool);
+    log_shipper_free(server.shipper, LOG_FLUSH_MS);
     atomic_store(&signals_bus, NULL);
     worker_free(server.worker);
     bus_close(server.bus);

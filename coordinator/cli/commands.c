@@ -94,6 +94,20 @@ const struct command commands[] = {
         .run = cmd_events,
     },
     {
+        .name = "logs",
+        .arguments = "RUN",
+        .summary = "Show what the steps of a run have logged.",
+        .example = "  backstep logs upload-1k7qj4m9x2 -b kafka:9092\n"
+                   "  backstep logs upload-1k7qj4m9x2 --step upload --level warn -f\n",
+        .notes = "Times are by the clock of the worker that wrote the line. What a step says beyond 1 MiB an attempt is dropped, and "
+                 "what\n"
+                 "was dropped is said. With -f it ends when the run is over, on Ctrl-C, and when nobody reads it any more.\n",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .options = TO_CLUSTER | OPTIONS_LOGS,
+        .run = cmd_logs,
+    },
+    {
         .name = "cancel",
         .arguments = "RUN",
         .summary = "Stop a run, and roll back what it did.",
@@ -177,7 +191,7 @@ void commands_append_overview(struct text *out)
                             "Develop        backstep dev                       a broker, a coordinator and a worker to play with\n"
                             "In production  backstep serve -b BROKERS          the coordinator\n"
                             "               backstep-worker -b BROKERS --steps DIR\n"
-                            "Runs           start  status  list  watch  events  cancel\n"
+                            "Runs           start  status  list  watch  events  logs  cancel\n"
                             "Files          check\n"
                             "Cluster        workers  topics\n"
                             "\n"

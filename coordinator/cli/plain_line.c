@@ -42,14 +42,26 @@ static uint32_t step_columns(const struct saga *saga)
     return widest < STEP_COLUMNS_MAX ? widest : STEP_COLUMNS_MAX;
 }
 
+static void append_what(struct text *out, const struct saga *saga, struct span step, const char *direction, const char *word)
+{
+    append_column(out, step, step_columns(saga));
+    append_column(out, span_of(direction), DIRECTION_COLUMNS);
+    append_column(out, span_of(word), WORD_COLUMNS);
+}
+
 void plain_begin(struct text *out, int64_t time_ms, struct span run_id, const struct saga *saga, struct span step,
                  const char *direction, const char *word)
 {
     append_clock(out, time_ms);
     append_column(out, run_id.size > 0 ? run_id : span_of("-"), 0);
-    append_column(out, step, step_columns(saga));
-    append_column(out, span_of(direction), DIRECTION_COLUMNS);
-    append_column(out, span_of(word), WORD_COLUMNS);
+    append_what(out, saga, step, direction, word);
+}
+
+void plain_begin_of_one(struct text *out, int64_t time_ms, const struct saga *saga, struct span step, const char *direction,
+                        const char *word)
+{
+    append_clock(out, time_ms);
+    append_what(out, saga, step, direction, word);
 }
 
 void plain_end(struct text *out)

@@ -10,6 +10,7 @@
 
 struct partition {
     struct runs *runs; /* NULL: not read */
+    int64_t begin;
     int64_t end; /* what stood there first ends before it */
     bool behind;
 };
@@ -73,11 +74,12 @@ static bool begin_partition(struct reader *reader, int32_t index, struct error *
     if (!bus_bounds(options->bus, options->topic, index, &first, &next, options->timeout_ms, error)) {
         return false;
     }
-    int64_t from = options->from_end ? next : first;
+    int64_t from = options->from_end ? next : options->from_offset > first ? options->from_offset : first;
     if (!bus_consume(options->bus, options->topic, index, from, error)) {
         return false;
     }
     partition->runs = runs_new((uint32_t)options->partition_count);
+    partition->begin = from;
     partition->end = next;
     partition->behind = from < next;
     reader->behind_count += partition->behind;
@@ -184,9 +186,21 @@ static void note(struct reader *reader, struct partition *partition, struct read
     }
 }
 
+/* Who begins in the middle has not read the claim of whoever owned the partition then. */
+static void learn_epoch(const struct partition *partition, const struct message *message)
+{
+    bool unknown = message->epoch < partition->begin && message->epoch > runs_epoch(partition->runs);
+    if (message_is_owners(message->kind) && unknown) {
+        struct message claim = {.kind = MESSAGE_OWNER_CLAIM};
+        struct run *none;
+        runs_apply(partition->runs, &claim, message->epoch, 0, &none);
+    }
+}
+
 static void fold(struct reader *reader, struct reader_record *record)
 {
     struct partition *partition = &reader->partitions[record->partition];
+    learn_epoch(partition, &reader->message);
     record->result = runs_apply(partition->runs, &reader->message, record->offset, record->time_ms, &record->run);
     if (record->run == NULL && record->key.size > 0) {
         record->run = runs_find(partition->runs, record->key);

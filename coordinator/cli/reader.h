@@ -19,6 +19,7 @@ struct reader_options {
     const char *topic; /* borrowed likewise */
     int32_t partition_count;
     int32_t partition; /* the only one to read; -1: all */
+    int64_t from_offset; /* begin there, or with what is left after it; runs that began before it are not known */
     bool from_end; /* skip what stands there already: then states are not to be trusted, only records */
     bool keep_summary; /* of a finished run keep only what struct run_view says */
     int timeout_ms; /* for the broker's answers */

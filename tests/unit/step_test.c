@@ -125,7 +125,7 @@ static struct attempt attempt_of(execute_function execute, struct seen *seen)
     struct cancellation cancellation = {0};
     struct task task = task_towards(DIRECTION_EXECUTE);
     struct backstep_step step = {.name = "it", .execute = execute};
-    attempt_run(&attempt, &task, &step, &cancellation, &(struct context_listener){see, seen});
+    attempt_run(&attempt, &task, &step, &cancellation, &(struct context_listener){.progressed = see, .state = seen});
     cancellation_fini(&cancellation);
     return attempt;
 }
@@ -279,7 +279,7 @@ static void can_skip_is_asked_before_execute_only(void **state)
     (void)state;
     struct cancellation cancellation = {0};
     struct seen seen;
-    struct context_listener listener = {see, &seen};
+    struct context_listener listener = {.progressed = see, .state = &seen};
     struct backstep_step step = {.name = "it", .execute = report, .can_skip = always};
     struct task forth = task_towards(DIRECTION_EXECUTE), back = task_towards(DIRECTION_ROLLBACK);
     struct attempt attempt = {0};
@@ -312,7 +312,7 @@ static void a_rollback_is_told_what_execute_said(void **state)
     struct backstep_step step = {.name = "it", .execute = nothing, .rollback = undo};
     struct task back = task_towards(DIRECTION_ROLLBACK);
     struct attempt attempt = {0};
-    attempt_run(&attempt, &back, &step, &cancellation, &(struct context_listener){see, &seen});
+    attempt_run(&attempt, &back, &step, &cancellation, &(struct context_listener){.progressed = see, .state = &seen});
     assert_int_equal(attempt.outcome, OUTCOME_OK);
     attempt_fini(&attempt);
 }
@@ -351,11 +351,11 @@ static void a_failure_after_a_cancel_is_a_cancelled_attempt(void **state)
     struct backstep_step fails = {.name = "it", .execute = fail_of_itself}, succeeds = {.name = "it", .execute = nothing};
     struct attempt attempt = {0};
     cancellation_request(&cancellation);
-    attempt_run(&attempt, &task, &fails, &cancellation, &(struct context_listener){see, &seen});
+    attempt_run(&attempt, &task, &fails, &cancellation, &(struct context_listener){.progressed = see, .state = &seen});
     assert_int_equal(attempt.outcome, OUTCOME_CANCELLED_STARTED);
     assert_string_equal(attempt.error, "stopped");
     attempt_fini(&attempt);
-    attempt_run(&attempt, &task, &succeeds, &cancellation, &(struct context_listener){see, &seen});
+    attempt_run(&attempt, &task, &succeeds, &cancellation, &(struct context_listener){.progressed = see, .state = &seen});
     assert_int_equal(attempt.outcome, OUTCOME_OK);
     attempt_fini(&attempt);
     cancellation_fini(&cancellation);
