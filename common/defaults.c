@@ -11,6 +11,8 @@ static const char *const statuses[] = {"pending",   "running",     "paused",    
                                        "succeeded", "rolled_back", "cancelled", "rollback_incomplete",
                                        NULL};
 
+static const char *const if_exists[] = {"fail", "return", "new", NULL};
+
 #define DAY_MS (24ll * 3600 * 1000)
 
 const struct option_spec default_options[] = {
@@ -35,6 +37,8 @@ const struct option_spec default_options[] = {
     {.name = "id", .sets = OPTIONS_JOB, .kind = OPTION_IDENTIFIER, .value = "ID",
      .help = "Id of the run; by default one is made of the pipeline's name and the time."},
     {.name = "wait", .sets = OPTIONS_START, .kind = OPTION_FLAG, .help = "Follow the run to its end."},
+    {.name = "if-exists", .sets = OPTIONS_JOB, .kind = OPTION_CHOICE, .value = "fail|return|new", .choices = if_exists, .fallback = "fail",
+     .help = "What to do when a run of that id exists: fail, take that run as the one started, or start one with another id."},
     {.name = "concurrency", .sets = OPTIONS_SLOTS, .kind = OPTION_NUMBER, .value = "N", .least = 1, .most = LIMIT_CONCURRENCY,
      .fallback = DEFAULT_CONCURRENCY, .help = "Steps that run at once in one worker."},
 
@@ -49,7 +53,14 @@ const struct option_spec default_options[] = {
     {.name = "level", .sets = OPTIONS_LOGS, .kind = OPTION_CHOICE, .value = "LEVEL", .choices = line_levels, .fallback = "debug",
      .help = "Only lines of this level and above: debug, info, warn or error."},
     {.name = "follow", .letter = 'f', .sets = OPTIONS_LOGS, .kind = OPTION_FLAG, .help = "Go on until the run ends."},
-    {.name = "reason", .sets = OPTIONS_CANCEL, .kind = OPTION_TEXT, .value = "TEXT", .help = "Why; it is kept with the run."},
+    {.name = "reason", .sets = OPTIONS_CONTROL, .kind = OPTION_TEXT, .value = "TEXT", .help = "Why; it is kept with the run."},
+    {.name = "wait", .sets = OPTIONS_CONTROL, .kind = OPTION_FLAG,
+     .help = "Follow the run from there to its end, or until nothing of it runs."},
+    {.name = "done", .sets = OPTIONS_RESOLVE, .kind = OPTION_FLAG, .help = "The step counts as executed, with --data as its result."},
+    {.name = "undone", .sets = OPTIONS_RESOLVE, .kind = OPTION_FLAG, .help = "The step counts as never begun, or as rolled back."},
+    {.name = "data", .sets = OPTIONS_RESOLVE, .kind = OPTION_TEXT, .value = "JSON", .help = "What later steps see as its result."},
+    {.name = "instance", .sets = OPTIONS_RESOLVE, .kind = OPTION_NUMBER, .value = "N", .least = 1, .most = LIMIT_ELEMENTS,
+     .help = "Which element of a step that fans out, counted from 1."},
     {.name = "address-file", .sets = OPTIONS_DEV, .kind = OPTION_TEXT, .value = "FILE",
      .help = "Write the broker's address there once all is up."},
 

@@ -6,22 +6,23 @@
 #include "common/options.h"
 
 enum option_set {
-    OPTIONS_COMMON = 1 << 0,  /* --config --log-level --quiet --help */
-    OPTIONS_OUTPUT = 1 << 1,  /* --output */
+    OPTIONS_COMMON = 1 << 0, /* --config --log-level --quiet --help */
+    OPTIONS_OUTPUT = 1 << 1, /* --output */
     OPTIONS_CLUSTER = 1 << 2, /* --brokers --prefix -X --timeout */
-    OPTIONS_JOB = 1 << 3,     /* -p --params --id */
-    OPTIONS_STEPS = 1 << 4,   /* --steps, beside the file by default */
-    OPTIONS_SLOTS = 1 << 5,   /* --concurrency */
-    OPTIONS_START = 1 << 6,   /* --wait */
-    OPTIONS_LIST = 1 << 7,    /* --status --limit */
-    OPTIONS_EVENTS = 1 << 8,  /* --from-beginning --all */
-    OPTIONS_DEV = 1 << 9,     /* --address-file; --steps, none by default */
+    OPTIONS_JOB = 1 << 3, /* -p --params --id */
+    OPTIONS_STEPS = 1 << 4, /* --steps, beside the file by default */
+    OPTIONS_SLOTS = 1 << 5, /* --concurrency */
+    OPTIONS_START = 1 << 6, /* --wait */
+    OPTIONS_LIST = 1 << 7, /* --status --limit */
+    OPTIONS_EVENTS = 1 << 8, /* --from-beginning --all */
+    OPTIONS_DEV = 1 << 9, /* --address-file; --steps, none by default */
     OPTIONS_TOPICS = 1 << 10, /* --progress-partitions --task-partitions --replication --topic-config */
-    OPTIONS_SERVE = 1 << 11,  /* --own --progress-partitions */
-    OPTIONS_CANCEL = 1 << 12, /* --reason */
-    OPTIONS_CHECK = 1 << 13,  /* --steps, none by default */
+    OPTIONS_SERVE = 1 << 11, /* --own --progress-partitions */
+    OPTIONS_CONTROL = 1 << 12, /* --reason --wait */
+    OPTIONS_CHECK = 1 << 13, /* --steps, none by default */
     OPTIONS_WORKER = 1 << 14, /* --queue --id --lease --drain-timeout --cancel-grace; not --steps */
     OPTIONS_PROGRAMS = 1 << 15, /* --steps, required: backstep-worker */
+    OPTIONS_RESOLVE = 1 << 16, /* --done --undone --instance --data */
     OPTIONS_LOGS = 1 << 20, /* --step --level --follow */
 };
 

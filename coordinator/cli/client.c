@@ -4,7 +4,6 @@
 #include "common/bus_kafka.h"
 #include "common/clock.h"
 #include "common/defaults.h"
-#include "common/defaults.h"
 #include "common/limits.h"
 #include "common/messages.h"
 #include "common/names.h"
@@ -103,9 +102,15 @@ bool client_send_start(struct client *client, struct request *request, const cha
     return send_request(client, request, run_id, &message, error);
 }
 
+bool client_send_control(struct client *client, struct request *request, const char *run_id, struct message *message,
+                         struct error *error)
+{
+    return send_request(client, request, run_id, message, error);
+}
+
 bool client_send_cancel(struct client *client, struct request *request, const char *run_id, const char *reason, struct error *error)
 {
-    struct message message = {.kind = MESSAGE_CANCEL, .event = {.kind = EVENT_CANCEL, .reason = span_of(reason)}};
+    struct message message = {.kind = MESSAGE_CANCEL, .event = {.reason = span_of(reason)}};
     return send_request(client, request, run_id, &message, error);
 }
 

@@ -5,6 +5,7 @@
 
 #include "common/bus.h"
 #include "common/error.h"
+#include "common/messages.h"
 #include "common/saga/plan.h"
 #include "common/saga/saga.h"
 #include "common/topics.h"
@@ -51,9 +52,12 @@ struct request {
     char reason[512];
 };
 
-/* Append a Start or Cancel; the request gets a new random id. Borrowed for the call. */
+/* Append a Start, or a control: `message` says its kind and what of struct saga_event counts for it. The request gets a new random id.
+ * Borrowed for the call. */
 bool client_send_start(struct client *client, struct request *request, const char *run_id, const struct plan *plan,
                        struct span params, struct error *error);
+bool client_send_control(struct client *client, struct request *request, const char *run_id, struct message *message,
+                         struct error *error);
 bool client_send_cancel(struct client *client, struct request *request, const char *run_id, const char *reason,
                         struct error *error);
 

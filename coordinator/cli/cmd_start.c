@@ -14,7 +14,7 @@ static void print_started(const struct call *call, const struct launch *launch)
         text_append_json_string(&out, span_of(launch->run_id));
         text_append_string(&out, ",\"pipeline\":");
         text_append_json_string(&out, launch->pipeline->plan.name);
-        text_append_char(&out, '}');
+        text_format(&out, ",\"existing\":%s}", launch->existing ? "true" : "false");
     } else {
         text_append_string(&out, launch->run_id);
     }

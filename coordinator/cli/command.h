@@ -45,7 +45,7 @@ int cmd_list(struct call *call);
 int cmd_watch(struct call *call);
 int cmd_events(struct call *call);
 int cmd_logs(struct call *call);
-int cmd_cancel(struct call *call);
+int cmd_control(struct call *call);
 int cmd_workers(struct call *call);
 int cmd_topics(struct call *call);
 int cmd_check(struct call *call);

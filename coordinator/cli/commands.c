@@ -10,7 +10,10 @@
 #define ANY_NUMBER SIZE_MAX
 #define EXIT_CODES_OF_A_RUN                                                                                                        \
     "Exit codes: 0 succeeded, 1 failed and rolled back, 3 rollback incomplete, 4 cancelled, 6 paused; 2 wrong usage or\n"          \
-    "input, 5 broker or coordinator not reachable, or a wait that ran out, 7 refused.\n"
+    "input, 5 broker or coordinator not reachable, or a wait that ran out, 7 refused, 8 a run of that id exists.\n"
+#define EXIT_CODES_OF_A_REQUEST                                                                                                    \
+    "Exit codes: 0 accepted, 7 refused, 2 wrong usage or no such run, 5 no broker or coordinator in time; with --wait those of "   \
+    "the\nrun too: 1 failed and rolled back, 3 rollback incomplete, 4 cancelled, 6 paused.\n"
 
 const struct command commands[] = {
     {
@@ -46,8 +49,10 @@ const struct command commands[] = {
         .summary = "Start a run on a cluster, and print its id.",
         .example = "  backstep start upload.yaml -b kafka:9092 -p source=photos\n"
                    "  quickstart plan | backstep start - -b kafka:9092 --wait\n",
-        .notes = "With --id, an id that exists already is refused: a run is never started twice.\n"
-                 "Without --wait the exit code says only whether a coordinator has accepted the run.\n" EXIT_CODES_OF_A_RUN,
+        .notes =
+            "A run is never started twice. Where a run of that --id exists, --if-exists says what to do: 'fail' (exit 8, with the\n"
+            "state of that run), 'return' (as if this start had been it), or 'new' (another id).\n"
+            "Without --wait the exit code says only whether a coordinator has accepted the run.\n" EXIT_CODES_OF_A_RUN,
         .arguments_min = 1,
         .arguments_max = 1,
         .options = TO_CLUSTER | OPTIONS_JOB | OPTIONS_START,
@@ -112,10 +117,71 @@ const struct command commands[] = {
         .arguments = "RUN",
         .summary = "Stop a run, and roll back what it did.",
         .example = "  backstep cancel upload-1k7qj4m9x2 -b kafka:9092\n",
+        .notes = EXIT_CODES_OF_A_REQUEST,
         .arguments_min = 1,
         .arguments_max = 1,
-        .options = TO_CLUSTER | OPTIONS_CANCEL,
-        .run = cmd_cancel,
+        .options = TO_CLUSTER | OPTIONS_CONTROL,
+        .run = cmd_control,
+    },
+    {
+        .name = "pause",
+        .arguments = "RUN",
+        .summary = "Let what runs end, and begin nothing else until resumed.",
+        .example = "  backstep pause upload-1k7qj4m9x2 --reason 'the store is being moved'\n",
+        .notes = "With --wait it ends, with 0, when nothing of the run is at work any more.\n" EXIT_CODES_OF_A_REQUEST,
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .options = TO_CLUSTER | OPTIONS_CONTROL,
+        .run = cmd_control,
+    },
+    {
+        .name = "resume",
+        .arguments = "RUN",
+        .summary = "Let a paused run go on.",
+        .example = "  backstep resume upload-1k7qj4m9x2 -b kafka:9092\n",
+        .notes = EXIT_CODES_OF_A_REQUEST,
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .options = TO_CLUSTER | OPTIONS_CONTROL,
+        .run = cmd_control,
+    },
+    {
+        .name = "retry",
+        .arguments = "RUN",
+        .summary = "Try again what has failed: steps of a paused run, or what could not be undone.",
+        .example = "  backstep retry upload-1k7qj4m9x2 --wait\n",
+        .notes = "A run is paused after a failure where its file says 'on_failure: pause'. Steps that have failed are given as "
+                 "many attempts as at\n"
+                 "first; of a run whose rollback is incomplete only what is still undone is tried again.\n" EXIT_CODES_OF_A_REQUEST,
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .options = TO_CLUSTER | OPTIONS_CONTROL,
+        .run = cmd_control,
+    },
+    {
+        .name = "rollback",
+        .arguments = "RUN",
+        .summary = "Roll back a paused run.",
+        .example = "  backstep rollback upload-1k7qj4m9x2 --wait\n",
+        .notes = EXIT_CODES_OF_A_REQUEST,
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .options = TO_CLUSTER | OPTIONS_CONTROL,
+        .run = cmd_control,
+    },
+    {
+        .name = "resolve",
+        .arguments = "RUN STEP",
+        .summary = "Say how a step stands that a person has seen to.",
+        .example = "  backstep resolve upload-1k7qj4m9x2 cleanup --undone --reason 'removed it by hand'\n"
+                   "  backstep resolve upload-1k7qj4m9x2 upload --done --data '{\"files\": 25}' --reason 'copied it over'\n",
+        .notes = "For a step that has failed in a paused run, one that waits for its next attempt, and one whose rollback has "
+                 "failed for good. The\n"
+                 "reason is kept in the history of the run.\n" EXIT_CODES_OF_A_REQUEST,
+        .arguments_min = 2,
+        .arguments_max = 2,
+        .options = TO_CLUSTER | OPTIONS_CONTROL | OPTIONS_RESOLVE,
+        .run = cmd_control,
     },
     {
         .name = "workers",
@@ -191,7 +257,8 @@ void commands_append_overview(struct text *out)
                             "Develop        backstep dev                       a broker, a coordinator and a worker to play with\n"
                             "In production  backstep serve -b BROKERS          the coordinator\n"
                             "               backstep-worker -b BROKERS --steps DIR\n"
-                            "Runs           start  status  list  watch  events  logs  cancel\n"
+                            "Runs           start  status  list  watch  events  logs\n"
+                            "               cancel  pause  resume  retry  rollback  resolve\n"
                             "Files          check\n"
                             "Cluster        workers  topics\n"
                             "\n"

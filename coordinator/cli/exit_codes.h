@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a command ends with. Documented in README.md; scripts rest on the numbers. */
+/* What a command ends with. Documented in docs/OPERATIONS.md, "Exit codes"; scripts rest on the numbers. */
 #ifndef EXIT_CODES_H
 #define EXIT_CODES_H
 
@@ -10,8 +10,9 @@ enum exit_code {
     EXIT_INCOMPLETE = 3, /* something stays undone */
     EXIT_CANCELLED = 4,
     EXIT_UNREACHABLE = 5, /* broker or coordinator; or a wait ran out */
-    EXIT_PAUSED = 6,
-    EXIT_REFUSED = 7,
+    EXIT_PAUSED = 6, /* it waits for a person */
+    EXIT_REFUSED = 7, /* by the run's coordinator */
+    EXIT_EXISTS = 8, /* a run of that id exists, and --if-exists is fail */
 };
 
 #endif

@@ -18,6 +18,7 @@
 #define REDRAW_MS 100
 #define LEAVE_FLUSH_MS 1000
 #define OUTPUT_BYTES_MAX (64 * 1024 * 1024)
+#define UNDONE_BYTES_MAX (64 * 1024)
 
 static const struct run *run_of(const struct follow *follow)
 {
@@ -48,19 +49,24 @@ static bool is_undone_work(const struct saga *saga, uint32_t index)
     return may_have_begun && !step->nothing_to_undo && !saga->plan->steps[index].rollback_none && step->status != STEP_ROLLED_BACK;
 }
 
-/* The embedded broker goes with us: say what nobody will undo. */
-static int leave_embedded(const struct run *run)
+/* "'init', 'upload'": what nobody will undo when the embedded broker goes with us. */
+static void append_undone(const struct run *run, struct text *steps)
 {
-    struct text steps;
-    text_init(&steps, 64 * 1024);
     const struct saga *saga = run != NULL ? &run->saga : NULL;
     for (uint32_t i = 0; saga != NULL && saga->plan != NULL && i < saga->plan->step_count; i++) {
         if (is_undone_work(saga, i)) {
-            text_append_string(&steps, steps.size > 0 ? ", '" : "'");
-            text_append_visible(&steps, saga->plan->steps[i].name);
-            text_append_char(&steps, '\'');
+            text_append_string(steps, steps->size > 0 ? ", '" : "'");
+            text_append_visible(steps, saga->plan->steps[i].name);
+            text_append_char(steps, '\'');
         }
     }
+}
+
+static int leave_embedded(const struct run *run)
+{
+    struct text steps;
+    text_init(&steps, UNDONE_BYTES_MAX);
+    append_undone(run, &steps);
     int code = steps.size > 0 ? EXIT_INCOMPLETE : EXIT_CANCELLED;
     if (steps.size > 0) {
         complain("left before the end; these steps may have done something and stay undone: %s", text_string(&steps));
@@ -71,13 +77,28 @@ static int leave_embedded(const struct run *run)
     return code;
 }
 
+/* A person is to say what becomes of it, but nobody can: the broker ends with this process. */
+static int leave_paused(const struct follow *follow)
+{
+    struct text steps;
+    text_init(&steps, UNDONE_BYTES_MAX);
+    append_undone(run_of(follow), &steps);
+    int code = steps.size > 0 ? EXIT_INCOMPLETE : EXIT_PAUSED;
+    complain("the run is paused, and its broker ends with this command; these steps may have done something and stay undone: %s\n"
+             "          a run that can be taken up again needs a cluster: backstep dev, then backstep start",
+             steps.size > 0 ? text_string(&steps) : "none");
+    text_fini(&steps);
+    return code;
+}
+
 static int leave_cluster(struct follow *follow)
 {
     if (follow->cancels) {
         bus_flush(follow->client->bus, LEAVE_FLUSH_MS);
         char way[CLIENT_WAY_BYTES];
-        complain("left; the cancel of %s is on the log, and goes on without this process\n          backstep watch %s %s follows it",
-                 follow->run_id, follow->run_id, client_way(&follow->client->options, way));
+        complain(
+            "left; the cancel of %s is on the log, and goes on without this process\n          backstep watch %s %s follows it",
+            follow->run_id, follow->run_id, client_way(&follow->client->options, way));
     } else {
         complain("left; %s goes on", follow->run_id);
     }
@@ -134,6 +155,18 @@ void follow_record(void *context, const struct reader_record *record)
     text_init(&lines, OUTPUT_BYTES_MAX);
     told_update(&follow->told, &record->run->saga, record->time_ms, &lines);
     print_text(&lines);
+    text_fini(&lines);
+}
+
+void follow_skip(struct follow *follow)
+{
+    const struct run *run = run_of(follow);
+    if (run == NULL) {
+        return;
+    }
+    struct text lines;
+    text_init(&lines, OUTPUT_BYTES_MAX);
+    told_update(&follow->told, &run->saga, run->saga.time_ms, &lines);
     text_fini(&lines);
 }
 
@@ -197,9 +230,19 @@ static void show_end(struct follow *follow)
 
 /* ---- the loop */
 
+/* Paused, and what ran then has ended. */
+static bool is_at_rest(const struct saga *saga)
+{
+    bool rests = saga->status == RUN_PAUSED;
+    for (uint32_t i = 0; rests && saga->plan != NULL && i < saga->plan->step_count; i++) {
+        rests = !saga->steps[i].open;
+    }
+    return rests;
+}
+
 static bool is_over(const struct run *run)
 {
-    return run != NULL && (saga_is_over(&run->saga) || run->saga.status == RUN_PAUSED);
+    return run != NULL && (saga_is_over(&run->saga) || is_at_rest(&run->saga));
 }
 
 /* Has something ended that the run cannot go on without? */
@@ -277,7 +320,7 @@ int follow_run(struct follow *follow)
     struct error error = {0};
     int code = follow_loop(follow, &error);
     show_end(follow);
-    return code;
+    return code == EXIT_PAUSED && follow->embedded != NULL ? leave_paused(follow) : code;
 }
 
 void follow_end(struct follow *follow)

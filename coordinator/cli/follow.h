@@ -34,7 +34,10 @@ void follow_begin(struct follow *follow);
 /* Print what `record` says, if it is of this run and lines are wanted. For client_await() too: `context` is the follow. */
 void follow_record(void *context, const struct reader_record *record);
 
-/* Until the run is over, paused, or the user leaves: then says how it ended. Returns the exit code. */
+/* What has happened so far was told already: lines begin with the next record. */
+void follow_skip(struct follow *follow);
+
+/* Until the run is over, paused with nothing of it at work, or the user leaves: then says how it ended. Returns the exit code. */
 int follow_run(struct follow *follow);
 
 /* Gives back what follow_begin() took, and the reader. */

@@ -3,6 +3,7 @@
 
 #include "common/clock.h"
 #include "coordinator/cli/signals.h"
+#include "coordinator/cli/summary.h"
 #include "worker/steps_directory.h"
 
 #include <stdio.h>
@@ -163,9 +164,69 @@ static int explain_silence(const struct launch *launch, const struct follow *fol
     if (cancelled) {
         cancel_after(launch, follow);
     }
-    complain("%s; start one with: backstep serve %s\n          the run %s is on the log and will %s when one does",
-             error->message, client_way(&follow->client->options, way), launch->run_id, cancelled ? "be cancelled" : "begin");
+    complain("%s; start one with: backstep serve %s\n          the run %s is on the log and will %s when one does", error->message,
+             client_way(&follow->client->options, way), launch->run_id, cancelled ? "be cancelled" : "begin");
     return EXIT_UNREACHABLE;
+}
+
+/* Read the partition anew, from its beginning: what is that run? NULL: it is not kept any more, or why has been said in `error`. */
+static const struct run *find_existing(const struct launch *launch, struct follow *follow, struct error *error)
+{
+    struct reader_options options = client_reads(follow->client, launch->run_id);
+    reader_free(follow->reader);
+    follow->reader = reader_new(&options, error);
+    if (follow->reader == NULL || !reader_catch_up(follow->reader, NULL, NULL, error)) {
+        return NULL;
+    }
+    return reader_find(follow->reader, launch->run_id);
+}
+
+/* It is not started: say how the other one stands. */
+static int explain_existing(const struct launch *launch, const struct follow *follow, const struct run *run, const char *hint)
+{
+    struct text out;
+    text_init(&out, 64 * KIB);
+    if (run != NULL && follow->call->json) {
+        summary_list_json(run, clock_realtime_ms(), &out);
+        print_line(&out);
+        text_clear(&out);
+    }
+    if (run != NULL) {
+        summary_phrase(run, clock_realtime_ms(), &out);
+    }
+    complain("the run %s exists already%s%s; it is not started twice%s", launch->run_id, run != NULL ? ": " : "", text_string(&out),
+             hint);
+    text_fini(&out);
+    return EXIT_EXISTS;
+}
+
+static bool is_of_this_pipeline(const struct launch *launch, const struct run *run)
+{
+    const struct run_view *view = run_view(run);
+    return view != NULL && view->pipeline != NULL && span_equal(span_of(view->pipeline), launch->pipeline->plan.name);
+}
+
+/* --if-exists return: from here on it is as if this start had been the first. */
+static int take_existing(struct launch *launch, const struct follow *follow, const struct run *run)
+{
+    if (run == NULL || !is_of_this_pipeline(launch, run)) {
+        return explain_existing(launch, follow, run, run != NULL ? ", and it is one of another pipeline" : "");
+    }
+    launch->existing = true;
+    return EXIT_DONE;
+}
+
+static int settle_existing(struct launch *launch, struct follow *follow)
+{
+    struct error error = {0};
+    const struct run *run = find_existing(launch, follow, &error);
+    if (run == NULL && error.kind != ERROR_NONE) {
+        return complain_of(&error);
+    }
+    if (strcmp(option_text(follow->call->options, "if-exists"), "return") == 0) {
+        return take_existing(launch, follow, run);
+    }
+    return explain_existing(launch, follow, run, "");
 }
 
 int launch_start(struct launch *launch, struct follow *follow, bool from_end)
@@ -180,15 +241,13 @@ int launch_start(struct launch *launch, struct follow *follow, bool from_end)
         if (request.verdict == VERDICT_ACCEPTED) {
             return EXIT_DONE;
         }
-        if (request.verdict == VERDICT_REFUSED || launch->id_given) {
-            break;
+        if (request.verdict == VERDICT_REFUSED) {
+            complain("the run %s was refused: %s", launch->run_id, request.reason);
+            return EXIT_REFUSED;
         }
-        make_id(launch); /* one in 2^40: somebody else's run of this second has it */
+        if (launch->id_given && strcmp(option_text(follow->call->options, "if-exists"), "new") != 0) {
+            return settle_existing(launch, follow);
+        }
+        make_id(launch); /* of a generated one: one in 2^40, somebody else's run of this second has it */
     }
-    if (request.verdict == VERDICT_EXISTING) {
-        complain("the run %s exists already; it is not started twice", launch->run_id);
-    } else {
-        complain("the run %s was refused: %s", launch->run_id, request.reason);
-    }
-    return EXIT_REFUSED;
 }

@@ -14,6 +14,7 @@ struct launch {
     struct text params; /* JSON object */
     char run_id[LIMIT_IDENTIFIER_BYTES + 1];
     bool id_given;
+    bool existing; /* launch_start() took a run that was there: --if-exists return */
 };
 
 /* Read the file, -p, --params and --id. false: what is wrong has been said; the exit code is EXIT_USAGE. Owes launch_free() either way. */
@@ -26,7 +27,8 @@ void launch_steps_directory(const struct call *call, char *path, size_t size);
  * at their first argument. */
 bool pipeline_is_served_by(const struct pipeline *pipeline, const char *path);
 
-/* Append the Start and wait until a coordinator has accepted it; a generated id that exists is replaced by a new one.
+/* Append the Start and wait until a coordinator has accepted it. Where a run of that id exists: a generated id is replaced by a new one,
+ * and one that was given by what --if-exists says.
  * follow->reader and run_id are set (follow_end() gives the reader back, also after a failure); it reads the run's partition from its
  * end with `from_end`, and else from its beginning, showing what comes. Returns EXIT_DONE, or an exit code after having said why: where
  * no coordinator answers, the id goes to standard output, for the run is on the log. */

@@ -308,6 +308,13 @@ void summary_text(const struct run *run, int64_t now_ms, struct text *out)
     }
 }
 
+void summary_phrase(const struct run *run, int64_t now_ms, struct text *out)
+{
+    text_format(out, "%s, %u %%, started ", run_status_name((enum run_status)run->saga.status),
+                screen_percent(run->saga.progress_ppm));
+    append_time_of_day(out, run->saga.started_ms, now_ms);
+}
+
 #define RUN_ID_WIDTH 32
 #define STATUS_WIDTH 19
 

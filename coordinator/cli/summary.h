@@ -12,6 +12,8 @@
 void summary_json(const struct run *run, int64_t now_ms, struct text *out);
 /* The text of `backstep status`. */
 void summary_text(const struct run *run, int64_t now_ms, struct text *out);
+/* "running, 59 %, started 12:04:01": what a message says of it. */
+void summary_phrase(const struct run *run, int64_t now_ms, struct text *out);
 /* One line of `backstep list`: the object without its steps, or columns. */
 void summary_list_json(const struct run *run, int64_t now_ms, struct text *out);
 void summary_list_text(const struct run *run, int64_t now_ms, struct text *out);

@@ -37,7 +37,7 @@ check "watch: exit 0 when it has succeeded" is "$code" 0
 run backstep status short-1 -b "$b" -o json
 check "status: the object of run" json '[.run_id,.status,.progress,.steps[0].data.n]' '["short-1","succeeded",100,1]'
 run backstep start "$work/short.yaml" -b "$b" --id short-1
-check "the same id again: exit 7" is "$code" 7
+check "the same id again: exit 8" is "$code" 8
 check "... says so" has "$work/err" "exists"
 run timeout 30 backstep start "$work/broken.yaml" -b "$b" --wait -o json
 check "start --wait of one that fails: exit 1" is "$code" 1

@@ -7,7 +7,7 @@ run backstep
 check "no command: the overview" has "$work/out" "backstep run FILE"
 run backstep --help
 check "--help: exit 0" is "$code" 0
-for command in run serve start status list watch events cancel workers topics check dev version; do
+for command in run serve start status list watch events cancel pause resume retry rollback resolve workers topics check dev version; do
     run backstep $command --help
     check "$command --help: exit 0" is "$code" 0
     check "... has an example" has "$work/out" "backstep $command"
@@ -32,7 +32,7 @@ check "version" has "$work/out" "backstep 0."
 # A port nobody listens on: bound, and closed again.
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 printf 'name: c\nsteps:\n  - {name: ok}\n' >"$work/fine.yaml"
-for command in "start $work/fine.yaml" "run $work/fine.yaml" "status x" list "watch x" events "cancel x" workers topics serve; do
+for command in "start $work/fine.yaml" "run $work/fine.yaml" "status x" list "watch x" events "cancel x" "pause x" "resolve x y --done --reason z" workers topics serve; do
     begun=$(date +%s%N)
     run timeout 20 backstep $command -b "127.0.0.1:$port" --timeout 1s
     took=$((($(date +%s%N) - begun) / 1000000))
