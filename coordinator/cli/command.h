@@ -44,6 +44,7 @@ int cmd_status(struct call *call);
 int cmd_list(struct call *call);
 int cmd_watch(struct call *call);
 int cmd_events(struct call *call);
+int cmd_history(struct call *call);
 int cmd_logs(struct call *call);
 int cmd_control(struct call *call);
 int cmd_workers(struct call *call);

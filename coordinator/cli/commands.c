@@ -99,6 +99,18 @@ const struct command commands[] = {
         .run = cmd_events,
     },
     {
+        .name = "history",
+        .arguments = "RUN",
+        .summary = "Tell the whole story of a run, one line an event.",
+        .example = "  backstep history upload-1k7qj4m9x2 -b kafka:9092\n"
+                   "  backstep history upload-1k7qj4m9x2 -o json | jq 'select(.type == \"Done\")'\n",
+        .notes = "A run is found as long as the log has it: by the second in its id, else backwards from the end.\n",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .options = TO_CLUSTER,
+        .run = cmd_history,
+    },
+    {
         .name = "logs",
         .arguments = "RUN",
         .summary = "Show what the steps of a run have logged.",
@@ -257,7 +269,7 @@ void commands_append_overview(struct text *out)
                             "Develop        backstep dev                       a broker, a coordinator and a worker to play with\n"
                             "In production  backstep serve -b BROKERS          the coordinator\n"
                             "               backstep-worker -b BROKERS --steps DIR\n"
-                            "Runs           start  status  list  watch  events  logs\n"
+                            "Runs           start  status  list  watch  events  history  logs\n"
                             "               cancel  pause  resume  retry  rollback  resolve\n"
                             "Files          check\n"
                             "Cluster        workers  topics\n"

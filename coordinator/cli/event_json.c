@@ -20,7 +20,7 @@ static void append_word_field(struct text *out, const char *name, const char *wo
 static bool has_ticket(enum message_kind kind)
 {
     return kind == MESSAGE_STARTED || kind == MESSAGE_PROGRESSED || kind == MESSAGE_DONE || kind == MESSAGE_REFUSED ||
-           kind == MESSAGE_LOST || kind == MESSAGE_WITHDRAWN || kind == MESSAGE_TIMER_FIRED;
+           kind == MESSAGE_LOST || kind == MESSAGE_WITHDRAWN || kind == MESSAGE_TIMER_FIRED || kind == MESSAGE_EXPANDED;
 }
 
 static void append_ticket(struct text *out, const struct reader_record *record)
@@ -33,6 +33,9 @@ static void append_ticket(struct text *out, const struct reader_record *record)
         text_format(out, ",\"step_index\":%u", ticket->step);
     }
     append_word_field(out, "direction", ticket->direction == DIRECTION_ROLLBACK ? "rollback" : "execute");
+    if (ticket->instance > 0) {
+        text_format(out, ",\"instance\":%u", ticket->instance);
+    }
     text_format(out, ",\"ticket\":%u", ticket->number);
 }
 
@@ -58,18 +61,31 @@ static void append_run_state(struct text *out, const struct message *message)
 static void append_body(struct text *out, const struct reader_record *record)
 {
     static const char *const verdicts[] = {"none", "accepted", "existing", "refused"};
-    static const char *const timers[] = {"none", "retry", "timeout", "heartbeat"};
+    static const char *const timers[] = {"none", "retry", "timeout", "heartbeat", "start", "run"};
     const struct message *message = record->message;
     const struct saga_event *event = &message->event;
     switch (message->kind) {
     case MESSAGE_START: append_text_field(out, "pipeline", event->plan != NULL ? event->plan->name : (struct span){0}); break;
-    case MESSAGE_CANCEL: append_text_field(out, "reason", event->reason); break;
+    case MESSAGE_CANCEL:
+    case MESSAGE_PAUSE:
+    case MESSAGE_RESUME:
+    case MESSAGE_RETRY:
+    case MESSAGE_ROLL_BACK: append_text_field(out, "reason", event->reason); break;
+    case MESSAGE_RESOLVE:
+        append_text_field(out, "step", event->step_name);
+        append_word_field(out, "resolution", event->done ? "done" : "undone");
+        append_text_field(out, "reason", event->reason);
+        break;
+    case MESSAGE_EXPANDED: text_format(out, ",\"elements\":%zu", event->element_count); break;
     case MESSAGE_PROGRESSED:
         text_format(out, ",\"current\":%llu,\"total\":%llu", (unsigned long long)event->current, (unsigned long long)event->total);
         break;
     case MESSAGE_STARTED: append_text_field(out, "worker", event->worker); break;
     case MESSAGE_DONE:
         append_word_field(out, "outcome", outcome_name(event->outcome));
+        if (event->elapsed_ms > 0) {
+            text_format(out, ",\"duration_seconds\":%lld.%03d", (long long)(event->elapsed_ms / 1000), (int)(event->elapsed_ms % 1000));
+        }
         append_text_field(out, "error", event->error);
         append_text_field(out, "worker", event->worker);
         break;

@@ -183,7 +183,7 @@ static void draw_run(struct follow *follow, const struct run *run, bool last)
     static const struct saga nothing;
     const struct run_view *known = run != NULL ? run_view(run) : NULL;
     bool over = run != NULL && saga_is_over(&run->saga);
-    snprintf(hint, sizeof hint, "backstep events %s --from-beginning tells the whole story", follow->run_id);
+    snprintf(hint, sizeof hint, "backstep history %s tells the whole story", follow->run_id);
     struct screen_view view = {
         .saga = run != NULL ? &run->saga : &nothing,
         .run_id = span_of(follow->run_id),

@@ -82,7 +82,8 @@ static void of_lost(const struct message *message, struct text *out)
 
 static void of_timer(const struct message *message, struct text *out)
 {
-    static const char *const timers[] = {"none", "retry", "timeout", "heartbeat timeout"};
+    static const char *const timers[] = {"none",          "retry", "timeout", "heartbeat timeout", "no worker took it in time",
+                                         "the run's time is over"};
     text_append_string(out, timers[message->event.timer]);
 }
 
@@ -112,24 +113,52 @@ static void of_state(const struct message *message, struct text *out)
     }
 }
 
+static void of_resolve(const struct message *message, struct text *out)
+{
+    const struct saga_event *event = &message->event;
+    text_append_visible(out, event->step_name);
+    if (event->ticket.instance > 0) {
+        text_format(out, " #%u", event->ticket.instance);
+    }
+    text_append_string(out, event->done ? " is done" : " is undone");
+    text_append_string(out, event->reason.size > 0 ? ": " : "");
+    text_append_visible(out, event->reason);
+}
+
+static void of_expanded(const struct message *message, struct text *out)
+{
+    text_format(out, "%zu element%s", message->event.element_count, message->event.element_count == 1 ? "" : "s");
+    append_worker(out, message->event.worker);
+}
+
+/* What of the records stands in a history beside what told.c says of the state they lead to. */
+enum story { NOT_TOLD, TOLD, TOLD_REFUSALS, TOLD_BUT_RETRIES };
+
 static const struct {
     const char *word;
     enum subject subject;
     bool machinery;
     details_function *details;
+    enum story story;
 } kinds[] = {
     [MESSAGE_START] = {"start", OF_RUN, false, of_start},
-    [MESSAGE_CANCEL] = {"cancel", OF_RUN, false, of_reason},
+    [MESSAGE_CANCEL] = {"cancel", OF_RUN, false, of_reason, TOLD},
+    [MESSAGE_PAUSE] = {"pause", OF_RUN, false, of_reason, TOLD},
+    [MESSAGE_RESUME] = {"resume", OF_RUN, false, of_reason, TOLD},
+    [MESSAGE_RETRY] = {"retry", OF_RUN, false, of_reason, TOLD},
+    [MESSAGE_ROLL_BACK] = {"rollback", OF_RUN, false, of_reason, TOLD},
+    [MESSAGE_RESOLVE] = {"resolve", OF_RUN, false, of_resolve, TOLD},
     [MESSAGE_STARTED] = {"running", OF_STEP, false, of_started},
     [MESSAGE_PROGRESSED] = {"progress", OF_STEP, false, of_progressed},
     [MESSAGE_DONE] = {"done", OF_STEP, false, of_done},
+    [MESSAGE_EXPANDED] = {"expanded", OF_STEP, false, of_expanded, TOLD},
     [MESSAGE_REFUSED] = {"refused", OF_STEP, true, of_refused},
     [MESSAGE_HOLDING] = {"holding", OF_NONE, true, of_holding},
-    [MESSAGE_OWNER_CLAIM] = {"claim", OF_NONE, true, of_claim},
+    [MESSAGE_OWNER_CLAIM] = {"claim", OF_NONE, true, of_claim, TOLD},
     [MESSAGE_LOST] = {"lost", OF_STEP, false, of_lost},
     [MESSAGE_WITHDRAWN] = {"withdrawn", OF_STEP, true, NULL},
-    [MESSAGE_TIMER_FIRED] = {"timer", OF_STEP, false, of_timer},
-    [MESSAGE_ANSWERED] = {"answered", OF_RUN, true, of_answered},
+    [MESSAGE_TIMER_FIRED] = {"timer", OF_STEP, false, of_timer, TOLD_BUT_RETRIES},
+    [MESSAGE_ANSWERED] = {"answered", OF_RUN, true, of_answered, TOLD_REFUSALS},
     [MESSAGE_RUN_PROGRESSED] = {"state", OF_RUN, true, of_state},
     [MESSAGE_RUN_FINISHED] = {"finished", OF_RUN, false, of_state},
 };
@@ -145,14 +174,38 @@ static struct span step_name(const struct message *message, const struct saga *s
     return span_of(number);
 }
 
+static bool is_known(const struct message *message)
+{
+    return message->kind < sizeof kinds / sizeof kinds[0] && kinds[message->kind].word != NULL;
+}
+
+bool record_is_story(const struct message *message)
+{
+    switch (is_known(message) ? kinds[message->kind].story : NOT_TOLD) {
+    case NOT_TOLD: return false;
+    case TOLD: return true;
+    case TOLD_REFUSALS: return message->verdict == VERDICT_REFUSED;
+    case TOLD_BUT_RETRIES: return message->event.timer != TIMER_RETRY;
+    }
+    return false;
+}
+
+/* The run's own time has no ticket. */
+static enum subject subject_of(const struct message *message)
+{
+    bool of_run = message->kind == MESSAGE_TIMER_FIRED && message->event.timer == TIMER_RUN;
+    return of_run ? OF_RUN : kinds[message->kind].subject;
+}
+
 bool record_line(const struct message *message, const struct saga *saga, int64_t time_ms, bool all, struct text *out)
 {
-    if (message->kind >= sizeof kinds / sizeof kinds[0] || kinds[message->kind].word == NULL || (kinds[message->kind].machinery && !all)) {
+    if (!is_known(message) || (kinds[message->kind].machinery && !all)) {
         return false;
     }
     char number[16];
-    bool of_step = kinds[message->kind].subject == OF_STEP;
-    const char *direction = of_step ? plain_direction(message->event.ticket.direction) : kinds[message->kind].subject == OF_RUN ? "run" : "-";
+    enum subject subject = subject_of(message);
+    bool of_step = subject == OF_STEP;
+    const char *direction = of_step ? plain_direction(message->event.ticket.direction) : subject == OF_RUN ? "run" : "-";
     struct span step = of_step ? step_name(message, saga, number) : span_of("-");
     plain_begin(out, time_ms, message->event.run_id, saga, step, direction, kinds[message->kind].word);
     if (of_step && message->event.ticket.number > 1) {

@@ -74,6 +74,9 @@ void told_update(struct told *told, const struct saga *saga, int64_t time_ms, st
  * false: not an event of a run but the machinery's own, and not `all`: nothing was appended. */
 bool record_line(const struct message *message, const struct saga *saga, int64_t time_ms, bool all, struct text *out);
 
+/* Does a history tell this record by its own line, beside what told_update() makes of the state after it? */
+bool record_is_story(const struct message *message);
+
 /* ---- pieces the other renderers use too */
 
 /* Why the run did not succeed; without the word "cancelled" where the status says so already. Borrowed from the saga. */
