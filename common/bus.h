@@ -67,6 +67,12 @@ struct bus_topic {
     const char *const *initial;    /* the operator's to change later */
 };
 
+/* What was sent and has no delivery report yet. */
+struct bus_backlog {
+    size_t records;
+    size_t bytes; /* of their values; a bus in memory does not count them: 0 */
+};
+
 struct bus;
 
 struct bus_operations {
@@ -83,7 +89,7 @@ struct bus_operations {
     bool (*send)(struct bus *bus, const struct bus_send *send, struct error *error);
     void (*poll)(struct bus *bus, int timeout_ms, struct bus_event *event);
     bool (*flush)(struct bus *bus, int timeout_ms);
-    size_t (*unacknowledged)(const struct bus *bus);
+    struct bus_backlog (*backlog)(const struct bus *bus);
     void (*wake)(struct bus *bus);
     bool (*embedded)(const struct bus *bus);
 };
@@ -162,10 +168,10 @@ static inline bool bus_flush(struct bus *bus, int timeout_ms)
     return bus->operations->flush(bus, timeout_ms);
 }
 
-/* How many sends have no delivery report yet. */
-static inline size_t bus_unacknowledged(const struct bus *bus)
+/* A sender that never waits fills the memory of a client whose broker is slow, and is then refused: look at this before. */
+static inline struct bus_backlog bus_backlog(const struct bus *bus)
 {
-    return bus->operations->unacknowledged(bus);
+    return bus->operations->backlog(bus);
 }
 
 /* Make a bus_poll() that waits, now or next, return. Any thread; async-signal-safe. */

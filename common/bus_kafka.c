@@ -67,7 +67,7 @@ struct kafka_bus {
     rd_kafka_message_t *current; /* what the caller of the last poll still looks at */
     struct delivery *deliveries;
     size_t delivery_next, delivery_count, delivery_capacity;
-    size_t unacknowledged;
+    struct bus_backlog backlog;
     bool failed;
     char failure[256];
     char refusal[256]; /* why a broker would not talk to us, if it said */
@@ -956,13 +956,14 @@ static bool kafka_send(struct bus *bus, const struct bus_send *send, struct erro
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
         return error_of_send(send, code, error);
     }
-    kafka->unacknowledged++;
+    kafka->backlog.records++;
+    kafka->backlog.bytes += send->value.size;
     return true;
 }
 
-static size_t kafka_unacknowledged(const struct bus *bus)
+static struct bus_backlog kafka_backlog(const struct bus *bus)
 {
-    return ((const struct kafka_bus *)bus)->unacknowledged;
+    return ((const struct kafka_bus *)bus)->backlog;
 }
 
 /* ---- taking in what librdkafka has */
@@ -990,8 +991,9 @@ static void remember_delivery(struct kafka_bus *kafka, uint64_t cookie, int64_t 
 
 static void take_report(struct kafka_bus *kafka, const rd_kafka_message_t *message)
 {
-    assert(kafka->unacknowledged > 0);
-    kafka->unacknowledged--;
+    assert(kafka->backlog.records > 0 && kafka->backlog.bytes >= message->len);
+    kafka->backlog.records--;
+    kafka->backlog.bytes -= message->len;
     uint64_t cookie = (uint64_t)(uintptr_t)message->_private;
     if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
         char what[160];
@@ -1209,7 +1211,7 @@ static bool kafka_flush(struct bus *bus, int timeout_ms)
     for (;;) {
         drain_wake_fd(kafka);
         take_events(kafka, kafka->producer_events);
-        if (kafka->failed || kafka->unacknowledged == 0) {
+        if (kafka->failed || kafka->backlog.records == 0) {
             return !kafka->failed;
         }
         int left_ms = remaining_ms(deadline_ms);
@@ -1295,7 +1297,7 @@ static const struct bus_operations kafka_operations = {
     .send = kafka_send,
     .poll = kafka_poll,
     .flush = kafka_flush,
-    .unacknowledged = kafka_unacknowledged,
+    .backlog = kafka_backlog,
     .wake = kafka_wake,
     .embedded = kafka_embedded,
 };

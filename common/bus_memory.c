@@ -453,9 +453,9 @@ static bool memory_send(struct bus *base, const struct bus_send *send, struct er
     return true;
 }
 
-static size_t memory_unacknowledged(const struct bus *bus)
+static struct bus_backlog memory_backlog(const struct bus *bus)
 {
-    return ((const struct memory_bus *)bus)->unacknowledged;
+    return (struct bus_backlog){.records = ((const struct memory_bus *)bus)->unacknowledged};
 }
 
 /* ---- reading */
@@ -749,7 +749,7 @@ static const struct bus_operations memory_operations = {
     .send = memory_send,
     .poll = memory_poll,
     .flush = memory_flush,
-    .unacknowledged = memory_unacknowledged,
+    .backlog = memory_backlog,
     .wake = memory_wake,
     .embedded = memory_embedded,
 };

@@ -178,7 +178,7 @@ static uint64_t send_all(struct log_shipper *shipper, struct log_batch **batches
 /* Until all of it is in the log, the connection is done for, or there is no more time. */
 static void see_through(struct log_shipper *shipper, uint64_t lines)
 {
-    while (shipper->bus != NULL && bus_unacknowledged(shipper->bus) > 0 && !gives_up(shipper)) {
+    while (shipper->bus != NULL && bus_backlog(shipper->bus).records > 0 && !gives_up(shipper)) {
         struct bus_event event;
         bus_poll(shipper->bus, POLL_MS, &event);
         if (event.kind == BUS_FATAL) {
@@ -186,7 +186,7 @@ static void see_through(struct log_shipper *shipper, uint64_t lines)
             fail(shipper, event.reason);
         }
     }
-    if (shipper->bus != NULL && bus_unacknowledged(shipper->bus) > 0) {
+    if (shipper->bus != NULL && bus_backlog(shipper->bus).records > 0) {
         shipper->lost_lines += lines;
     } else if (shipper->bus != NULL) {
         shipper->complained = false;

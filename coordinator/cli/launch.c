@@ -94,6 +94,9 @@ static bool step_is_served(const struct pipeline *pipeline, uint32_t index, cons
                            const char *path)
 {
     const struct plan_step *step = &pipeline->plan.steps[index];
+    if (step->kind != PLAN_HANDLER) {
+        return true; /* every worker of ours does these */
+    }
     const struct steps_directory_entry *entry = find_program(directory, step->handler);
     if (entry == NULL) {
         complain("%s:%d: steps[%u]: no program in %s serves the handler '%.*s'", pipeline->file, pipeline->lines[index], index,

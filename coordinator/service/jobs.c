@@ -8,7 +8,16 @@
 #include <stdlib.h>
 
 #define ANNOUNCE_EVERY_MS 250 /* RunProgressed: at most 4 times a second, the first after as long */
-#define UNACKNOWLEDGED_MAX 50000 /* beyond it we wait for the broker instead of piling up more */
+/* Beyond these we wait for the broker instead of piling up more: a producer holds 100,000 records and 256 MiB, and refuses the next. */
+#define BACKLOG_RECORDS_MAX 50000
+#define BACKLOG_BYTES_MAX ((size_t)64 * MIB)
+#define HELD_BACK_MS 5 /* then we look again */
+
+static bool may_send(const struct service *service)
+{
+    struct bus_backlog backlog = bus_backlog(service->bus);
+    return backlog.records < BACKLOG_RECORDS_MAX && backlog.bytes < BACKLOG_BYTES_MAX;
+}
 
 static void *allocate(size_t size)
 {
@@ -97,7 +106,10 @@ static void wake_at(struct job *job, int64_t wake_ms)
 
 int64_t jobs_next_ms(const struct service *service)
 {
-    if (service->dirty_first != NULL && bus_unacknowledged(service->bus) < UNACKNOWLEDGED_MAX) {
+    if (!may_send(service)) {
+        return service->now_ms + HELD_BACK_MS;
+    }
+    if (service->dirty_first != NULL) {
         return 0;
     }
     return service->heap_size > 0 ? service->heap[0]->wake_ms : INT64_MAX;
@@ -496,11 +508,11 @@ static struct job *take_dirty(struct service *service)
 void jobs_perform(struct service *service)
 {
     struct job *job;
-    while (service->state == SERVICE_WORKING && bus_unacknowledged(service->bus) < UNACKNOWLEDGED_MAX &&
+    while (service->state == SERVICE_WORKING && may_send(service) &&
            (job = take_dirty(service)) != NULL) {
         perform(job);
     }
-    while (service->state == SERVICE_WORKING && service->heap_size > 0 && service->heap[0]->wake_ms <= service->now_ms) {
+    while (service->state == SERVICE_WORKING && may_send(service) && service->heap_size > 0 && service->heap[0]->wake_ms <= service->now_ms) {
         job = service->heap[0];
         heap_remove(service, job);
         if (!job->dirty) {
@@ -532,7 +544,7 @@ static void send_task(struct job *job, struct tracked *tracked)
 void jobs_place(struct service *service)
 {
     struct dispatch_item *item;
-    while (service->state == SERVICE_WORKING && bus_unacknowledged(service->bus) < UNACKNOWLEDGED_MAX &&
+    while (service->state == SERVICE_WORKING && may_send(service) &&
            (item = dispatch_next_placed(service->dispatch)) != NULL) {
         send_task(item->owner, (struct tracked *)item);
     }

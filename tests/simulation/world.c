@@ -182,9 +182,9 @@ static bool watched_flush(struct bus *bus, int timeout_ms)
     return bus_flush(inner(bus), timeout_ms);
 }
 
-static size_t watched_unacknowledged(const struct bus *bus)
+static struct bus_backlog watched_backlog(const struct bus *bus)
 {
-    return bus_unacknowledged(inner(bus));
+    return bus_backlog(inner(bus));
 }
 
 static void watched_wake(struct bus *bus)
@@ -206,7 +206,7 @@ static const struct bus_operations watched_operations = {.ensure_topic = watched
                                                          .send = watched_send,
                                                          .poll = watched_poll,
                                                          .flush = watched_flush,
-                                                         .unacknowledged = watched_unacknowledged,
+                                                         .backlog = watched_backlog,
                                                          .wake = watched_wake,
                                                          .embedded = watched_embedded};
 
