@@ -18,6 +18,9 @@
 #define LIMIT_PARAMS 1000
 #define LIMIT_ELEMENTS 10000                  /* instances of one step: a scan over all of them stays short */
 #define LIMIT_EXPRESSION_BYTES (16 * KIB)     /* one jq expression: a person wrote it */
+#define LIMIT_EXPRESSION_MEMORY_BYTES (256 * MIB) /* of the process that evaluates: one expression must not starve the worker */
+#define LIMIT_EXPRESSION_MS 10000             /* all expressions of one attempt together: they are for decisions, not for work */
+#define LIMIT_EXPRESSION_HELPERS 4            /* processes of one worker that evaluate: each has its own programs compiled */
 #define LIMIT_WRAPPERS 16                     /* around one step: each is a call on the stack */
 #define LIMIT_PIPELINE_DEPTH 8                /* pipelines in pipelines and includes in includes: who needs more has made a mistake */
 #define LIMIT_YAML_DEPTH 64                   /* the reader recurses */
