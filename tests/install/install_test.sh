@@ -48,7 +48,7 @@ for source in "$BACKSTEP_SOURCE"/examples/*/*.c; do
         if [ -z "$linkage" ]; then
             libs=$(pkg-config --libs backstep)
         else # ours from the archive, everybody else's as they come
-            libs="-L$library -l:libbackstep.a $(pkg-config --libs $(pkg-config --print-requires-private backstep)) -pthread -lm"
+            libs="-L$library -l:libbackstep.a $(pkg-config --libs $(pkg-config --print-requires-private backstep)) $(sed -n 's/^Libs.private: //p' "$pc")"
         fi
         [ -z "$others" ] || libs="$libs $(pkg-config --libs $others)"
         ${CC:-cc} -std=c11 $strict $flags "$source" -o "$work/$name" $libs || fail "$source${linkage:+, from the archive}"
