@@ -8,7 +8,7 @@ for name in $(grep -ohE '`(unit|embedded|simulation|broker|container)\.[a-z_]+`'
     label=${name%%.*}
     test=${name#*.}
     places=tests/$label
-    [ "$label" != embedded ] || places='tests/kafka tests/cli tests/screen'
+    [ "$label" != embedded ] || places='tests/kafka tests/cli tests/screen tests/actions'
     [ "$label" != unit ] || places='tests/unit tests/install tests/examples'
     # shellcheck disable=SC2086 # several directories
     found=$(find $places -name "${test}_test.*" | head -n 1)
