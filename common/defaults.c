@@ -38,7 +38,7 @@ const struct option_spec default_options[] = {
      .help = "Id of the run; by default one is made of the pipeline's name and the time."},
     {.name = "wait", .sets = OPTIONS_START, .kind = OPTION_FLAG, .help = "Follow the run to its end."},
     {.name = "if-exists", .sets = OPTIONS_JOB, .kind = OPTION_CHOICE, .value = "fail|return|new", .choices = if_exists, .fallback = "fail",
-     .help = "What to do when a run of that id exists: fail, take that run as the one started, or start one with another id."},
+     .help = "Where a run of that id exists: fail, return that one, or make a new id and start."},
     {.name = "concurrency", .sets = OPTIONS_SLOTS, .kind = OPTION_NUMBER, .value = "N", .least = 1, .most = LIMIT_CONCURRENCY,
      .fallback = DEFAULT_CONCURRENCY, .help = "Steps that run at once in one worker."},
 

@@ -232,6 +232,19 @@ const struct command commands[] = {
         .run = cmd_dev,
     },
     {
+        .name = "completion",
+        .arguments = "bash|zsh|fish",
+        .summary = "Print a script for the shell's tab completion.",
+        .example = "  . <(backstep completion bash)\n"
+                   "  backstep completion zsh >~/.zsh/completions/_backstep\n"
+                   "  backstep completion fish >~/.config/fish/completions/backstep.fish\n",
+        .notes = "It completes commands, options, and the ids of runs on the brokers that the command line names. An installation has\n"
+                 "put all three where the shells look for them.\n",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .run = cmd_completion,
+    },
+    {
         .name = "version",
         .summary = "Print the version.",
         .example = "  backstep version\n",
@@ -273,6 +286,7 @@ void commands_append_overview(struct text *out)
                             "               cancel  pause  resume  retry  rollback  resolve\n"
                             "Files          check\n"
                             "Cluster        workers  topics\n"
+                            "Shell          completion\n"
                             "\n"
                             "backstep COMMAND --help tells more, with an example; backstep version says which one this is.\n");
 }

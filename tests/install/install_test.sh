@@ -22,6 +22,11 @@ library=$(dirname "$(dirname "$pc")")
 sed -i "s,^prefix=.*,prefix=$prefix," "$pc"
 export PKG_CONFIG_PATH="${pc%/*}" LD_LIBRARY_PATH="$library"
 
+# Tab completion stands where the shells look for it.
+for script in bash:bash-completion/completions/backstep zsh:zsh/site-functions/_backstep fish:fish/vendor_completions.d/backstep.fish; do
+    "$prefix/bin/backstep" completion "${script%%:*}" | cmp - "$prefix/share/${script#*:}" || fail "completion of ${script%%:*}"
+done
+
 # The header stands alone, in both languages.
 for standard in c11 c17; do
     printf '#include <backstep.h>\nint main(void) { return backstep_version() == 0; }\n' |
