@@ -157,6 +157,7 @@ void step_open(struct saga *saga, struct saga_step *step, int64_t time_ms)
     step->begun_before = step->may_have_begun;
     step->open = true;
     step->started = false;
+    step->resolved = false; /* what a person said was of an earlier one */
     step->fired = TIMER_NONE;
     step->cancel = 0;
     step->attempt_ms = 0;

@@ -3,22 +3,34 @@
 #include "common/clock.h"
 #include "coordinator/cli/command.h"
 #include "coordinator/cli/reader.h"
+#include "coordinator/cli/roster.h"
 #include "coordinator/cli/summary.h"
 
 #define SUMMARY_BYTES_MAX (64 * 1024 * 1024)
 
-static void print_status(const struct call *call, const struct run *run)
+/* Who serves what the run waits for? Not to know is no reason to say nothing of the run. */
+static const struct roster *look_for_workers(struct client *client, const struct run *run, struct roster *roster)
 {
+    struct error error = {0};
+    const struct run_view *view = run_view(run);
+    bool waits = view != NULL && view->waiting_count > 0;
+    return waits && roster_read(roster, client, &error) ? roster : NULL;
+}
+
+static void print_status(const struct call *call, struct client *client, const struct run *run)
+{
+    struct roster roster = {0};
     struct text out;
     text_init(&out, SUMMARY_BYTES_MAX);
     if (call->json) {
         summary_json(run, clock_realtime_ms(), &out);
         print_line(&out);
     } else {
-        summary_text(run, clock_realtime_ms(), &out);
+        summary_text(run, look_for_workers(client, run, &roster), clock_realtime_ms(), &out);
         print_text(&out);
     }
     text_fini(&out);
+    roster_free(&roster);
 }
 
 static int show(struct call *call, struct client *client, struct error *error)
@@ -33,7 +45,7 @@ static int show(struct call *call, struct client *client, struct error *error)
         const struct run *run = reader_find(reader, run_id);
         code = run != NULL ? EXIT_DONE : complain_of_no_run(call, run_id);
         if (run != NULL) {
-            print_status(call, run);
+            print_status(call, client, run);
         }
     }
     reader_free(reader);

@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/limits.h"
 #include "coordinator/cli/signals.h"
+#include "coordinator/cli/step_facts.h"
 #include "coordinator/cli/summary.h"
 
 #include <langinfo.h>
@@ -45,7 +46,7 @@ static void make_room(struct follow *follow)
 static bool is_undone_work(const struct saga *saga, uint32_t index)
 {
     const struct saga_step *step = &saga->steps[index];
-    bool may_have_begun = step->may_have_begun || step->open; /* for the first 100 ms a worker says nothing */
+    bool may_have_begun = step->may_have_begun || step->open || step->fan != NULL; /* for the first 100 ms a worker says nothing */
     return may_have_begun && !step->nothing_to_undo && !saga->plan->steps[index].rollback_none && step->status != STEP_ROLLED_BACK;
 }
 
@@ -191,6 +192,7 @@ static void draw_run(struct follow *follow, const struct run *run, bool last)
         .waiting = known != NULL ? known->waiting : NULL,
         .waiting_count = known != NULL ? known->waiting_count : 0,
         .waiting_for_workers = known != NULL ? known->waiting_for_workers : 0,
+        .pause_reason = known != NULL ? span_of(known->pause_reason) : (struct span){0},
         .notice = follow->interrupts_seen > 0 && follow->cancels && !over ? span_of(notice) : (struct span){0},
         .hint = last && over && follow->embedded == NULL ? span_of(hint) : (struct span){0},
         .last = last,
@@ -230,19 +232,9 @@ static void show_end(struct follow *follow)
 
 /* ---- the loop */
 
-/* Paused, and what ran then has ended. */
-static bool is_at_rest(const struct saga *saga)
-{
-    bool rests = saga->status == RUN_PAUSED;
-    for (uint32_t i = 0; rests && saga->plan != NULL && i < saga->plan->step_count; i++) {
-        rests = !saga->steps[i].open;
-    }
-    return rests;
-}
-
 static bool is_over(const struct run *run)
 {
-    return run != NULL && (saga_is_over(&run->saga) || is_at_rest(&run->saga));
+    return run != NULL && (saga_is_over(&run->saga) || saga_is_at_rest(&run->saga));
 }
 
 /* Has something ended that the run cannot go on without? */

@@ -40,6 +40,7 @@ static void view_free(struct run_view *view)
         view_clear_waiting(view);
         told_fini(&view->told);
         free(view->pipeline);
+        free(view->pause_reason);
         free(view);
     }
 }
@@ -156,6 +157,18 @@ static void note_progress(struct run_view *view, const struct message *message)
     }
 }
 
+static void note_pause(struct run_view *view, const struct reader_record *record)
+{
+    const struct saga_event *event = &record->message->event;
+    if (record->result == RUNS_APPLIED && record->run->saga.status == RUN_PAUSED && event->reason.size > 0) {
+        free(view->pause_reason);
+        view->pause_reason = span_duplicate(event->reason);
+    } else if (record->run->saga.status != RUN_PAUSED) {
+        free(view->pause_reason);
+        view->pause_reason = NULL;
+    }
+}
+
 static void note_plan(struct run_view *view, const struct saga *saga)
 {
     if (view->pipeline == NULL && saga->plan != NULL) {
@@ -176,6 +189,9 @@ static void note(struct reader *reader, struct partition *partition, struct read
     note_plan(view, &run->saga);
     if (message->kind == MESSAGE_RUN_PROGRESSED && record->result != RUNS_FENCED) {
         note_progress(view, message);
+    }
+    if (message->kind == MESSAGE_PAUSE || run->saga.status != RUN_PAUSED) {
+        note_pause(view, record);
     }
     if (saga_is_over(&run->saga)) {
         view_clear_waiting(view);

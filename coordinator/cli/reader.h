@@ -62,6 +62,7 @@ struct run_view {
     struct waiting_step *waiting; /* the steps that wait because no worker serves them, as last announced */
     size_t waiting_count;
     int64_t waiting_for_workers; /* after a takeover */
+    char *pause_reason; /* what a person said who paused it last; NULL: nothing */
     bool newer; /* started for a newer Backstep: its state is not known */
     struct told told; /* for whoever prints lines of several runs */
     /* from the saga, or with keep_summary from RunFinished */

@@ -152,6 +152,34 @@ void roster_tidy(struct roster *roster, int64_t now_ms)
     }
 }
 
+static bool serves(const struct roster_worker *worker, struct span handler)
+{
+    for (size_t i = 0; i < worker->handler_count; i++) {
+        if (span_equal(span_of(worker->handlers[i]), handler)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+struct roster_seen roster_seen_of(const struct roster *roster, struct span queue, struct span handler, int64_t now_ms)
+{
+    struct roster_seen seen = {0};
+    int64_t last_serving_ms = 0;
+    for (size_t i = 0; i < roster->count; i++) {
+        const struct roster_worker *worker = &roster->workers[i];
+        if (!span_equal(span_of(worker->queue), queue)) {
+            continue;
+        }
+        seen.alive += !worker->gone && strcmp(roster_state(worker, now_ms), "silent") != 0;
+        seen.last_ms = worker->seen_ms > seen.last_ms ? worker->seen_ms : seen.last_ms;
+        bool newer = serves(worker, handler) && worker->seen_ms > last_serving_ms;
+        last_serving_ms = newer ? worker->seen_ms : last_serving_ms;
+    }
+    seen.last_ms = last_serving_ms > 0 ? last_serving_ms : seen.last_ms;
+    return seen;
+}
+
 static void append_named(struct text *out, const char *name, const char *value)
 {
     text_format(out, "\"%s\":", name);

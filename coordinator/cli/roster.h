@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who is on the workers topic: hellos, heartbeats and byes folded. Pure. */
+/* Who is on the workers topic: hellos, heartbeats and byes folded. Pure, but for roster_read(). */
 #ifndef ROSTER_H
 #define ROSTER_H
 
 #include "common/messages.h"
 #include "common/text.h"
+#include "coordinator/cli/client.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -32,6 +33,16 @@ void roster_apply(struct roster *roster, const struct message *message, int64_t 
 void roster_tidy(struct roster *roster, int64_t now_ms);
 /* "ok", "draining", or "silent": nothing has been heard of it for its lease and a quarter */
 const char *roster_state(const struct roster_worker *worker, int64_t now_ms);
+
+/* Who serves a queue, beside the handler that is asked for. */
+struct roster_seen {
+    uint32_t alive; /* workers of the queue that are there */
+    int64_t last_ms; /* the last sign of one that served the handler, or else of any of the queue; 0: none is known */
+};
+struct roster_seen roster_seen_of(const struct roster *roster, struct span queue, struct span handler, int64_t now_ms);
+
+/* Read who is and was there, as far as `.workers` still says: from two of the longest lease ago. */
+bool roster_read(struct roster *roster, struct client *client, struct error *error);
 
 void roster_worker_json(const struct roster_worker *worker, int64_t now_ms, struct text *out);
 void roster_worker_text(const struct roster_worker *worker, int64_t now_ms, struct text *out);

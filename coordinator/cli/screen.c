@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "coordinator/cli/screen_internal.h"
 
+#include "coordinator/cli/step_facts.h"
+
 #include <stdio.h>
 
 #define NAME_MIN 8 /* "overall", "rollback", and most names */
 #define NAME_MAX 24
 #define BAR_MIN 6
-#define BAR_ROOMY 12      /* a bar gives way to notes down to this */
-#define NOTE_COLUMNS 24   /* "14 of 25  about 5 s left" */
+#define BAR_ROOMY 12 /* a bar gives way to notes down to this */
+#define NOTE_COLUMNS 24 /* "14 of 25  about 5 s left" */
 #define REASON_COLUMNS 32 /* "after 3 attempts: disk is full" */
 #define HEADER_COLUMNS 78
 #define LOW_ROWS 12
@@ -60,7 +62,7 @@ static void put_overall(struct frame *frame)
     bool back = saga->status == RUN_ROLLING_BACK, done = saga->status == RUN_SUCCEEDED;
     uint32_t ppm = back ? not_quite(saga_rollback_ppm(saga)) : saga->progress_ppm;
     int64_t end_ms = saga->finished_ms > 0 ? saga->finished_ms : frame->view->now_ms;
-    put_name(frame, span_of(back ? "rollback" : "overall"));
+    put_name(frame, 0, span_of(back ? "rollback" : "overall"));
     if (frame->bar > 0) {
         put_bar(frame, ppm, back ? YELLOW : done ? GREEN : CYAN);
     }
@@ -77,10 +79,10 @@ static void put_overall(struct frame *frame)
     end_line(frame);
 }
 
-/* Lines that stand under the bars while the run goes on: at most three. */
+/* Lines that stand under the bars while the run goes on: at most four. */
 struct notices {
-    struct text text[3];
-    enum colour colours[3];
+    struct text text[4];
+    enum colour colours[4];
     uint32_t count;
 };
 
@@ -92,25 +94,49 @@ static void add_notice(struct notices *notices, enum colour colour, struct span 
     notices->colours[notices->count++] = colour;
 }
 
+/* "paused: the store is being moved; resume lets it go on, rollback undoes it" */
+static void say_pause(const struct screen_view *view, struct text *out)
+{
+    text_append_string(out, "paused");
+    if (view->pause_reason.size > 0 && !view->saga->held) {
+        text_append_string(out, ": ");
+        text_append_span(out, view->pause_reason);
+    }
+    text_format(out, "; %s", saga_pause_hint(view->saga));
+}
+
+static void say_takeover(const struct screen_view *view, struct text *out)
+{
+    bool one = view->waiting_for_workers == 1;
+    text_format(out, "a new coordinator waits for %lld worker%s to say what %s", (long long)view->waiting_for_workers,
+                one ? "" : "s", one ? "it holds" : "they hold");
+}
+
 static void collect_notices(const struct screen_view *view, struct notices *notices)
 {
     const struct saga *saga = view->saga;
+    struct text words;
     notices->count = 0;
     if (view->last) {
         return;
     }
+    text_init(&words, NOTE_BYTES_MAX);
     if (saga != NULL && saga->error.size > 0) {
         add_notice(notices, RED, saga->error);
     }
+    if (saga != NULL && saga->status == RUN_PAUSED) {
+        say_pause(view, &words);
+        add_notice(notices, YELLOW, text_span(&words));
+        text_clear(&words);
+    }
     if (view->waiting_for_workers > 0) {
-        char words[96];
-        snprintf(words, sizeof words, "a new coordinator waits for %lld worker%s to say what %s", (long long)view->waiting_for_workers,
-                 view->waiting_for_workers == 1 ? "" : "s", view->waiting_for_workers == 1 ? "it holds" : "they hold");
-        add_notice(notices, YELLOW, span_of(words));
+        say_takeover(view, &words);
+        add_notice(notices, YELLOW, text_span(&words));
     }
     if (view->notice.size > 0) {
         add_notice(notices, YELLOW, view->notice);
     }
+    text_fini(&words);
 }
 
 static void put_notices(struct frame *frame, struct notices *notices, uint32_t most)
@@ -153,14 +179,19 @@ static void put_outcome(struct frame *frame, const char *word, enum colour colou
 static void put_not_undone(struct frame *frame)
 {
     const struct saga *saga = frame->view->saga;
-    for (uint32_t i = 0; i < saga->plan->step_count; i++) {
-        if (saga->steps[i].status == STEP_ROLLBACK_FAILED) {
-            struct text words;
-            text_init(&words, NOTE_BYTES_MAX);
-            text_format(&words, "%.*s: %.*s", SPAN_ARGS(saga->plan->steps[i].name), SPAN_ARGS(saga->steps[i].rollback_error));
-            put_outcome(frame, "not undone", RED, text_span(&words));
-            text_fini(&words);
+    for (const struct saga_step *step = NULL; (step = saga_next_step(saga, step)) != NULL;) {
+        if (step->status != STEP_ROLLBACK_FAILED || step->fan != NULL) {
+            continue; /* of a step that fans out, its instances are told */
         }
+        struct text words;
+        text_init(&words, NOTE_BYTES_MAX);
+        text_format(&words, "%.*s", SPAN_ARGS(saga->plan->steps[step->index].name));
+        if (step->instance > 0) {
+            text_format(&words, "[%u]", step->instance);
+        }
+        text_format(&words, ": %.*s", SPAN_ARGS(step->rollback_error));
+        put_outcome(frame, "not undone", RED, text_span(&words));
+        text_fini(&words);
     }
 }
 
@@ -180,13 +211,16 @@ static void put_end(struct frame *frame)
         return;
     }
     const char *word = words[saga->status].word;
-    struct span reason = screen_reason(saga);
+    struct span reason = saga->status == RUN_PAUSED && !saga->held ? frame->view->pause_reason : screen_reason(saga);
     if (saga->status == RUN_CANCELLED && reason.size == 0) {
         reason = span_of(saga->undo_total > 0 ? "what was done is undone" : "there was nothing to undo");
     }
     end_line(frame);
     put_outcome(frame, word, words[saga->status].colour, reason);
     put_not_undone(frame);
+    if (saga->status == RUN_PAUSED) {
+        put_outcome(frame, "      ", PLAIN, span_of(saga_pause_hint(saga)));
+    }
     if (frame->view->hint.size > 0) {
         pad_to(frame, frame->columns > 60 ? (uint32_t)strlen(word) + GAP : 0);
         put_line(frame, DIM, frame->view->hint);
@@ -200,7 +234,7 @@ static uint32_t widest_name(const struct frame *frame)
     const struct plan *plan = frame->view->saga->plan;
     uint32_t widest = NAME_MIN;
     for (uint32_t i = 0; i < plan->step_count && widest < NAME_MAX; i++) {
-        uint32_t columns = width_of(frame, plan->steps[i].name);
+        uint32_t columns = step_depth(plan, i) * NESTING + width_of(frame, step_short_name(plan, i));
         widest = columns > widest ? columns : widest;
     }
     return widest < NAME_MAX ? widest : NAME_MAX;

@@ -25,9 +25,9 @@
 
 struct screen_style {
     uint32_t columns; /* of the terminal; 0: 80 */
-    uint32_t rows;    /* 0: 24 */
-    bool colour;      /* false for NO_COLOR and TERM=dumb */
-    bool utf8;        /* false: bars and dots in ASCII, other characters as '?' */
+    uint32_t rows; /* 0: 24 */
+    bool colour; /* false for NO_COLOR and TERM=dumb */
+    bool utf8; /* false: bars and dots in ASCII, other characters as '?' */
 };
 
 struct screen_view {
@@ -37,9 +37,10 @@ struct screen_view {
     const struct waiting_step *waiting; /* as RunProgressed announces: ready, and no worker serves it */
     size_t waiting_count;
     int64_t waiting_for_workers; /* as RunProgressed announces: after a takeover */
+    struct span pause_reason; /* why a person has paused it, as far as is known */
     struct span notice; /* one line under the bars: "no coordinator has answered yet", "Ctrl-C again leaves at once"; empty: none */
-    struct span hint;   /* on the last frame of a run that did not succeed: the command that tells more; empty: none */
-    bool last;          /* this is the last frame: with the outcome, and every step */
+    struct span hint; /* on the last frame of a run that did not succeed: the command that tells more; empty: none */
+    bool last; /* this is the last frame: with the outcome, and every step */
 };
 
 /* What stands on the terminal; all zero before the first frame, and after anything else was written there. */

@@ -76,7 +76,8 @@ void put_steps(struct frame *frame, uint32_t most)
     choose_steps(saga, count <= most ? count : most > 1 ? most - 1 : most, marks);
     for (uint32_t i = 0; i < count; i++) {
         if (marks[i]) {
-            put_step(frame, i);
+            uint32_t heading = saga->plan->steps[i].scope;
+            put_step(frame, i, heading > 0 && marks[heading - 1]);
         }
     }
     if (count > most && most > 1) {

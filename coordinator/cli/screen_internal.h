@@ -6,6 +6,7 @@
 #include "coordinator/cli/screen.h"
 
 #define INDENT 2
+#define NESTING 2 /* of a step under the pipeline it is part of */
 #define GAP 2
 #define NOTE_GAP 3
 #define BAR_MAX 24
@@ -19,10 +20,10 @@ struct frame {
     struct text *out;
     const struct screen_view *view;
     const struct screen_style *style;
-    uint32_t columns;   /* usable: the last one stays free, so that no terminal ever wraps */
+    uint32_t columns; /* usable: the last one stays free, so that no terminal ever wraps */
     uint32_t name, bar; /* widths; bar 0: there is no room for one */
     bool with_time;
-    uint32_t used;      /* of the current line */
+    uint32_t used; /* of the current line */
     uint32_t lines;
 };
 
@@ -47,14 +48,15 @@ uint32_t column_bar(const struct frame *frame);
 uint32_t column_word(const struct frame *frame);
 uint32_t column_note(const struct frame *frame);
 
-void put_name(struct frame *frame, struct span name);
+void put_name(struct frame *frame, uint32_t indent, struct span name);
 void put_bar(struct frame *frame, uint32_t ppm, enum colour colour);
 void put_percent(struct frame *frame, uint32_t ppm);
 void put_time(struct frame *frame, int64_t duration_ms); /* ends where the notes begin */
-void note(struct frame *frame, const char *piece);       /* whole or not at all */
-void note_cut(struct frame *frame, struct span span);    /* its beginning is better than nothing */
+void note(struct frame *frame, const char *piece); /* whole or not at all */
+void note_cut(struct frame *frame, struct span span); /* its beginning is better than nothing */
 
-void put_step(struct frame *frame, uint32_t index);
+/* `nested`: it stands under its heading, with the rest of its name. */
+void put_step(struct frame *frame, uint32_t index, bool nested);
 /* As many steps as fit `most` lines, and a line that counts the others. */
 void put_steps(struct frame *frame, uint32_t most);
 

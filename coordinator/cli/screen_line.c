@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 static const char *const colour_codes[] = {
-    [PLAIN] = "",         [DIM] = "\033[2m",  [GREEN] = "\033[32m", [YELLOW] = "\033[33m",
+    [PLAIN] = "",       [DIM] = "\033[2m",   [GREEN] = "\033[32m", [YELLOW] = "\033[33m",
     [RED] = "\033[31m", [CYAN] = "\033[36m", [BOLD] = "\033[1m",
 };
 
@@ -83,10 +83,12 @@ void put_line(struct frame *frame, enum colour colour, struct span span)
     end_line(frame);
 }
 
-void put_name(struct frame *frame, struct span name)
+void put_name(struct frame *frame, uint32_t indent, struct span name)
 {
-    pad_to(frame, INDENT);
-    frame->used += screen_append_cut(name, frame->name < room_of(frame) ? frame->name : room_of(frame), frame->style->utf8, frame->out);
+    indent = indent < frame->name ? indent : 0;
+    uint32_t columns = frame->name - indent;
+    pad_to(frame, INDENT + indent);
+    frame->used += screen_append_cut(name, columns < room_of(frame) ? columns : room_of(frame), frame->style->utf8, frame->out);
     pad_to(frame, column_bar(frame));
 }
 

@@ -2,7 +2,9 @@
 #include "coordinator/cli/summary.h"
 
 #include "common/json.h"
+#include "common/limits.h"
 #include "coordinator/cli/screen.h"
+#include "coordinator/cli/step_facts.h"
 
 #include <stdio.h>
 #include <time.h>
@@ -85,18 +87,10 @@ static int64_t step_duration_ms(const struct saga_step *step, int64_t now_ms)
     return end_ms > step->begun_ms ? end_ms - step->begun_ms : 0;
 }
 
-/* The announced wait of a step, if it still waits. */
-static const struct waiting_step *waiting_of(const struct run *run, uint32_t index)
+static const struct waiting_step *waiting_of(const struct run *run, const struct saga_step *step)
 {
     const struct run_view *view = run_view(run);
-    const struct saga_step *step = &run->saga.steps[index];
-    bool may_wait = step->open && !step->started;
-    for (size_t i = 0; view != NULL && may_wait && i < view->waiting_count; i++) {
-        if (view->waiting[i].step == index) {
-            return &view->waiting[i];
-        }
-    }
-    return NULL;
+    return view != NULL ? step_waiting(&run->saga, step, view->waiting, view->waiting_count) : NULL;
 }
 
 /* ---- JSON */
@@ -164,23 +158,93 @@ static struct span failure_of(const struct saga_step *step)
     return may_have_failed && !step->executed ? step->error : (struct span){0};
 }
 
+/* Of a step that fans out: what its instances amount to, and those that stay in trouble. */
+static void append_json_instances(struct text *out, const struct saga_step *step)
+{
+    uint32_t running = 0, listed = 0;
+    for (uint32_t i = 0; i < step->fan->count; i++) {
+        running += step->fan->instances[i].open;
+    }
+    text_format(out, ",\"instances\":{\"count\":%u,\"done\":%u,\"running\":%u,\"failed\":[", step->fan->count, step->fan->done,
+                running);
+    for (uint32_t i = 0; i < step->fan->count; i++) {
+        const struct saga_step *instance = &step->fan->instances[i];
+        bool back = instance->status == STEP_ROLLBACK_FAILED;
+        if (back || instance->status == STEP_FAILED) {
+            text_format(out, "%s{\"instance\":%u,\"status\":\"%s\",", listed++ > 0 ? "," : "", i + 1,
+                        step_status_name((enum step_status)instance->status));
+            append_json_text(out, "error", back ? instance->rollback_error : instance->error);
+            text_append_char(out, '}');
+        }
+    }
+    text_append_string(out, "]}");
+}
+
+/* Its result; of a step that fans out, the list of theirs. */
+static void append_json_result(struct text *out, const struct saga_step *step)
+{
+    if (step->fan == NULL) {
+        append_json_data(out, step->executed ? step->data : (struct span){0});
+        return;
+    }
+    text_append_string(out, step->executed ? "[" : "null");
+    for (uint32_t i = 0; step->executed && i < step->fan->count; i++) {
+        text_append_string(out, i > 0 ? "," : "");
+        append_json_data(out, step->fan->instances[i].data);
+    }
+    text_append_string(out, step->executed ? "]" : "");
+}
+
+/* What only some steps have to say. */
+static void append_json_extras(struct text *out, const struct run *run, const struct saga_step *step)
+{
+    const struct waiting_step *waiting = waiting_of(run, step);
+    if (waiting != NULL) {
+        append_json_waiting(out, waiting);
+    }
+    if (step->retry_ms != 0) {
+        text_append_string(out, ",\"next_attempt\":\"");
+        append_timestamp(out, step->retry_ms);
+        text_append_char(out, '"');
+    }
+    if (step->fan != NULL) {
+        append_json_instances(out, step);
+    }
+    if (step->resolved) {
+        text_append_string(out, ",\"resolved\":true");
+    }
+    if (step_is_heading(run->saga.plan, step->index)) {
+        text_append_string(out, ",\"progress\":");
+        append_percent(out, step->fraction_ppm);
+    }
+}
+
 static void append_json_step(struct text *out, const struct run *run, uint32_t index, int64_t now_ms)
 {
-    const struct saga_step *step = &run->saga.steps[index];
+    struct saga_step shown = step_as_shown(&run->saga, index);
+    const struct saga_step *step = &shown;
     text_append_string(out, index > 0 ? ",{\"name\":" : "{\"name\":");
     text_append_json_string(out, run->saga.plan->steps[index].name);
-    text_format(out, ",\"status\":\"%s\",\"attempts\":%u,", step_status_name(step->status), step->execute_attempts);
+    text_format(out, ",\"status\":\"%s\",\"attempts\":%u,", step_status_name((enum step_status)step->status),
+                step->execute_attempts);
     append_json_seconds(out, step_duration_ms(step, now_ms));
     text_append_string(out, ",\"data\":");
-    append_json_data(out, step->executed ? step->data : (struct span){0});
+    append_json_result(out, step);
     text_append_char(out, ',');
     append_json_text(out, "error", failure_of(step));
     text_append_char(out, ',');
     append_json_text(out, "rollback_error", step->rollback_error);
-    const struct waiting_step *waiting = waiting_of(run, index);
-    if (waiting != NULL) {
-        append_json_waiting(out, waiting);
-    }
+    append_json_extras(out, run, step);
+    text_append_char(out, '}');
+}
+
+static void append_json_pause(struct text *out, const struct run *run)
+{
+    const struct run_view *view = run_view(run);
+    text_append_string(out, ",\"paused\":{\"since\":\"");
+    append_timestamp(out, run->saga.pause_ms);
+    text_format(out, "\",\"held\":%s,", run->saga.held ? "true" : "false");
+    append_json_text(out, "reason", span_of(view != NULL ? view->pause_reason : NULL));
     text_append_char(out, '}');
 }
 
@@ -199,6 +263,9 @@ static void append_json_head(struct text *out, const struct run *run, int64_t no
     append_json_text(out, "error", saga->error);
     text_append_char(out, ',');
     append_json_seconds(out, run_duration_ms(saga, now_ms));
+    if (saga->status == RUN_PAUSED) {
+        append_json_pause(out, run);
+    }
 }
 
 void summary_json(const struct run *run, int64_t now_ms, struct text *out)
@@ -221,17 +288,37 @@ void summary_list_json(const struct run *run, int64_t now_ms, struct text *out)
 
 /* ---- text */
 
+static uint32_t indent_of(const struct plan *plan, uint32_t index)
+{
+    return 2 + 2 * step_depth(plan, index);
+}
+
 static uint32_t name_width(const struct plan *plan)
 {
     uint32_t width = 0;
     for (uint32_t i = 0; i < plan->step_count; i++) {
-        uint32_t columns = screen_width(plan->steps[i].name);
+        uint32_t columns = indent_of(plan, i) + screen_width(step_short_name(plan, i));
         width = columns > width ? columns : width;
     }
-    return width < 40 ? width : 40;
+    return width < 42 ? width : 42;
 }
 
-static void append_wait(struct text *out, const struct waiting_step *waiting, int64_t now_ms)
+/* Who of that queue is or was there: else the reader has to look for himself why nobody takes it. */
+static void append_seen(struct text *out, const struct waiting_step *waiting, const struct roster *roster, int64_t now_ms)
+{
+    struct roster_seen seen = roster_seen_of(roster, waiting->queue, waiting->handler, now_ms);
+    if (seen.alive > 0) {
+        text_format(out, "; %u worker%s of it %s there, and serve%s other handlers", seen.alive, seen.alive == 1 ? "" : "s",
+                    seen.alive == 1 ? "is" : "are", seen.alive == 1 ? "s" : "");
+    } else if (seen.last_ms > 0) {
+        text_append_string(out, "; none has been seen since ");
+        append_time_of_day(out, seen.last_ms, now_ms);
+    } else {
+        text_append_string(out, "; none has been seen");
+    }
+}
+
+static void append_wait(struct text *out, const struct waiting_step *waiting, const struct roster *roster, int64_t now_ms)
 {
     text_append_string(out, "waiting for a worker of queue '");
     text_append_visible(out, waiting->queue);
@@ -239,48 +326,86 @@ static void append_wait(struct text *out, const struct waiting_step *waiting, in
     text_append_visible(out, waiting->handler);
     text_append_string(out, "', for ");
     screen_duration(now_ms - waiting->since_ms, out);
+    if (roster != NULL) {
+        append_seen(out, waiting, roster, now_ms);
+    }
+}
+
+static void append_counts(struct text *out, const struct saga *saga, const struct saga_step *step, int64_t now_ms)
+{
+    size_t size = out->size;
+    text_append_string(out, "  ");
+    step_say_counts(saga, step, out);
+    if (out->size == size + 2) {
+        out->bytes[out->size = size] = '\0';
+    }
+    int64_t rest_ms = step_rest_ms(saga, step, now_ms);
+    if (rest_ms >= 0) {
+        text_append_string(out, "  ");
+        step_say_rest(rest_ms, out);
+    }
 }
 
 /* What there is to say of a step beyond its status. */
-static void append_step_details(struct text *out, const struct saga_step *step, uint32_t max_attempts, int64_t now_ms)
+static void append_step_details(struct text *out, const struct saga *saga, const struct saga_step *step, int64_t now_ms)
 {
     if (step->status == STEP_RUNNING) {
-        text_format(out, "  %3u %%", step->fraction_ppm / 10000);
+        text_format(out, "  %3u %%", screen_percent(step->fraction_ppm));
     }
     if (step->begun_ms > 0) {
         text_append_string(out, "  ");
         screen_duration(step_duration_ms(step, now_ms), out);
     }
-    if (step->status == STEP_RUNNING && step->total > 0) {
-        text_format(out, "  %llu of %llu", (unsigned long long)step->current, (unsigned long long)step->total);
+    if (step->status == STEP_RUNNING || step->fan != NULL) {
+        append_counts(out, saga, step, now_ms);
     }
-    if (step->execute_attempts > 1) {
-        text_format(out, "  attempt %u of %u", step->execute_attempts, max_attempts > 0 ? max_attempts : 1);
+    if (step->status == STEP_RUNNING && step->execute_attempts > 1) {
+        text_format(out, "  attempt %u of %u", step->execute_attempts, saga_max_attempts(saga, step));
     }
-    struct span reason = step->status == STEP_ROLLBACK_FAILED ? step->rollback_error : failure_of(step);
-    if (reason.size > 0) {
-        text_append_string(out, "  ");
-        text_append_visible(out, reason);
+    struct text reason;
+    text_init(&reason, 2 * LIMIT_MESSAGE_BYTES);
+    step_say_reason(saga, step, now_ms, &reason);
+    if (reason.size == 0 || step->resolved) {
+        text_append_string(&reason, reason.size > 0 ? "; " : "");
+        step_say_remark(saga, step, &reason);
     }
+    text_append_string(out, reason.size > 0 ? "  " : "");
+    text_append_visible(out, text_span(&reason));
+    text_fini(&reason);
 }
 
-static void append_step(struct text *out, const struct run *run, uint32_t index, uint32_t width, int64_t now_ms)
+static void append_step(struct text *out, const struct run *run, uint32_t index, const struct roster *roster, uint32_t width,
+                        int64_t now_ms)
 {
-    const struct plan_step *plan = &run->saga.plan->steps[index];
-    const struct saga_step *step = &run->saga.steps[index];
-    text_append_string(out, "  ");
-    append_padded(out, plan->name, width + 2);
-    const struct waiting_step *waiting = waiting_of(run, index);
+    const struct plan *plan = run->saga.plan;
+    struct saga_step step = step_as_shown(&run->saga, index);
+    uint32_t indent = indent_of(plan, index);
+    append_padded(out, span_of(""), indent);
+    append_padded(out, step_short_name(plan, index), width + 2 > indent ? width + 2 - indent : 2);
+    const struct waiting_step *waiting = waiting_of(run, &step);
     if (waiting != NULL) {
-        append_wait(out, waiting, now_ms);
+        append_wait(out, waiting, roster, now_ms);
     } else {
-        text_append_string(out, step_status_name(step->status));
-        append_step_details(out, step, plan->retry.max_attempts, now_ms);
+        text_append_string(out, step_status_name((enum step_status)step.status));
+        append_step_details(out, &run->saga, &step, now_ms);
     }
     text_append_char(out, '\n');
 }
 
-void summary_text(const struct run *run, int64_t now_ms, struct text *out)
+static void append_pause(struct text *out, const struct run *run, int64_t now_ms)
+{
+    const struct saga *saga = &run->saga;
+    const struct run_view *view = run_view(run);
+    text_append_string(out, "  paused for ");
+    screen_duration(now_ms - saga->pause_ms, out);
+    if (!saga->held && view != NULL && view->pause_reason != NULL) {
+        text_append_string(out, ": ");
+        text_append_visible(out, span_of(view->pause_reason));
+    }
+    text_format(out, "; %s\n", saga_pause_hint(saga));
+}
+
+void summary_text(const struct run *run, const struct roster *roster, int64_t now_ms, struct text *out)
 {
     const struct saga *saga = &run->saga;
     const struct run_view *view = run_view(run);
@@ -294,9 +419,12 @@ void summary_text(const struct run *run, int64_t now_ms, struct text *out)
     text_append_string(out, saga->finished_ms > 0 ? ", took " : ", ");
     screen_duration(run_duration_ms(saga, now_ms), out);
     text_append_string(out, saga->finished_ms > 0 ? "\n" : " ago\n");
+    if (saga->status == RUN_PAUSED) {
+        append_pause(out, run, now_ms);
+    }
     uint32_t width = saga->plan != NULL ? name_width(saga->plan) : 0;
     for (uint32_t i = 0; saga->plan != NULL && i < saga->plan->step_count; i++) {
-        append_step(out, run, i, width, now_ms);
+        append_step(out, run, i, roster, width, now_ms);
     }
     if (view != NULL && view->waiting_for_workers > 0) {
         text_format(out, "  a new coordinator waits for %lld workers to say what they hold\n",

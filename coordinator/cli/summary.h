@@ -6,12 +6,15 @@
 #include "common/text.h"
 #include "coordinator/cli/exit_codes.h"
 #include "coordinator/cli/reader.h"
+#include "coordinator/cli/roster.h"
 
 /* {"run_id","pipeline","success","status","steps_executed","steps_total","progress","error","duration_seconds","steps":[…]},
- * without a newline. A step that waits because no worker serves it also says "waiting":{"handler","queue","since"}. */
+ * without a newline. While it is paused also "paused":{"since","held","reason"}. A step says what only some have to say: "waiting":
+ * {"handler","queue","since"} for a worker, "next_attempt", "instances":{"count","done","running","failed":[…]}, "resolved", and as a
+ * heading of a pipeline in the pipeline its "progress". */
 void summary_json(const struct run *run, int64_t now_ms, struct text *out);
-/* The text of `backstep status`. */
-void summary_text(const struct run *run, int64_t now_ms, struct text *out);
+/* The text of `backstep status`. `roster`: who is and was there, to say of a step that waits; NULL: nobody has looked. */
+void summary_text(const struct run *run, const struct roster *roster, int64_t now_ms, struct text *out);
 /* "running, 59 %, started 12:04:01": what a message says of it. */
 void summary_phrase(const struct run *run, int64_t now_ms, struct text *out);
 /* One line of `backstep list`: the object without its steps, or columns. */

@@ -1,34 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What has changed in a run since it was looked at last, as plain lines. */
+#include "common/limits.h"
 #include "coordinator/cli/plain_line.h"
 #include "coordinator/cli/screen.h"
+#include "coordinator/cli/step_facts.h"
 
 #include <stdlib.h>
 
 struct told_step {
     uint8_t status, direction;
-    bool begun;
+    bool begun, resolved;
     uint32_t ticket, losses;
     int64_t retry_ms;
+    uint32_t instance_count; /* told of so far */
+    struct told_step *instances;
 };
 
 void told_fini(struct told *told)
 {
+    for (uint32_t i = 0; i < told->step_count; i++) {
+        free(told->steps[i].instances);
+    }
     free(told->steps);
     *told = (struct told){0};
 }
 
-static struct told_step seen_of(const struct saga_step *step)
+/* Remember what was told; the instances have entries of their own. */
+static void see(struct told_step *seen, const struct saga_step *step)
 {
-    bool runs = step->open && step->started;
-    return (struct told_step){
-        .status = step->status,
-        .direction = step->direction,
-        .begun = runs,
-        .ticket = step->ticket,
-        .losses = (uint32_t)step->losses + step->silent_losses,
-        .retry_ms = step->retry_ms,
-    };
+    seen->status = step->status;
+    seen->direction = step->direction;
+    seen->begun = step->open && step->started;
+    seen->resolved = step->resolved;
+    seen->ticket = step->ticket;
+    seen->losses = (uint32_t)step->losses + step->silent_losses;
+    seen->retry_ms = step->retry_ms;
 }
 
 struct teller {
@@ -37,45 +43,55 @@ struct teller {
     struct text *out;
 };
 
-static uint32_t attempts_max(const struct saga *saga, uint32_t index, enum direction direction)
+/* Instances are called "copy[7]". */
+static void begin_step_line(const struct teller *teller, const struct saga_step *step, enum direction direction, const char *word)
 {
-    const struct plan_retry rollback = PLAN_RETRY_ROLLBACK;
-    uint32_t max = direction == DIRECTION_ROLLBACK ? rollback.max_attempts : saga->plan->steps[index].retry.max_attempts;
-    return max > 0 ? max : 1;
+    const struct saga *saga = teller->saga;
+    struct text name;
+    text_init(&name, LIMIT_NAME_BYTES + 16);
+    text_append_span(&name, saga->plan->steps[step->index].name);
+    if (step->instance > 0) {
+        text_format(&name, "[%u]", step->instance);
+    }
+    plain_begin(teller->out, teller->time_ms, saga->run_id, saga, text_span(&name), plain_direction(direction), word);
+    text_fini(&name);
 }
 
-static const struct saga_step *begin_step_line(const struct teller *teller, uint32_t index, enum direction direction, const char *word)
+static void tell_done(const struct teller *teller, const struct saga_step *step, enum direction direction)
 {
-    plain_begin(teller->out, teller->time_ms, teller->saga->run_id, teller->saga, teller->saga->plan->steps[index].name,
-                plain_direction(direction), word);
-    return &teller->saga->steps[index];
-}
-
-static void tell_done(const struct teller *teller, uint32_t index, enum direction direction)
-{
-    const struct saga_step *step = begin_step_line(teller, index, direction, "done");
     bool back = direction == DIRECTION_ROLLBACK;
     int64_t begun_ms = back ? step->rollback_begun_ms : step->begun_ms, ended_ms = back ? step->rollback_ended_ms : step->ended_ms;
+    begin_step_line(teller, step, direction, "done");
     if (back && step->nothing_to_undo) {
         text_append_string(teller->out, "nothing to undo");
     } else {
         screen_duration(begun_ms > 0 ? ended_ms - begun_ms : 0, teller->out);
     }
+    if (step->fan != NULL) {
+        text_append_string(teller->out, "  ");
+        step_say_counts(teller->saga, step, teller->out);
+    }
     plain_end(teller->out);
 }
 
-static void append_error(const struct teller *teller, uint32_t index, enum direction direction)
+static void append_error(const struct teller *teller, const struct saga_step *step, enum direction direction)
 {
-    const struct saga_step *step = &teller->saga->steps[index];
     text_append_visible(teller->out, direction == DIRECTION_ROLLBACK ? step->rollback_error : step->error);
 }
 
-static void tell_failed(const struct teller *teller, uint32_t index, enum direction direction)
+static uint32_t attempts_max(const struct saga *saga, const struct saga_step *step, enum direction direction)
 {
-    const struct saga_step *step = begin_step_line(teller, index, direction, "failed");
-    uint32_t max = attempts_max(teller->saga, index, direction);
+    struct saga_step as_it_was = *step;
+    as_it_was.direction = (uint8_t)direction;
+    return saga_max_attempts(saga, &as_it_was);
+}
+
+static void tell_failed(const struct teller *teller, const struct saga_step *step, enum direction direction)
+{
+    uint32_t max = attempts_max(teller->saga, step, direction);
     /* Once it is being undone, `attempts` counts that. */
     uint32_t attempts = step->direction == (uint8_t)direction ? step->attempts : step->execute_attempts;
+    begin_step_line(teller, step, direction, "failed");
     if (max > 1 && attempts > 0) {
         text_format(teller->out, "attempt %u of %u", attempts, max);
         if (step->retry_ms != 0) {
@@ -84,14 +100,22 @@ static void tell_failed(const struct teller *teller, uint32_t index, enum direct
         }
         text_append_string(teller->out, ": ");
     }
-    append_error(teller, index, direction);
+    append_error(teller, step, direction);
     plain_end(teller->out);
 }
 
-static void tell_lost(const struct teller *teller, uint32_t index, enum direction direction)
+/* A line that says no more than why. */
+static void tell_plainly(const struct teller *teller, const struct saga_step *step, const char *word)
 {
-    begin_step_line(teller, index, direction, "lost");
-    append_error(teller, index, direction);
+    begin_step_line(teller, step, (enum direction)step->direction, word);
+    step_say_remark(teller->saga, step, teller->out);
+    plain_end(teller->out);
+}
+
+static void tell_lost(const struct teller *teller, const struct saga_step *step)
+{
+    begin_step_line(teller, step, (enum direction)step->direction, "lost");
+    append_error(teller, step, (enum direction)step->direction);
     plain_end(teller->out);
 }
 
@@ -101,39 +125,54 @@ static bool execute_was_open(const struct told_step *before)
            (before->status == STEP_WAITING || before->status == STEP_READY || before->status == STEP_RUNNING);
 }
 
-/* Something of the step has ended. Its execute and the beginning of its rollback may be one event. */
-static void tell_end(const struct teller *teller, uint32_t index, const struct told_step *before)
+static bool has_failed(const struct saga_step *step)
 {
-    const struct saga_step *step = &teller->saga->steps[index];
-    struct told_step now = seen_of(step);
-    enum direction direction = (enum direction)now.direction;
-    bool other = now.status != before->status || now.direction != before->direction;
-    bool waits_again = now.retry_ms != 0 && now.retry_ms != before->retry_ms;
-    if (direction == DIRECTION_ROLLBACK && execute_was_open(before)) {
-        (step->executed ? tell_done : tell_failed)(teller, index, DIRECTION_EXECUTE);
+    return step->status == STEP_FAILED || step->status == STEP_ROLLBACK_FAILED;
+}
+
+/* Of a step that fans out, each instance says for itself what became of it; only its own end is to be told. */
+static bool is_told_by_instances(const struct saga_step *step)
+{
+    return step->fan != NULL && step->status != STEP_SUCCEEDED && step->status != STEP_SKIPPED;
+}
+
+/* Something of the step has ended. Its execute and the beginning of its rollback may be one event. */
+static void tell_end(const struct teller *teller, const struct saga_step *step, const struct told_step *before)
+{
+    enum direction direction = (enum direction)step->direction;
+    bool other = step->status != before->status || step->direction != before->direction;
+    bool waits_again = step->retry_ms != 0 && step->retry_ms != before->retry_ms;
+    uint32_t losses = (uint32_t)step->losses + step->silent_losses;
+    if (is_told_by_instances(step)) {
+        return;
     }
-    if (waits_again || (other && (now.status == STEP_FAILED || now.status == STEP_ROLLBACK_FAILED) && before->status != STEP_RETRYING)) {
-        tell_failed(teller, index, direction);
-    } else if (other && (now.status == STEP_SUCCEEDED || now.status == STEP_ROLLED_BACK)) {
-        tell_done(teller, index, direction);
-    } else if (other && now.status == STEP_SKIPPED) {
-        begin_step_line(teller, index, direction, "skipped");
-        plain_end(teller->out);
-    } else if (now.direction == before->direction && now.losses > before->losses) {
-        tell_lost(teller, index, direction);
+    if (step->resolved && !before->resolved) {
+        tell_plainly(teller, step, step->status == STEP_SUCCEEDED ? "done" : "undone");
+        return;
+    }
+    if (direction == DIRECTION_ROLLBACK && execute_was_open(before)) {
+        (step->executed ? tell_done : tell_failed)(teller, step, DIRECTION_EXECUTE);
+    }
+    if (waits_again || (other && has_failed(step) && before->status != STEP_RETRYING)) {
+        tell_failed(teller, step, direction);
+    } else if (other && (step->status == STEP_SUCCEEDED || step->status == STEP_ROLLED_BACK)) {
+        tell_done(teller, step, direction);
+    } else if (other && step->status == STEP_SKIPPED) {
+        tell_plainly(teller, step, "skipped");
+    } else if (step->direction == before->direction && losses > before->losses) {
+        tell_lost(teller, step);
     }
 }
 
-static void tell_begin(const struct teller *teller, uint32_t index, const struct told_step *before)
+static void tell_begin(const struct teller *teller, const struct saga_step *step, const struct told_step *before)
 {
-    const struct saga_step *step = &teller->saga->steps[index];
-    struct told_step now = seen_of(step);
-    bool known = before->begun && before->ticket == now.ticket && before->direction == now.direction;
-    if (!now.begun || known) {
+    bool begun = step->open && step->started;
+    bool known = before->begun && before->ticket == step->ticket && before->direction == step->direction;
+    if (!begun || known) {
         return;
     }
-    begin_step_line(teller, index, (enum direction)now.direction, "running");
-    uint32_t max = attempts_max(teller->saga, index, (enum direction)now.direction);
+    begin_step_line(teller, step, (enum direction)step->direction, "running");
+    uint32_t max = saga_max_attempts(teller->saga, step);
     if (max > 1 && step->attempts > 0) {
         text_format(teller->out, "attempt %u of %u  ", step->attempts + 1, max);
     }
@@ -183,19 +222,42 @@ static void tell_run(const struct teller *teller, uint8_t before)
         plain_end(teller->out);
     }
     if (saga->status != RUN_PENDING && !(saga->status == RUN_RUNNING && before <= RUN_PENDING)) {
-        plain_begin(teller->out, teller->time_ms, saga->run_id, saga, span_of("-"), "run", run_status_name((enum run_status)saga->status));
+        plain_begin(teller->out, teller->time_ms, saga->run_id, saga, span_of("-"), "run",
+                    run_status_name((enum run_status)saga->status));
         tell_run_details(teller);
         plain_end(teller->out);
     }
 }
 
+static void *must(void *memory)
+{
+    if (memory == NULL) {
+        abort();
+    }
+    return memory;
+}
+
 static bool told_is_ready(struct told *told, const struct saga *saga)
 {
     if (told->steps == NULL) {
-        told->steps = calloc(saga->plan->step_count, sizeof *told->steps);
-        told->step_count = told->steps != NULL ? saga->plan->step_count : 0;
+        told->steps = must(calloc(saga->plan->step_count, sizeof *told->steps));
+        told->step_count = saga->plan->step_count;
     }
     return told->step_count == saga->plan->step_count;
+}
+
+/* What was told of that step or instance. */
+static struct told_step *told_of(struct told *told, const struct saga *saga, const struct saga_step *step)
+{
+    struct told_step *whole = &told->steps[step->index];
+    if (step->instance == 0) {
+        return whole;
+    }
+    if (whole->instances == NULL) {
+        whole->instance_count = saga->steps[step->index].fan->count;
+        whole->instances = must(calloc(whole->instance_count, sizeof *whole->instances));
+    }
+    return &whole->instances[step->instance - 1];
 }
 
 void told_update(struct told *told, const struct saga *saga, int64_t time_ms, struct text *out)
@@ -208,15 +270,16 @@ void told_update(struct told *told, const struct saga *saga, int64_t time_ms, st
     if (first && !over) {
         tell_run(&teller, told->status);
     }
-    for (uint32_t i = 0; i < saga->plan->step_count; i++) {
-        tell_end(&teller, i, &told->steps[i]);
+    for (const struct saga_step *step = NULL; (step = saga_next_step(saga, step)) != NULL;) {
+        tell_end(&teller, step, told_of(told, saga, step));
     }
     if (!first || over) {
         tell_run(&teller, told->status);
     }
-    for (uint32_t i = 0; i < saga->plan->step_count; i++) {
-        tell_begin(&teller, i, &told->steps[i]);
-        told->steps[i] = seen_of(&saga->steps[i]);
+    for (const struct saga_step *step = NULL; (step = saga_next_step(saga, step)) != NULL;) {
+        struct told_step *seen = told_of(told, saga, step);
+        tell_begin(&teller, step, seen);
+        see(seen, step);
     }
     told->status = saga->status;
 }

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -38,12 +39,14 @@ static void set_up(struct fixture *fixture)
         .cause_step = UINT32_MAX,
     };
     fixture->run.attached = &fixture->view;
+    fixture->steps[1].index = 1;
     text_init(&fixture->out, 1 << 20);
 }
 
 static void succeed(struct saga_step *step, const char *data)
 {
     *step = (struct saga_step){
+        .index = step->index,
         .status = STEP_SUCCEEDED,
         .executed = true,
         .execute_attempts = 1,
@@ -113,12 +116,12 @@ static void a_step_that_waits_says_for_whom_and_since_when(void **state)
     struct waiting_step waiting = {.step = 1, .handler = span_of("other"), .queue = span_of("slow"), .since_ms = BEGUN_MS + 678};
     f.view.waiting = &waiting;
     f.view.waiting_count = 1;
-    f.steps[1] = (struct saga_step){.status = STEP_READY, .open = true, .ticket = 1};
+    f.steps[1] = (struct saga_step){.index = 1, .status = STEP_READY, .open = true, .ticket = 1};
     summary_json(&f.run, BEGUN_MS, &f.out);
     assert_non_null(strstr(text_string(&f.out),
                            "\"waiting\":{\"handler\":\"other\",\"queue\":\"slow\",\"since\":\"2026-01-02T03:04:05.678Z\"}"));
     text_clear(&f.out);
-    summary_text(&f.run, BEGUN_MS + 41678, &f.out);
+    summary_text(&f.run, NULL, BEGUN_MS + 41678, &f.out);
     assert_non_null(strstr(text_string(&f.out), "waiting for a worker of queue 'slow' that serves 'other', for 41.0 s"));
     f.steps[1].started = true; /* somebody has taken it since */
     text_clear(&f.out);
@@ -143,6 +146,93 @@ static void the_time_of_a_step_that_runs_again_goes_on(void **state)
     text_fini(&f.out);
 }
 
+static void status_says_who_of_the_queue_was_there_last(void **state)
+{
+    (void)state;
+    static const struct span handlers[] = {{"other", 5}};
+    struct message hello = {
+        .kind = MESSAGE_HELLO,
+        .presence = {
+            .worker = span_of("w"), .queue = span_of("slow"), .handlers = handlers, .handler_count = 1, .lease_ms = 10000}};
+    struct waiting_step waiting = {.step = 1, .handler = span_of("other"), .queue = span_of("slow"), .since_ms = BEGUN_MS};
+    struct roster roster = {0};
+    struct fixture f;
+    setenv("TZ", "UTC", 1);
+    set_up(&f);
+    f.view.waiting = &waiting;
+    f.view.waiting_count = 1;
+    f.steps[1] = (struct saga_step){.index = 1, .status = STEP_READY, .open = true, .ticket = 1};
+    summary_text(&f.run, &roster, BEGUN_MS + 1000, &f.out);
+    assert_non_null(strstr(text_string(&f.out), ", for 1.0 s; none has been seen\n"));
+    text_clear(&f.out);
+    roster_apply(&roster, &hello, BEGUN_MS - 65000);
+    summary_text(&f.run, &roster, BEGUN_MS + 1000, &f.out);
+    assert_non_null(strstr(text_string(&f.out), ", for 1.0 s; none has been seen since 03:03:00\n"));
+    text_clear(&f.out);
+    hello.presence.incarnation.bytes[0] = 1;
+    hello.presence.handler_count = 0;
+    roster_apply(&roster, &hello, BEGUN_MS);
+    summary_text(&f.run, &roster, BEGUN_MS + 1000, &f.out);
+    assert_non_null(strstr(text_string(&f.out), "; 1 worker of it is there, and serves other handlers\n"));
+    roster_free(&roster);
+    text_fini(&f.out);
+}
+
+static void a_paused_run_says_since_when_why_and_what_can_be_done(void **state)
+{
+    (void)state;
+    static char reason[] = "the store is being moved";
+    struct fixture f;
+    set_up(&f);
+    f.run.saga.status = RUN_PAUSED;
+    f.run.saga.paused = true;
+    f.run.saga.pause_ms = BEGUN_MS + 1000;
+    f.view.pause_reason = reason;
+    summary_text(&f.run, NULL, BEGUN_MS + 42000, &f.out);
+    assert_non_null(
+        strstr(text_string(&f.out), "\n  paused for 41.0 s: the store is being moved; resume lets it go on, rollback undoes it\n"));
+    text_clear(&f.out);
+    summary_list_json(&f.run, BEGUN_MS + 42000, &f.out);
+    assert_non_null(
+        strstr(text_string(&f.out),
+               ",\"paused\":{\"since\":\"2026-01-02T03:04:06.000Z\",\"held\":false,\"reason\":\"the store is being moved\"}"));
+    text_clear(&f.out);
+    f.run.saga.held = true;
+    summary_text(&f.run, NULL, BEGUN_MS + 42000, &f.out);
+    assert_non_null(
+        strstr(text_string(&f.out), "\n  paused for 41.0 s; a step failed: retry or resolve it; resume rolls it back\n"));
+    text_fini(&f.out);
+}
+
+static void a_step_that_fans_out_has_a_list_of_results_and_names_what_failed(void **state)
+{
+    (void)state;
+    struct saga_step instances[3] = {
+        {.instance = 1, .status = STEP_SUCCEEDED, .executed = true, .data = {"7", 1}},
+        {.instance = 2, .status = STEP_FAILED, .error = {"no route", 8}},
+        {.instance = 3, .status = STEP_RUNNING, .open = true, .started = true},
+    };
+    struct saga_fan fan = {.count = 3, .done = 1, .instances = instances};
+    struct fixture f;
+    set_up(&f);
+    f.steps[0] = (struct saga_step){.status = STEP_RUNNING, .fan = &fan};
+    summary_json(&f.run, BEGUN_MS, &f.out);
+    assert_non_null(strstr(text_string(&f.out),
+                           "\"data\":null,\"error\":null,\"rollback_error\":null,\"instances\":{\"count\":3,\"done\":1,"
+                           "\"running\":1,\"failed\":[{\"instance\":2,\"status\":\"failed\",\"error\":\"no route\"}]}"));
+    text_clear(&f.out);
+    summary_text(&f.run, NULL, BEGUN_MS, &f.out);
+    assert_non_null(strstr(text_string(&f.out), "1 of 3 elements, 1 running, 1 failed"));
+    instances[1] = instances[2] = instances[0];
+    fan.done = 3;
+    f.steps[0].status = STEP_SUCCEEDED;
+    f.steps[0].executed = true;
+    text_clear(&f.out);
+    summary_json(&f.run, BEGUN_MS, &f.out);
+    assert_non_null(strstr(text_string(&f.out), "\"data\":[7,7,7]"));
+    text_fini(&f.out);
+}
+
 static void nothing_in_a_run_can_drive_the_terminal(void **state)
 {
     (void)state;
@@ -150,7 +240,7 @@ static void nothing_in_a_run_can_drive_the_terminal(void **state)
     set_up(&f);
     f.run.saga.error = span_of("\x1b[31mred\nline");
     f.steps[0].error = span_of("\x1b]0;title\a");
-    summary_text(&f.run, BEGUN_MS, &f.out);
+    summary_text(&f.run, NULL, BEGUN_MS, &f.out);
     assert_null(strchr(text_string(&f.out), '\x1b'));
     assert_null(strchr(text_string(&f.out), '\a'));
     text_fini(&f.out);
@@ -174,6 +264,9 @@ int main(void)
         cmocka_unit_test(data_that_is_no_json_cannot_break_the_object),
         cmocka_unit_test(a_step_that_waits_says_for_whom_and_since_when),
         cmocka_unit_test(the_time_of_a_step_that_runs_again_goes_on),
+        cmocka_unit_test(status_says_who_of_the_queue_was_there_last),
+        cmocka_unit_test(a_paused_run_says_since_when_why_and_what_can_be_done),
+        cmocka_unit_test(a_step_that_fans_out_has_a_list_of_results_and_names_what_failed),
         cmocka_unit_test(nothing_in_a_run_can_drive_the_terminal),
         cmocka_unit_test(every_end_has_its_exit_code),
     };

@@ -32,20 +32,39 @@ struct fixture {
 
 static struct saga_step succeeded(int64_t begun_ms, int64_t ended_ms)
 {
-    return (struct saga_step){.status = STEP_SUCCEEDED, .executed = true, .may_have_begun = true, .fraction_ppm = PPM_ONE,
-                              .begun_ms = T0 + begun_ms, .ended_ms = T0 + ended_ms, .execute_attempts = 1};
+    return (struct saga_step){.status = STEP_SUCCEEDED,
+                              .executed = true,
+                              .may_have_begun = true,
+                              .fraction_ppm = PPM_ONE,
+                              .begun_ms = T0 + begun_ms,
+                              .ended_ms = T0 + ended_ms,
+                              .execute_attempts = 1};
 }
 
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
-    f->saga = (struct saga){.status = RUN_RUNNING, .run_id = SPAN("upload-1k7qj4m9x2"), .plan = &upload, .steps = f->steps,
-                            .cause_step = UINT32_MAX, .started_ms = T0, .progress_ppm = 598000};
+    f->saga = (struct saga){.status = RUN_RUNNING,
+                            .run_id = SPAN("upload-1k7qj4m9x2"),
+                            .plan = &upload,
+                            .steps = f->steps,
+                            .cause_step = UINT32_MAX,
+                            .started_ms = T0,
+                            .progress_ppm = 598000};
     f->steps[0] = succeeded(0, 150);
     f->steps[1] = succeeded(150, 590);
-    f->steps[2] = (struct saga_step){.status = STEP_RUNNING, .open = true, .started = true, .may_have_begun = true, .fraction_ppm = 560000,
-                                     .current = 14, .total = 25, .begun_ms = T0 + 500, .attempt_ms = T0 + 500, .report_ms = T0 + 6700,
-                                     .execute_attempts = 1, .ticket = 1};
+    f->steps[2] = (struct saga_step){.status = STEP_RUNNING,
+                                     .open = true,
+                                     .started = true,
+                                     .may_have_begun = true,
+                                     .fraction_ppm = 560000,
+                                     .current = 14,
+                                     .total = 25,
+                                     .begun_ms = T0 + 500,
+                                     .attempt_ms = T0 + 500,
+                                     .report_ms = T0 + 6700,
+                                     .execute_attempts = 1,
+                                     .ticket = 1};
     f->view = (struct screen_view){.saga = &f->saga, .run_id = f->saga.run_id, .now_ms = T0 + 6750};
     f->style = (struct screen_style){.columns = 80, .rows = 24, .utf8 = true};
     text_init(&f->out, 1 << 20);
@@ -63,11 +82,26 @@ static int teardown(void **state)
     return 0;
 }
 
+/* A step knows its place in the plan; the tests only say what has become of it. */
+static void number_steps(struct fixture *f)
+{
+    for (uint32_t i = 0; i < sizeof f->steps / sizeof *f->steps; i++) {
+        f->steps[i].index = i;
+    }
+}
+
+static void tell(struct fixture *f, struct told *told, int64_t time_ms, struct text *out)
+{
+    number_steps(f);
+    told_update(told, &f->saga, time_ms, out);
+}
+
 /* What a terminal shows: the bytes without their escape sequences, and without blanks at the end of a line. */
 static const char *draw(struct fixture *f)
 {
     text_clear(&f->out);
     text_clear(&f->lines);
+    number_steps(f);
     screen_draw(&f->screen, &f->view, &f->style, &f->out);
     assert_false(f->out.overflow);
     for (size_t i = 0; i < f->out.size; i++) {
@@ -137,10 +171,12 @@ static void without_utf8_bars_are_ascii(void **state)
 static void no_line_is_ever_as_wide_as_the_terminal(void **state)
 {
     struct fixture *f = *state;
-    f->saga.error = SPAN("Step 'upload' failed: a long reason, in which 漢字 stand and \033[2J too, and that goes on for quite a while");
+    f->saga.error =
+        SPAN("Step 'upload' failed: a long reason, in which 漢字 stand and \033[2J too, and that goes on for quite a while");
     f->steps[2].error = f->saga.error;
     f->view.hint = SPAN("backstep history upload-1k7qj4m9x2 tells the whole story");
-    static const uint8_t statuses[] = {RUN_RUNNING, RUN_ROLLING_BACK, RUN_ROLLED_BACK, RUN_ROLLBACK_INCOMPLETE, RUN_CANCELLED, RUN_PAUSED};
+    static const uint8_t statuses[] = {RUN_RUNNING,   RUN_ROLLING_BACK, RUN_ROLLED_BACK, RUN_ROLLBACK_INCOMPLETE,
+                                       RUN_CANCELLED, RUN_PAUSED};
     for (size_t s = 0; s < sizeof statuses; s++) {
         for (uint8_t step = STEP_WAITING; step <= STEP_NOT_RUN; step++) {
             for (uint32_t columns = 1; columns <= 130; columns++) {
@@ -225,8 +261,12 @@ static void a_failure_rolled_back_says_the_reason_and_what_is_left(void **state)
     f->saga.finished_ms = T0 + 9000;
     f->steps[0].status = STEP_ROLLED_BACK;
     f->steps[0].rollback_begun_ms = f->steps[0].rollback_ended_ms = T0 + 8000;
-    f->steps[2] = (struct saga_step){.status = STEP_ROLLED_BACK, .direction = DIRECTION_ROLLBACK, .fraction_ppm = 560000,
-                                     .rollback_begun_ms = T0 + 6700, .rollback_ended_ms = T0 + 8000, .execute_attempts = 3,
+    f->steps[2] = (struct saga_step){.status = STEP_ROLLED_BACK,
+                                     .direction = DIRECTION_ROLLBACK,
+                                     .fraction_ppm = 560000,
+                                     .rollback_begun_ms = T0 + 6700,
+                                     .rollback_ended_ms = T0 + 8000,
+                                     .execute_attempts = 3,
                                      .error = SPAN("disk is full")};
     f->steps[3].status = STEP_NOT_RUN;
     f->view.last = true;
@@ -276,14 +316,26 @@ struct row {
 
 static const struct row rows[] = {
     {"a queued step has no bar yet", {.status = STEP_READY, .open = true}, "                          queued"},
-    {"a step whose worker was lost says so", {.status = STEP_READY, .open = true, .losses = 1, .error = {"its worker was lost", 19}},
+    {"a step whose worker was lost says so",
+     {.status = STEP_READY, .open = true, .losses = 1, .error = {"its worker was lost", 19}},
      "                  queued   its worker was lost"},
     {"a failure that a later attempt made good is no reason",
-     {.status = STEP_ROLLED_BACK, .direction = DIRECTION_ROLLBACK, .executed = true, .fraction_ppm = PPM_ONE, .execute_attempts = 2,
-      .rollback_begun_ms = T0, .rollback_ended_ms = T0 + 100, .error = {"no route", 8}},
+     {.status = STEP_ROLLED_BACK,
+      .direction = DIRECTION_ROLLBACK,
+      .executed = true,
+      .fraction_ppm = PPM_ONE,
+      .execute_attempts = 2,
+      .rollback_begun_ms = T0,
+      .rollback_ended_ms = T0 + 100,
+      .error = {"no route", 8}},
      "████████████████  undone   0.1 s"},
     {"a retry says when and why",
-     {.status = STEP_RETRYING, .attempts = 1, .execute_attempts = 1, .retry_ms = T0 + 10700, .begun_ms = T0 + 4750, .fraction_ppm = 250000,
+     {.status = STEP_RETRYING,
+      .attempts = 1,
+      .execute_attempts = 1,
+      .retry_ms = T0 + 10700,
+      .begun_ms = T0 + 4750,
+      .fraction_ppm = 250000,
       .error = {"no route", 8}},
      "████              retry    2.0 s   attempt 2 of 3 in 4 s: no route"},
     {"a second attempt is counted",
@@ -293,28 +345,71 @@ static const struct row rows[] = {
      {.status = STEP_RUNNING, .open = true, .started = true, .execute_attempts = 1, .begun_ms = T0 + 5750, .fraction_ppm = PPM_ONE},
      "███████████████████████▉   99 %    1.0 s"},
     {"nothing is said of the rest before enough is known",
-     {.status = STEP_RUNNING, .open = true, .started = true, .execute_attempts = 1, .begun_ms = T0 + 6000, .attempt_ms = T0 + 6000,
-      .report_ms = T0 + 6500, .current = 5, .total = 10, .fraction_ppm = 500000},
+     {.status = STEP_RUNNING,
+      .open = true,
+      .started = true,
+      .execute_attempts = 1,
+      .begun_ms = T0 + 6000,
+      .attempt_ms = T0 + 6000,
+      .report_ms = T0 + 6500,
+      .current = 5,
+      .total = 10,
+      .fraction_ppm = 500000},
      "████████████               50 %    0.7 s   5 of 10"},
+    {"what is counted has the unit that the step's metrics name",
+     {.status = STEP_RUNNING,
+      .open = true,
+      .started = true,
+      .execute_attempts = 1,
+      .begun_ms = T0 + 6000,
+      .attempt_ms = T0 + 6000,
+      .report_ms = T0 + 6500,
+      .current = 5,
+      .total = 10,
+      .fraction_ppm = 500000,
+      .metrics = {"{\"unit\":\"files\"}", 16}},
+     "████████████               50 %    0.7 s   5 of 10 files"},
     {"nothing is said of the rest when reports have stopped",
-     {.status = STEP_RUNNING, .open = true, .started = true, .execute_attempts = 1, .begun_ms = T0 + 1, .attempt_ms = T0 + 1,
-      .report_ms = T0 + 2001, .current = 5, .total = 10, .fraction_ppm = 500000},
+     {.status = STEP_RUNNING,
+      .open = true,
+      .started = true,
+      .execute_attempts = 1,
+      .begun_ms = T0 + 1,
+      .attempt_ms = T0 + 1,
+      .report_ms = T0 + 2001,
+      .current = 5,
+      .total = 10,
+      .fraction_ppm = 500000},
      "████████████               50 %    6.7 s   5 of 10"},
     {"a step that is being stopped says so",
      {.status = STEP_RUNNING, .open = true, .started = true, .cancel = 1, .execute_attempts = 1, .begun_ms = T0 + 5750},
      "                          halting  1.0 s"},
     {"a skipped step has no bar", {.status = STEP_SKIPPED, .fraction_ppm = PPM_ONE}, "                          skipped"},
     {"a rollback runs",
-     {.status = STEP_ROLLING_BACK, .direction = DIRECTION_ROLLBACK, .open = true, .started = true, .rollback_begun_ms = T0 + 6050,
+     {.status = STEP_ROLLING_BACK,
+      .direction = DIRECTION_ROLLBACK,
+      .open = true,
+      .started = true,
+      .rollback_begun_ms = T0 + 6050,
       .fraction_ppm = 500000},
      "████████████              undoing  0.7 s"},
     {"a rollback that failed is tried again",
-     {.status = STEP_ROLLING_BACK, .direction = DIRECTION_ROLLBACK, .attempts = 1, .rollback_begun_ms = T0 + 6050, .retry_ms = T0 + 8000,
+     {.status = STEP_ROLLING_BACK,
+      .direction = DIRECTION_ROLLBACK,
+      .attempts = 1,
+      .rollback_begun_ms = T0 + 6050,
+      .retry_ms = T0 + 8000,
       .rollback_error = {"busy", 4}},
      "                  undoing  0.7 s   attempt 2 of 10 in 2 s: busy"},
     {"what could not be undone is said",
-     {.status = STEP_ROLLBACK_FAILED, .direction = DIRECTION_ROLLBACK, .attempts = 10, .executed = true, .fraction_ppm = PPM_ONE,
-      .rollback_begun_ms = T0, .rollback_ended_ms = T0 + 1000, .rollback_error = {"no such file or directory", 25}},
+     {.status = STEP_ROLLBACK_FAILED,
+      .direction = DIRECTION_ROLLBACK,
+      .attempts = 10,
+      .executed = true,
+      .fraction_ppm = PPM_ONE,
+      .rollback_begun_ms = T0,
+      .rollback_ended_ms = T0 + 1000,
+      .rollback_error = {"no such file or directory", 25}},
      "████████████████  not undone   after 10 attempts: no such file or …"},
     {"control characters are made visible",
      {.status = STEP_FAILED, .fraction_ppm = 0, .error = {"\033[2J\a", 5}},
@@ -353,6 +448,136 @@ static void a_step_without_a_worker_says_which_queue_waits_and_how_long(void **s
     assert_null(strstr(draw(f), "worker"));
 }
 
+static void a_paused_run_says_why_and_what_can_be_done(void **state)
+{
+    struct fixture *f = *state;
+    f->saga.status = RUN_PAUSED;
+    f->saga.paused = true;
+    f->view.pause_reason = SPAN("the store is being moved");
+    assert_non_null(strstr(draw(f), "   paused\npaused: the store is being moved; resume lets it go on, rollback undo"));
+    f->steps[2] = (struct saga_step){.status = STEP_FAILED,
+                                     .attempts = 1,
+                                     .execute_attempts = 1,
+                                     .fraction_ppm = 560000,
+                                     .begun_ms = T0 + 500,
+                                     .ended_ms = T0 + 6500,
+                                     .error = SPAN("disk is full")};
+    f->saga.held = true;
+    f->saga.error = SPAN("Step 'upload' failed: disk is full");
+    f->view.last = true;
+    assert_non_null(strstr(draw(f), "  upload    ████████▉         failed   6.0 s   disk is full\n"));
+    assert_non_null(strstr(f->lines.bytes, "\n\npaused  Step 'upload' failed: disk is full\n"
+                                           "        a step failed: retry or resolve it; resume rolls it back\n"));
+}
+
+/* ---- steps that fan out, and pipelines in pipelines */
+
+static const struct plan_step nested_steps[] = {
+    {.name = {"fetch", 5}, .weight = 10},
+    {.name = {"store", 5}, .kind = PLAN_SCOPE},
+    {.name = {"store/open", 10}, .weight = 10, .scope = 2},
+    {.name = {"store/copy", 10}, .weight = 30, .scope = 2, .each = {".files", 6}},
+    {.name = {"store/close", 11}, .weight = 0, .scope = 2, .when = {".params.tidy", 12}},
+};
+static const struct plan nested = {.name = {"nested", 6}, .steps = nested_steps, .step_count = 5};
+
+static void a_pipeline_in_a_pipeline_stands_under_its_name(void **state)
+{
+    struct fixture *f = *state;
+    struct saga_step instances[4] = {{0}};
+    struct saga_fan fan = {.count = 4, .instances = instances};
+    f->saga.plan = &nested;
+    f->saga.progress_ppm = 500000;
+    f->steps[0] = succeeded(0, 150);
+    f->steps[1] = succeeded(200, 200);
+    f->steps[2] = succeeded(200, 750);
+    f->steps[3] = (struct saga_step){
+        .status = STEP_RUNNING, .fraction_ppm = 500000, .begun_ms = T0 + 750, .fan = &fan, .current = 2, .total = 4};
+    f->steps[4] = (struct saga_step){.status = STEP_WAITING};
+    instances[0] = succeeded(800, 1750);
+    instances[1] = (struct saga_step){.status = STEP_RUNNING, .open = true, .started = true};
+    instances[2] = succeeded(800, 4750);
+    instances[3] = (struct saga_step){.status = STEP_RETRYING, .retry_ms = T0 + 9000, .error = SPAN("no route")};
+    assert_string_equal(draw(f), "nested  5 steps                                              upload-1k7qj4m9x2\n"
+                                 "\n"
+                                 "  fetch     ████████████████████████  100 %    0.1 s\n"
+                                 "  store     ███████████████            62 %    6.5 s\n"
+                                 "    open    ████████████████████████  100 %    0.5 s\n"
+                                 "    copy    ████████████               50 %    6.0 s   2 of 4 elements\n"
+                                 "    close                             waiting\n"
+                                 "  ────────\n"
+                                 "  overall   ████████████               50 %    6.7 s\n");
+    f->style.columns = 120;
+    assert_non_null(strstr(draw(f), "    copy    ████████████               50 %    6.0 s   2 of 4 elements, 1 running, 1 to be "
+                                    "tried again  about 2 s left\n"));
+    f->steps[4].status = STEP_SKIPPED;
+    assert_non_null(strstr(draw(f), "    close                             skipped   its condition: .params.tidy\n"));
+    f->steps[3].status = instances[3].status = STEP_FAILED;
+    f->saga.cause_step = 3;
+    f->saga.cause_instance = 4;
+    assert_non_null(strstr(draw(f), "  store     ███████████████            failed   "));
+    assert_non_null(strstr(f->lines.bytes, "   element 4: no route\n"));
+}
+
+static void elements_are_told_one_by_one(void **state)
+{
+    struct fixture *f = *state;
+    struct told told = {0};
+    struct text out;
+    struct saga_step instances[2] = {{.index = 3, .instance = 1}, {.index = 3, .instance = 2}};
+    struct saga_fan fan = {.count = 2, .instances = instances};
+    text_init(&out, 1 << 20);
+    memset(f->steps, 0, sizeof f->steps);
+    f->saga.plan = &nested;
+    tell(f, &told, T0, &out);
+    text_clear(&out);
+    f->steps[3] = (struct saga_step){.status = STEP_RUNNING, .fan = &fan, .begun_ms = T0};
+    tell(f, &told, T0, &out);
+    instances[0] = (struct saga_step){
+        .index = 3, .instance = 1, .status = STEP_SUCCEEDED, .executed = true, .begun_ms = T0, .ended_ms = T0 + 100};
+    tell(f, &told, T0 + 100, &out);
+    instances[1] =
+        (struct saga_step){.index = 3, .instance = 2, .status = STEP_FAILED, .execute_attempts = 1, .error = SPAN("no route")};
+    f->steps[3].status = STEP_FAILED;
+    f->steps[3].error = SPAN("no route");
+    tell(f, &told, T0 + 200, &out);
+    instances[0].status = STEP_ROLLED_BACK;
+    instances[0].direction = DIRECTION_ROLLBACK;
+    instances[0].rollback_begun_ms = instances[0].rollback_ended_ms = T0 + 300;
+    f->steps[3].status = STEP_ROLLING_BACK;
+    f->steps[3].direction = DIRECTION_ROLLBACK;
+    tell(f, &told, T0 + 300, &out);
+    const char *lines[] = {"store/copy[1] execute  done      0.1 s\n", "store/copy[2] execute  failed    no route\n",
+                           "store/copy[1] rollback done      0.0 s\n"};
+    const char *at = text_string(&out);
+    for (size_t i = 0; i < 3; i++) {
+        at = strstr(at, lines[i]);
+        assert_non_null(at);
+        at += strlen(lines[i]);
+    }
+    assert_string_equal(at, "");
+    told_fini(&told);
+    text_fini(&out);
+}
+
+static void what_a_person_resolved_is_told_as_such(void **state)
+{
+    struct fixture *f = *state;
+    struct told told = {0};
+    struct text out;
+    text_init(&out, 1 << 20);
+    f->steps[2] = (struct saga_step){.status = STEP_FAILED, .attempts = 1, .error = SPAN("disk is full")};
+    tell(f, &told, T0, &out);
+    text_clear(&out);
+    f->steps[2].status = STEP_SUCCEEDED;
+    f->steps[2].executed = f->steps[2].resolved = true;
+    tell(f, &told, T0 + 118, &out);
+    tell(f, &told, T0 + 119, &out);
+    assert_string_equal(text_string(&out) + 13, "upload-1k7qj4m9x2 upload   execute  done      resolved by a person\n");
+    told_fini(&told);
+    text_fini(&out);
+}
+
 static void before_the_run_is_known_its_id_and_a_notice_are_shown(void **state)
 {
     struct fixture *f = *state;
@@ -373,24 +598,31 @@ static void each_change_is_one_line(void **state)
     memset(f->steps, 0, sizeof f->steps);
     f->saga.status = RUN_PENDING;
     f->steps[0] = (struct saga_step){.status = STEP_READY, .open = true, .ticket = 1};
-    told_update(&told, &f->saga, T0 + 1, &out);
+    tell(f, &told, T0 + 1, &out);
     f->saga.status = RUN_RUNNING;
     f->steps[0] = (struct saga_step){.status = STEP_RUNNING, .open = true, .started = true, .ticket = 1, .worker = SPAN("w1")};
-    told_update(&told, &f->saga, T0 + 2, &out);
-    told_update(&told, &f->saga, T0 + 2, &out);
+    tell(f, &told, T0 + 2, &out);
+    tell(f, &told, T0 + 2, &out);
     f->steps[0] = succeeded(0, 1500);
     f->steps[1].status = STEP_SKIPPED;
-    told_update(&told, &f->saga, T0 + 1500, &out);
-    f->steps[2] = (struct saga_step){.status = STEP_RETRYING, .ticket = 1, .attempts = 1, .retry_ms = T0 + 4000, .error = SPAN("disk\n full")};
-    told_update(&told, &f->saga, T0 + 2000, &out);
-    f->steps[2] = (struct saga_step){.status = STEP_READY, .open = true, .ticket = 3, .attempts = 1, .losses = 1,
-                                     .error = SPAN("its worker 'w1' was lost")};
-    told_update(&told, &f->saga, T0 + 4500, &out);
-    f->steps[2] = (struct saga_step){.status = STEP_ROLLING_BACK, .direction = DIRECTION_ROLLBACK, .open = true, .started = true, .ticket = 1,
-                                     .worker = SPAN("w2"), .execute_attempts = 2, .error = SPAN("disk is full")};
+    tell(f, &told, T0 + 1500, &out);
+    f->steps[2] = (struct saga_step){
+        .status = STEP_RETRYING, .ticket = 1, .attempts = 1, .retry_ms = T0 + 4000, .error = SPAN("disk\n full")};
+    tell(f, &told, T0 + 2000, &out);
+    f->steps[2] = (struct saga_step){
+        .status = STEP_READY, .open = true, .ticket = 3, .attempts = 1, .losses = 1, .error = SPAN("its worker 'w1' was lost")};
+    tell(f, &told, T0 + 4500, &out);
+    f->steps[2] = (struct saga_step){.status = STEP_ROLLING_BACK,
+                                     .direction = DIRECTION_ROLLBACK,
+                                     .open = true,
+                                     .started = true,
+                                     .ticket = 1,
+                                     .worker = SPAN("w2"),
+                                     .execute_attempts = 2,
+                                     .error = SPAN("disk is full")};
     f->saga.status = RUN_ROLLING_BACK;
     f->saga.error = SPAN("Step 'upload' failed: disk is full");
-    told_update(&told, &f->saga, T0 + 5000, &out);
+    tell(f, &told, T0 + 5000, &out);
     f->steps[2].status = STEP_ROLLED_BACK;
     f->steps[2].open = false;
     f->steps[2].rollback_begun_ms = T0 + 5000;
@@ -400,20 +632,21 @@ static void each_change_is_one_line(void **state)
     f->steps[0].nothing_to_undo = true;
     f->saga.status = RUN_ROLLED_BACK;
     f->saga.finished_ms = T0 + 6300;
-    told_update(&told, &f->saga, T0 + 6300, &out);
-    assert_string_equal(text_string(&out),
-                        "00:00:00.001 upload-1k7qj4m9x2 -        run      started   upload, 4 steps\n"
-                        "00:00:00.002 upload-1k7qj4m9x2 init     execute  running   on w1\n"
-                        "00:00:01.500 upload-1k7qj4m9x2 init     execute  done      1.5 s\n"
-                        "00:00:01.500 upload-1k7qj4m9x2 validate execute  skipped\n"
-                        "00:00:02.000 upload-1k7qj4m9x2 upload   execute  failed    attempt 1 of 3, again in 2.0 s: disk\\x0a full\n"
-                        "00:00:04.500 upload-1k7qj4m9x2 upload   execute  lost      its worker 'w1' was lost\n"
-                        "00:00:05.000 upload-1k7qj4m9x2 upload   execute  failed    attempt 2 of 3: disk is full\n"
-                        "00:00:05.000 upload-1k7qj4m9x2 -        run      rolling_back Step 'upload' failed: disk is full\n"
-                        "00:00:05.000 upload-1k7qj4m9x2 upload   rollback running   on w2\n"
-                        "00:00:06.300 upload-1k7qj4m9x2 init     rollback done      nothing to undo\n"
-                        "00:00:06.300 upload-1k7qj4m9x2 upload   rollback done      1.3 s\n"
-                        "00:00:06.300 upload-1k7qj4m9x2 -        run      rolled_back 6.3 s: Step 'upload' failed: disk is full\n");
+    tell(f, &told, T0 + 6300, &out);
+    assert_string_equal(
+        text_string(&out),
+        "00:00:00.001 upload-1k7qj4m9x2 -        run      started   upload, 4 steps\n"
+        "00:00:00.002 upload-1k7qj4m9x2 init     execute  running   on w1\n"
+        "00:00:01.500 upload-1k7qj4m9x2 init     execute  done      1.5 s\n"
+        "00:00:01.500 upload-1k7qj4m9x2 validate execute  skipped\n"
+        "00:00:02.000 upload-1k7qj4m9x2 upload   execute  failed    attempt 1 of 3, again in 2.0 s: disk\\x0a full\n"
+        "00:00:04.500 upload-1k7qj4m9x2 upload   execute  lost      its worker 'w1' was lost\n"
+        "00:00:05.000 upload-1k7qj4m9x2 upload   execute  failed    attempt 2 of 3: disk is full\n"
+        "00:00:05.000 upload-1k7qj4m9x2 -        run      rolling_back Step 'upload' failed: disk is full\n"
+        "00:00:05.000 upload-1k7qj4m9x2 upload   rollback running   on w2\n"
+        "00:00:06.300 upload-1k7qj4m9x2 init     rollback done      nothing to undo\n"
+        "00:00:06.300 upload-1k7qj4m9x2 upload   rollback done      1.3 s\n"
+        "00:00:06.300 upload-1k7qj4m9x2 -        run      rolled_back 6.3 s: Step 'upload' failed: disk is full\n");
     told_fini(&told);
     text_fini(&out);
 }
@@ -424,10 +657,10 @@ static void a_last_failure_names_its_attempt(void **state)
     struct told told = {0};
     struct text out;
     text_init(&out, 1 << 20);
-    told_update(&told, &f->saga, T0, &out);
+    tell(f, &told, T0, &out);
     text_clear(&out);
     f->steps[2] = (struct saga_step){.status = STEP_FAILED, .ticket = 3, .attempts = 3, .error = SPAN("disk is full")};
-    told_update(&told, &f->saga, T0 + 118, &out);
+    tell(f, &told, T0 + 118, &out);
     assert_string_equal(text_string(&out) + 13, "upload-1k7qj4m9x2 upload   execute  failed    attempt 3 of 3: disk is full\n");
     told_fini(&told);
     text_fini(&out);
@@ -439,13 +672,18 @@ static void a_record_is_one_line_and_the_machinery_is_asked_for(void **state)
     struct text out;
     text_init(&out, 1 << 20);
     struct message done = {.kind = MESSAGE_DONE,
-                           .event = {.run_id = f->saga.run_id, .ticket = {.step = 2, .number = 2}, .outcome = OUTCOME_FAILED,
-                                     .worker = SPAN("w1"), .error = SPAN("disk is full")}};
+                           .event = {.run_id = f->saga.run_id,
+                                     .ticket = {.step = 2, .number = 2},
+                                     .outcome = OUTCOME_FAILED,
+                                     .worker = SPAN("w1"),
+                                     .error = SPAN("disk is full")}};
     assert_true(record_line(&done, &f->saga, T0, false, &out));
-    assert_string_equal(text_string(&out) + 13, "upload-1k7qj4m9x2 upload   execute  done      ticket 2 failed on w1: disk is full\n");
+    assert_string_equal(text_string(&out) + 13,
+                        "upload-1k7qj4m9x2 upload   execute  done      ticket 2 failed on w1: disk is full\n");
     text_clear(&out);
     assert_true(record_line(&done, NULL, T0, false, &out));
-    assert_string_equal(text_string(&out) + 13, "upload-1k7qj4m9x2 #2       execute  done      ticket 2 failed on w1: disk is full\n");
+    assert_string_equal(text_string(&out) + 13,
+                        "upload-1k7qj4m9x2 #2       execute  done      ticket 2 failed on w1: disk is full\n");
     text_clear(&out);
     struct message claim = {.kind = MESSAGE_OWNER_CLAIM, .coordinator = SPAN("c1")};
     assert_false(record_line(&claim, NULL, T0, false, &out));
@@ -464,8 +702,8 @@ static void durations_have_at_most_six_columns(void **state)
         int64_t ms;
         const char *words;
     } table[] = {
-        {-5, "0.0 s"},        {0, "0.0 s"},          {199, "0.1 s"},        {59999, "59.9 s"},       {60000, "1m 00s"},
-        {303000, "5m 03s"},   {3599999, "59m 59s"}, {3600000, "1h 00m"}, {86399999, "23h 59m"}, {86400000, "1d 00h"},
+        {-5, "0.0 s"},      {0, "0.0 s"},         {199, "0.1 s"},      {59999, "59.9 s"},     {60000, "1m 00s"},
+        {303000, "5m 03s"}, {3599999, "59m 59s"}, {3600000, "1h 00m"}, {86399999, "23h 59m"}, {86400000, "1d 00h"},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         struct text out;
@@ -492,9 +730,9 @@ static void width_counts_columns_not_bytes(void **state)
         struct span span;
         uint32_t columns;
     } table[] = {
-        {{"", 0}, 0},        {{"abc", 3}, 3},      {{"für", 4}, 3},          {{"漢字", 6}, 4},   {{"e\xcc\x81", 3}, 1}, {{"🚀", 4}, 2},
-        {{"\033", 1}, 4},    {{"\xff", 1}, 4},     {{"\xc2\x85", 2}, 8},     {{"\xe2\x80\xae", 3}, 1}, {{"\xc0\x80", 2}, 8},
-        {{"\xed\xa0\x80", 3}, 12},
+        {{"", 0}, 0},         {{"abc", 3}, 3},           {{"für", 4}, 3},  {{"漢字", 6}, 4},     {{"e\xcc\x81", 3}, 1},
+        {{"🚀", 4}, 2},        {{"\033", 1}, 4},          {{"\xff", 1}, 4}, {{"\xc2\x85", 2}, 8}, {{"\xe2\x80\xae", 3}, 1},
+        {{"\xc0\x80", 2}, 8}, {{"\xed\xa0\x80", 3}, 12},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         assert_int_equal(screen_width(table[i].span), table[i].columns);
@@ -517,6 +755,10 @@ int main(void)
         TEST(a_cancelled_run_says_cancelled_once),
         TEST(each_state_of_a_step_has_its_line),
         TEST(a_step_without_a_worker_says_which_queue_waits_and_how_long),
+        TEST(a_paused_run_says_why_and_what_can_be_done),
+        TEST(a_pipeline_in_a_pipeline_stands_under_its_name),
+        TEST(elements_are_told_one_by_one),
+        TEST(what_a_person_resolved_is_told_as_such),
         TEST(before_the_run_is_known_its_id_and_a_notice_are_shown),
         TEST(each_change_is_one_line),
         TEST(a_last_failure_names_its_attempt),
