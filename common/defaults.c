@@ -49,6 +49,7 @@ const struct option_spec default_options[] = {
      .help = "At most so many runs, the newest."},
     {.name = "from-beginning", .sets = OPTIONS_EVENTS, .kind = OPTION_FLAG, .help = "Begin with the oldest event that is kept."},
     {.name = "all", .sets = OPTIONS_EVENTS, .kind = OPTION_FLAG, .help = "Show the machinery's own records too."},
+    {.name = "logs", .sets = OPTIONS_SHOW_LOGS, .kind = OPTION_FLAG, .help = "Show also what the steps log."},
     {.name = "step", .sets = OPTIONS_LOGS, .kind = OPTION_TEXT, .value = "STEP", .help = "Only what this step has logged."},
     {.name = "level", .sets = OPTIONS_LOGS, .kind = OPTION_CHOICE, .value = "LEVEL", .choices = line_levels, .fallback = "debug",
      .help = "Only lines of this level and above: debug, info, warn or error."},

@@ -23,6 +23,7 @@ enum option_set {
     OPTIONS_WORKER = 1 << 14, /* --queue --id --lease --drain-timeout --cancel-grace; not --steps */
     OPTIONS_PROGRAMS = 1 << 15, /* --steps, required: backstep-worker */
     OPTIONS_RESOLVE = 1 << 16, /* --done --undone --instance --data */
+    OPTIONS_SHOW_LOGS = 1 << 21, /* --logs */
     OPTIONS_LOGS = 1 << 20, /* --step --level --follow */
 };
 

@@ -30,7 +30,7 @@ const struct command commands[] = {
             "Ctrl-C asks for a cancel, with rollback; a second one leaves at once.\n" EXIT_CODES_OF_A_RUN,
         .arguments_min = 1,
         .arguments_max = 1,
-        .options = TO_CLUSTER | OPTIONS_JOB | OPTIONS_STEPS | OPTIONS_SLOTS,
+        .options = TO_CLUSTER | OPTIONS_SHOW_LOGS | OPTIONS_JOB | OPTIONS_STEPS | OPTIONS_SLOTS,
         .run = cmd_run,
     },
     {
@@ -55,7 +55,7 @@ const struct command commands[] = {
             "Without --wait the exit code says only whether a coordinator has accepted the run.\n" EXIT_CODES_OF_A_RUN,
         .arguments_min = 1,
         .arguments_max = 1,
-        .options = TO_CLUSTER | OPTIONS_JOB | OPTIONS_START,
+        .options = TO_CLUSTER | OPTIONS_SHOW_LOGS | OPTIONS_JOB | OPTIONS_START,
         .run = cmd_start,
     },
     {
@@ -84,7 +84,7 @@ const struct command commands[] = {
         .notes = EXIT_CODES_OF_A_RUN,
         .arguments_min = 1,
         .arguments_max = 1,
-        .options = TO_CLUSTER,
+        .options = TO_CLUSTER | OPTIONS_SHOW_LOGS,
         .run = cmd_watch,
     },
     {

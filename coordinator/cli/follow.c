@@ -230,6 +230,57 @@ static void show_end(struct follow *follow)
     }
 }
 
+/* ---- what steps log */
+
+/* With --logs. Beside a JSON object, or where only results are wanted, they go to standard error. */
+static void begin_logs(struct follow *follow)
+{
+    struct error error = {0};
+    const struct run *run = run_of(follow);
+    bool offered = (follow->call->command->options & OPTIONS_SHOW_LOGS) != 0;
+    if (!offered || !option_flag(follow->call->options, "logs")) {
+        return;
+    }
+    follow->logs = (struct log_tail){.client = follow->client,
+                                     .run_id = follow->run_id,
+                                     .style = {.level = LOG_DEBUG, .colour = follow->on_terminal && follow->colour}};
+    follow->shows_logs = log_tail_begin(&follow->logs, run != NULL ? run->saga.started_ms : clock_realtime_ms(), &error);
+    if (!follow->shows_logs) {
+        complain("what the steps log cannot be shown: %s", error.message); /* the run is another matter */
+    }
+}
+
+static void show_logs(struct follow *follow, const struct bus_event *event)
+{
+    struct text lines;
+    if (!follow->shows_logs) {
+        return;
+    }
+    const struct run *run = run_of(follow);
+    follow->logs.style.saga = run != NULL ? &run->saga : NULL;
+    text_init(&lines, OUTPUT_BYTES_MAX);
+    if (log_tail_take(&follow->logs, event, &lines) && lines.size > 0) {
+        make_room(follow);
+        if (follow->call->json || follow->call->quiet) {
+            fputs(text_string(&lines), stderr);
+        } else {
+            print_text(&lines);
+        }
+    }
+    text_fini(&lines);
+}
+
+/* The last lines may come after the end. */
+static void await_logs(struct follow *follow)
+{
+    int64_t until_ms = clock_monotonic_ms() + LOG_TAIL_LAST_MS;
+    while (follow->shows_logs && clock_monotonic_ms() < until_ms && signals_interrupts() == follow->interrupts_seen) {
+        struct bus_event event;
+        bus_poll(follow->client->bus, POLL_MS, &event);
+        show_logs(follow, &event);
+    }
+}
+
 /* ---- the loop */
 
 static bool is_over(const struct run *run)
@@ -283,6 +334,7 @@ static int follow_loop(struct follow *follow, struct error *error)
         } else if (error->kind != ERROR_NONE || (event.kind == BUS_NOTHING && is_broken(follow, error))) {
             return break_off(follow, error);
         }
+        show_logs(follow, &event);
         note_refused_cancel(follow);
         if (reader_is_current(follow->reader)) {
             draw(follow);
@@ -310,7 +362,9 @@ void follow_begin(struct follow *follow)
 int follow_run(struct follow *follow)
 {
     struct error error = {0};
+    begin_logs(follow);
     int code = follow_loop(follow, &error);
+    await_logs(follow);
     show_end(follow);
     return code == EXIT_PAUSED && follow->embedded != NULL ? leave_paused(follow) : code;
 }

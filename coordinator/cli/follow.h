@@ -6,6 +6,7 @@
 #include "coordinator/cli/client.h"
 #include "coordinator/cli/command.h"
 #include "coordinator/cli/embedded.h"
+#include "coordinator/cli/log_tail.h"
 #include "coordinator/cli/reader.h"
 #include "coordinator/cli/screen.h"
 
@@ -24,6 +25,8 @@ struct follow {
     struct screen screen;
     struct told told;
     struct request cancel;
+    bool shows_logs; /* what steps log, among the lines or above the bars */
+    struct log_tail logs;
     int interrupts_seen;
     int64_t drawn_ms;
 };

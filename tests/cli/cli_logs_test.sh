@@ -29,6 +29,7 @@ step fails <<'END2'
 # rollback: nothing
 [ "$1" = rollback ] || { echo nope >&2; exit 65; }
 END2
+printf 'name: small\nsteps: [{name: talk}]\n' >"$work/small.yaml"
 printf 'name: chat\nsteps: [{name: talk}, {name: flood}]\n' >"$work/chat.yaml"
 printf 'name: waits\nsteps: [{name: gate}]\n' >"$work/waits.yaml"
 printf 'name: broken\nsteps: [{name: talk}, {name: fails}]\n' >"$work/broken.yaml"
@@ -66,6 +67,17 @@ run backstep logs nothing-1 -b "$b"
 check "no such run: exit 2" is "$code" 2
 run backstep logs chat-1 -b "$b" --level loud
 check "a level that is none: exit 2" is "$code" 2
+
+run timeout 60 backstep run "$work/small.yaml" --steps "$work/steps" --logs
+check "run --logs shows them among its lines" grep -Eq 'talk +execute +warn +level=warn nearly full' "$work/out"
+check "... with the last one" has "$work/out" "boom it went"
+run timeout 60 backstep run "$work/small.yaml" --steps "$work/steps" --logs -o json
+check "... beside its object, on standard error" has "$work/err" "plain on stdout"
+check "... which stays the only thing on standard output" one_object
+run timeout 60 backstep run "$work/small.yaml" --steps "$work/steps"
+check "... and not unasked" is "$(grep -c nearly "$work/out")" 0
+run timeout 60 backstep watch chat-1 -b "$b" --logs
+check "watch --logs shows what was logged before" has "$work/out" "level=warn nearly full"
 
 run timeout 60 backstep start "$work/broken.yaml" -b "$b" --id broken-1 --wait
 undone() { backstep logs broken-1 -b "$b" >"$work/out" && grep -q 'rollback info *undone again' "$work/out"; }
