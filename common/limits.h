@@ -41,9 +41,6 @@
 #define LIMIT_REQUESTS_PER_RUN 64       /* remembered answers; the oldest answered one is forgotten */
 
 /* ---- workers */
-#define LIMIT_REGISTRY_BYTES (16 * MIB) /* steps a registry makes itself: a thousand, wrapped many times over */
-#define LIMIT_MEMORY_BYTES (4 * LIMIT_RESULT_BYTES) /* what `once` remembers of a step: its result, escaped */
-#define LIMIT_WRAPS 64             /* wrappers around one step: each is a few stack frames */
 #define LIMIT_HANDLERS 1000        /* of one worker: its hello fits a record */
 #define LIMIT_CONCURRENCY 256      /* threads, and programs of one guard */
 #define LIMIT_WINDOW 65536         /* tasks one worker takes in advance */

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 struct pipeline_problem {
+    const char *file;
     int line;          /* 0: of the file as a whole */
     const char *field; /* "steps[1].needs"; "": of the line or file as a whole */
     const char *text;
@@ -26,13 +27,23 @@ struct pipeline_param {
     int line;
 };
 
-/* All that it points to lives in its arena. */
+/* Where a step was written. */
+struct pipeline_place {
+    const char *file;
+    int line;
+    uint32_t position; /* in the list of steps of that file */
+};
+
+/* All that it points to lives in its arena, and in those of the pipelines it uses. */
 struct pipeline {
     struct arena arena;
     const char *file; /* as problems name it */
     struct plan plan; /* to be used only where problem_count is 0 */
     struct plan_step *steps; /* plan.steps */
-    int *lines;              /* of the steps, plan.step_count of them */
+    struct pipeline_place *places; /* of the steps, plan.step_count of them */
+    double *shares;                /* their weights as they were said; steps of a pipeline in it share its own */
+    struct pipeline *inner;        /* a pipeline it uses, */
+    struct pipeline *next;         /* and the one after it */
     struct pipeline_param *params;
     size_t param_count;
     struct pipeline_problem *problems; /* by line */

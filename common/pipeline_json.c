@@ -22,7 +22,8 @@ static void append_duration_member(struct text *text, const char *name, int64_t 
     text_append_char(text, '"');
 }
 
-static void append_steps_member(struct text *text, const char *name, const struct plan *plan, const uint32_t *indexes, uint32_t count)
+static void append_steps_member(struct text *text, const char *name, const struct plan *plan, const uint32_t *indexes,
+                                uint32_t count)
 {
     append_member(text, name);
     text_append_char(text, '[');
@@ -33,19 +34,80 @@ static void append_steps_member(struct text *text, const char *name, const struc
     text_append_char(text, ']');
 }
 
-static void append_retry(struct text *text, const struct plan_retry *retry)
+static bool same_retry(const struct plan_retry *a, const struct plan_retry *b)
 {
-    static const struct plan_retry usual = PLAN_RETRY_DEFAULT;
-    if (retry->max_attempts == usual.max_attempts && retry->max_losses == usual.max_losses && retry->backoff_ms == usual.backoff_ms &&
-        retry->multiplier_permille == usual.multiplier_permille && retry->max_backoff_ms == usual.max_backoff_ms) {
-        return;
-    }
-    append_member(text, "retry");
-    text_format(text, "{\"max_attempts\": %u, \"max_losses\": %u", retry->max_attempts > 0 ? retry->max_attempts : 1, retry->max_losses);
+    return a->max_attempts == b->max_attempts && a->max_losses == b->max_losses && a->backoff_ms == b->backoff_ms &&
+           a->multiplier_permille == b->multiplier_permille && a->max_backoff_ms == b->max_backoff_ms &&
+           a->jitter_permille == b->jitter_permille;
+}
+
+static void append_retry_object(struct text *text, const struct plan_retry *retry)
+{
+    text_format(text, "\"retry\": {\"max_attempts\": %u, \"max_losses\": %u", retry->max_attempts > 0 ? retry->max_attempts : 1,
+                retry->max_losses);
     append_duration_member(text, "backoff", retry->backoff_ms);
     text_format(text, ", \"multiplier\": %g", retry->multiplier_permille / 1000.0);
     append_duration_member(text, "max_backoff", retry->max_backoff_ms);
+    if (retry->jitter_permille != 100) {
+        text_format(text, ", \"jitter\": %g", retry->jitter_permille / 1000.0);
+    }
     text_append_char(text, '}');
+}
+
+static void append_retry(struct text *text, const struct plan_retry *retry)
+{
+    static const struct plan_retry usual = PLAN_RETRY_DEFAULT;
+    if (!same_retry(retry, &usual)) {
+        text_append_string(text, ", ");
+        append_retry_object(text, retry);
+    }
+}
+
+static void append_rollback(struct text *text, const struct plan_step *step)
+{
+    if (step->rollback_none) {
+        append_string_member(text, "rollback", span_of("none"));
+        return;
+    }
+    if (step->rollback_retry.max_attempts == 0 && step->rollback_timeout_ms == 0) {
+        return;
+    }
+    append_member(text, "rollback");
+    text_append_char(text, '{');
+    if (step->rollback_retry.max_attempts > 0) {
+        append_retry_object(text, &step->rollback_retry);
+    }
+    if (step->rollback_timeout_ms > 0) {
+        text_append_string(text, step->rollback_retry.max_attempts > 0 ? ", " : "");
+        text_append_string(text, "\"timeout\": \"");
+        duration_append(text, step->rollback_timeout_ms);
+        text_append_char(text, '"');
+    }
+    text_append_char(text, '}');
+}
+
+static void append_evaluated(struct text *text, const struct plan_step *step)
+{
+    if (step->when.size > 0) {
+        append_string_member(text, "when", step->when);
+    }
+    if (step->each.size > 0) {
+        append_string_member(text, "each", step->each);
+    }
+    if (step->max_parallel > 0) {
+        text_format(text, ", \"max_parallel\": %u", step->max_parallel);
+    }
+    if (step->kind == PLAN_VALIDATE) {
+        text_append_string(text, ", \"validate\": {\"assert\": ");
+        text_append_json_string(text, step->assert);
+        append_string_member(text, "message", step->message);
+        text_append_char(text, '}');
+    }
+    for (uint32_t i = 0; i < step->wrap_count; i++) {
+        text_append_string(text, i == 0 ? ", \"wrap\": [" : ", ");
+        text_append_json_string(text, step->wrap[i]);
+    }
+    text_append_string(text, step->wrap_count > 0 ? "]" : "");
 }
 
 static void append_order(struct text *text, const struct plan *plan, uint32_t index)
@@ -62,14 +124,16 @@ static void append_order(struct text *text, const struct plan *plan, uint32_t in
 
 static void append_limits(struct text *text, const struct plan_step *step)
 {
-    if (step->timeout_ms > 0) {
-        append_duration_member(text, "timeout", step->timeout_ms);
-    }
-    if (step->heartbeat_timeout_ms > 0) {
-        append_duration_member(text, "heartbeat_timeout", step->heartbeat_timeout_ms);
-    }
-    if (step->rollback_none) {
-        append_string_member(text, "rollback", span_of("none"));
+    const struct {
+        const char *name;
+        int64_t duration_ms;
+    } limits[] = {{"start_timeout", step->start_timeout_ms},
+                  {"timeout", step->timeout_ms},
+                  {"heartbeat_timeout", step->heartbeat_timeout_ms}};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        if (limits[i].duration_ms > 0) {
+            append_duration_member(text, limits[i].name, limits[i].duration_ms);
+        }
     }
 }
 
@@ -78,7 +142,10 @@ static void append_step(struct text *text, const struct plan *plan, uint32_t ind
     const struct plan_step *step = &plan->steps[index];
     text_append_string(text, "{\"name\": ");
     text_append_json_string(text, step->name);
-    if (!span_equal(step->handler, step->name)) {
+    if (step->scope > 0) {
+        append_string_member(text, "scope", plan->steps[step->scope - 1].name);
+    }
+    if (step->kind != PLAN_VALIDATE && !span_equal(step->handler, step->name)) {
         append_string_member(text, "uses", step->handler);
     }
     if (!span_equal(step->queue, span_of("default"))) {
@@ -90,8 +157,10 @@ static void append_step(struct text *text, const struct plan *plan, uint32_t ind
         append_member(text, "with");
         text_append_span(text, step->input);
     }
+    append_evaluated(text, step);
     append_retry(text, &step->retry);
     append_limits(text, step);
+    append_rollback(text, step);
     text_append_char(text, '}');
 }
 
@@ -116,6 +185,12 @@ void pipeline_append_json(const struct plan *plan, struct text *text)
     text_append_json_string(text, plan->name);
     if (plan->description.size > 0) {
         append_string_member(text, "description", plan->description);
+    }
+    if (plan->timeout_ms > 0) {
+        append_duration_member(text, "timeout", plan->timeout_ms);
+    }
+    if (plan->pause_on_failure) {
+        append_string_member(text, "on_failure", span_of("pause"));
     }
     text_append_string(text, ", \"steps\": [");
     for (uint32_t i = 0; i < plan->step_count; i++) {

@@ -27,10 +27,14 @@ static void refuse_repeated_names(struct reader *reader)
     for (uint32_t i = 0; i < pipeline->plan.step_count; i++) {
         uint32_t first = pipeline->steps[i].name.size > 0 ? find_step(pipeline, pipeline->steps[i].name) : i;
         if (first < i) {
-            size_t outer = reader_enter(reader, "[%u].name", i);
-            reader_problem(reader, pipeline->lines[i], "'%s' is the name of steps[%u] already (line %d)", SHOWN(pipeline->steps[i].name),
-                           first, pipeline->lines[first]);
-            reader_leave(reader, outer);
+            const struct pipeline_place *place = &pipeline->places[first];
+            const char *file;
+            size_t outer = reader_enter_step(reader, i, "name", &file);
+            bool elsewhere = place->file != reader->file;
+            reader_problem(reader, pipeline->places[i].line, "'%s' is the name of steps[%u] already (%s%sline %d)",
+                           SHOWN(pipeline->steps[i].name), place->position, elsewhere ? SHOWN(span_of(place->file)) : "",
+                           elsewhere ? ", " : "", place->line);
+            reader_leave_step(reader, outer, file);
         }
     }
 }
@@ -91,9 +95,10 @@ static void resolve_needs(struct reader *reader, uint32_t index)
     struct plan_step *step = &reader->pipeline->steps[index];
     const struct node *needs = reader->drafts[index].needs;
     if (needs != NULL) {
-        size_t outer = reader_enter(reader, "[%u].needs", index);
+        const char *file;
+        size_t outer = reader_enter_step(reader, index, "needs", &file);
         step->needs = resolve(reader, needs, &step->needs_count);
-        reader_leave(reader, outer);
+        reader_leave_step(reader, outer, file);
     } else if (index > 0) {
         uint32_t *previous = arena_take(&reader->pipeline->arena, sizeof *previous);
         if (previous != NULL) {
@@ -102,6 +107,25 @@ static void resolve_needs(struct reader *reader, uint32_t index)
             step->needs_count = 1;
         }
     }
+}
+
+static void resolve_scope(struct reader *reader, uint32_t index)
+{
+    const struct node *scope = reader->drafts[index].scope;
+    uint32_t found = scope != NULL ? find_step(reader->pipeline, scope->scalar) : NO_STEP;
+    const char *file;
+    if (scope == NULL) {
+        return;
+    }
+    size_t outer = reader_enter_step(reader, index, "scope", &file);
+    if (found == NO_STEP) {
+        refuse_unknown_step(reader, scope->line, scope->scalar);
+    } else if (found >= index || reader->pipeline->steps[found].kind != PLAN_SCOPE) {
+        reader_problem(reader, scope->line, "'%s' is no pipeline that begins before it", SHOWN(scope->scalar));
+    } else {
+        reader->pipeline->steps[index].scope = 1 + found;
+    }
+    reader_leave_step(reader, outer, file);
 }
 
 /* ---- circles */
@@ -131,11 +155,12 @@ static void report_circle(struct walk *walk, uint32_t closing)
     }
     text_append_string(&text, SHOWN(pipeline->steps[closing].name));
     uint32_t at = walk->trail[walk->trail_count - 1];
-    size_t outer = reader_enter(walk->reader, "[%u].needs", at);
+    const char *file;
+    size_t outer = reader_enter_step(walk->reader, at, "needs", &file);
     const struct node *needs = walk->reader->drafts[at].needs;
-    reader_problem(walk->reader, needs != NULL ? needs->line : pipeline->lines[at], "goes round in a circle: %s%s", text_string(&text),
-                   text.overflow ? "..." : "");
-    reader_leave(walk->reader, outer);
+    reader_problem(walk->reader, needs != NULL ? needs->line : pipeline->places[at].line, "goes round in a circle: %s%s",
+                   text_string(&text), text.overflow ? "..." : "");
+    reader_leave_step(walk->reader, outer, file);
     text_fini(&text);
     walk->circular = true;
 }
@@ -190,7 +215,8 @@ static void resolve_reads(struct reader *reader, uint32_t index, bool check)
     struct pipeline *pipeline = reader->pipeline;
     struct plan_step *step = &pipeline->steps[index];
     const struct node *reads = reader->drafts[index].reads;
-    size_t outer = reader_enter(reader, "[%u].reads", index);
+    const char *file;
+    size_t outer = reader_enter_step(reader, index, "reads", &file);
     step->reads = resolve(reader, reads, &step->reads_count);
     step->reads_given = true;
     bool *marks = arena_take(&pipeline->arena, pipeline->plan.step_count);
@@ -203,7 +229,7 @@ static void resolve_reads(struct reader *reader, uint32_t index, bool check)
             }
         }
     }
-    reader_leave(reader, outer);
+    reader_leave_step(reader, outer, file);
 }
 
 /* ---- weights */
@@ -272,6 +298,7 @@ static void set_weights(struct reader *reader)
     size_t count = pipeline->plan.step_count;
     uint32_t *weights = arena_take_array(&pipeline->arena, count, sizeof *weights);
     double *shares = arena_take_array(&pipeline->arena, count, sizeof *shares);
+    pipeline->shares = shares;
     if (weights == NULL || shares == NULL) {
         return;
     }
@@ -292,6 +319,7 @@ void pipeline_order(struct reader *reader)
     refuse_repeated_names(reader);
     for (uint32_t i = 0; i < count; i++) {
         resolve_needs(reader, i);
+        resolve_scope(reader, i);
     }
     bool circular = has_circles(reader);
     size_t problems = reader->pipeline->problem_count;

@@ -56,7 +56,8 @@ static bool check_pair(const struct pipeline *pipeline, const char *pair, struct
     }
     size_t size = strlen(pair);
     if (size > LIMIT_PARAM_BYTES) {
-        return error_set(error, ERROR_INVALID, "-p %s: is %zu bytes long; at most %d are allowed", SHOWN(key), size, LIMIT_PARAM_BYTES);
+        return error_set(error, ERROR_INVALID, "-p %s: is %zu bytes long; at most %d are allowed", SHOWN(key), size,
+                         LIMIT_PARAM_BYTES);
     }
     if (!utf8_is_valid(span_of(pair))) {
         return error_set(error, ERROR_INVALID, "-p %s: holds bytes that are no UTF-8", SHOWN(key));
@@ -68,7 +69,8 @@ static bool check_file(const struct pipeline *pipeline, json_t *file, const char
 {
     const char *key;
     json_t *value;
-    json_object_foreach(file, key, value) {
+    json_object_foreach(file, key, value)
+    {
         if (find_param(pipeline, span_of(key)) == NULL) {
             refuse_undeclared(pipeline, span_of(key), error);
             return error_prefix(error, "%s", path);
@@ -174,8 +176,8 @@ bool pipeline_params(const struct pipeline *pipeline, const char *const *pairs, 
             return false;
         }
     }
-    bool ok = params_file == NULL ||
-              (read_file(params_file, &merge.file, error) && check_file(pipeline, merge.file, params_file, error));
+    bool ok =
+        params_file == NULL || (read_file(params_file, &merge.file, error) && check_file(pipeline, merge.file, params_file, error));
     ok = ok && merge_params(&merge, json, error);
     json_decref(merge.file);
     return ok;

@@ -20,6 +20,9 @@ static const char *step_problem(const struct plan *plan, uint32_t index)
             return "two steps have the same name";
         }
     }
+    if (step->scope > index || (step->scope > 0 && plan->steps[step->scope - 1].kind != PLAN_SCOPE)) {
+        return "a step is part of what is no pipeline before it";
+    }
     for (uint32_t i = 0; i < step->needs_count; i++) {
         if (step->needs[i] >= plan->step_count) {
             return "a step needs one that does not exist";

@@ -51,6 +51,16 @@ uint32_t saga_steps_executed(const struct saga *saga)
     return count;
 }
 
+/* Is the step part of the pipeline whose scope is that (1 + its index)? */
+static bool is_within(const struct plan *plan, uint32_t step, uint32_t scope)
+{
+    uint32_t at = plan->steps[step].scope;
+    while (at > scope) {
+        at = plan->steps[at - 1].scope;
+    }
+    return at == scope;
+}
+
 uint32_t saga_task_reads(const struct saga *saga, uint32_t step, uint32_t *others)
 {
     const struct plan_step *plan = &saga->plan->steps[step];
@@ -62,6 +72,9 @@ uint32_t saga_task_reads(const struct saga *saga, uint32_t step, uint32_t *other
         }
     } else {
         plan_mark_needs(saga->plan, step, marks);
+    }
+    for (uint32_t i = 0; !plan->reads_given && plan->scope > 0 && i < saga->plan->step_count; i++) {
+        marks[i] = marks[i] && is_within(saga->plan, i, plan->scope); /* what is outside is not seen from inside */
     }
     for (uint32_t scope = plan->scope; scope > 0; scope = saga->plan->steps[scope - 1].scope) {
         marks[scope - 1] = true; /* its params */

@@ -20,7 +20,7 @@ static void print_problems(const struct call *call, const struct pipeline *pipel
         const struct pipeline_problem *problem = &pipeline->problems[i];
         text_clear(&out);
         text_append_string(&out, "{\"file\":");
-        text_append_json_string(&out, span_of(pipeline->file));
+        text_append_json_string(&out, span_of(problem->file));
         text_format(&out, ",\"line\":%d,\"field\":", problem->line);
         text_append_json_string(&out, span_of(problem->field));
         text_append_string(&out, ",\"problem\":");

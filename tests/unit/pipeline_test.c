@@ -36,6 +36,34 @@ static const struct row good[] = {
      "{\"name\": \"p\", \"steps\": [\n"
      "  {\"name\": \"a\", \"weight\": 1, \"with\": {\"a\":31,\"b\":15,\"c\":7,\"d\":5,\"e\":0.5,\"f\":1.0e3,\"g\":null,\"h\":true,\"i\":\"true\",\"j\":\"1_000\",\"k\":\"2024-01-02\",\"l\":\"yes\",\"m\":-0.50,\"n\":1.0}}\n"
      "]}\n"},
+    {"everything that may be said of a step", "name: p\n"
+     "timeout: 1h\n"
+     "on_failure: pause\n"
+     "steps:\n"
+     "  - name: a\n"
+     "    when: .params.x\n"
+     "    each: .params.y\n"
+     "    max_parallel: 3\n"
+     "    wrap: [logging, timing]\n"
+     "    with: {x: 'a ${ .params.x }'}\n"
+     "    retry: {max_attempts: 2, jitter: 0}\n"
+     "    start_timeout: 1s\n"
+     "    rollback: {retry: {max_attempts: 3}, timeout: 5s}\n"
+     "  - name: b\n"
+     "    validate: {assert: .params.z, message: no z}\n",
+     "{\"name\": \"p\", \"timeout\": \"1h\", \"on_failure\": \"pause\", \"steps\": [\n"
+     "  {\"name\": \"a\", \"weight\": 1, \"with\": {\"x\":\"a ${ .params.x }\"}, \"when\": \".params.x\", \"each\": \".params.y\", "
+     "\"max_parallel\": 3, \"wrap\": [\"logging\", \"timing\"], \"retry\": {\"max_attempts\": 2, \"max_losses\": 5, \"backoff\": \"1s\", "
+     "\"multiplier\": 2, \"max_backoff\": \"1m\", \"jitter\": 0}, \"start_timeout\": \"1s\", \"rollback\": {\"retry\": {\"max_attempts\": 3, "
+     "\"max_losses\": 50, \"backoff\": \"1s\", \"multiplier\": 2, \"max_backoff\": \"1m\"}, \"timeout\": \"5s\"}},\n"
+     "  {\"name\": \"b\", \"weight\": 1, \"validate\": {\"assert\": \".params.z\", \"message\": \"no z\"}}\n"
+     "]}\n"},
+    {"a flat plan, as we print one", "name: p\nsteps: [{name: in, uses: backstep.scope, weight: 0}, {name: in/a, scope: in, uses: a}, {name: b}]\n",
+     "{\"name\": \"p\", \"steps\": [\n"
+     "  {\"name\": \"in\", \"uses\": \"backstep.scope\", \"weight\": 0},\n"
+     "  {\"name\": \"in/a\", \"scope\": \"in\", \"uses\": \"a\", \"weight\": 1},\n"
+     "  {\"name\": \"b\", \"weight\": 1}\n"
+     "]}\n"},
     {"a name that looks like a number", "name: 2024\nsteps:\n  - name: 7\n",
      "{\"name\": \"2024\", \"steps\": [\n  {\"name\": \"7\", \"weight\": 1}\n]}\n"},
     {"a name in another script", "name: Gr\303\266\303\237e pr\303\274fen\nsteps:\n  - {name: Schritt eins, uses: one}\n",
@@ -264,35 +292,52 @@ static const struct row bad[] = {
      "p.yaml:4: steps[0].with: holds what JSON cannot say: a number that is not finite or too large, or a NUL\n"},
     {"with a NUL", "name: p\nsteps:\n  - name: a\n    with: {x: \"a\\0b\"}\n",
      "p.yaml:4: steps[0].with: holds what JSON cannot say: a number that is not finite or too large, or a NUL\n"},
-    {"with a template", "name: p\nsteps:\n  - name: a\n    with: {x: {y: [1, 'a ${ b }']}}\n",
-     "p.yaml:4: steps[0].with.x.y[1]: '${ }' is not supported yet\n"},
-    {"fields that come later", "name: p\n"
+    {"a template that is no jq", "name: p\nsteps:\n  - name: a\n    with: {x: {y: [1, 'a ${ b }']}}\n",
+     "p.yaml:4: steps[0].with.x.y[1]: 'b' is not jq: line 1, column 1: b/0 is not defined\n"},
+    {"expressions that are no jq", "name: p\nsteps:\n  - name: a\n    when: .x +\n    each: '[.x'\n  - name: b\n    validate: {assert: .ok}\n    timeout: 1\n",
+     "p.yaml:4: steps[0].when: '.x +' is not jq: line 1: syntax error, unexpected end\n"
+     "p.yaml:5: steps[0].each: '[.x' is not jq: ']' is missing\n"
+     "p.yaml:8: steps[1].timeout: '1' is not a duration; write 500ms, 10s, 5m or 2h\n"},
+    {"fields that hold the wrong thing", "name: p\n"
+     "timeout: soon\n"
+     "on_failure: never\n"
      "steps:\n"
      "  - name: a\n"
-     "    when: x\n"
-     "    each: x\n"
      "    wrap: x\n"
+     "    start_timeout: 1\n"
+     "    max_parallel: 2\n"
+     "    retry: {jitter: 2}\n"
+     "  - name: b\n"
      "    validate: x\n"
-     "    include: x\n"
-     "    start_timeout: 1s\n"
-     "    on_failure: pause\n",
-     "p.yaml:4: steps[0].when: not supported yet\n"
-     "p.yaml:5: steps[0].each: not supported yet\n"
-     "p.yaml:6: steps[0].wrap: not supported yet\n"
-     "p.yaml:7: steps[0].validate: not supported yet\n"
-     "p.yaml:8: steps[0].include: not supported yet\n"
-     "p.yaml:9: steps[0].start_timeout: not supported yet\n"
-     "p.yaml:10: steps[0].on_failure: not supported yet\n"},
-    {"fields of the pipeline that come later", "name: p\ntimeout: 5m\non_failure: pause\nsteps: [{name: a}]\n",
-     "p.yaml:2: timeout: not supported yet\np.yaml:3: on_failure: not supported yet\n"},
-    {"a pipeline as a step", "name: p\nsteps:\n  - name: a\n    uses: pipeline:other\n",
-     "p.yaml:4: steps[0].uses: 'pipeline:' is not supported yet\n"},
+     "  - name: c\n"
+     "    validate: {message: no}\n"
+     "    uses: x\n"
+     "  - {name: d, each: '[]', max_parallel: 0}\n",
+     "p.yaml:2: timeout: 'soon' is not a duration; write 500ms, 10s, 5m or 2h\n"
+     "p.yaml:3: on_failure: 'never' is unknown; write 'rollback' or 'pause'\n"
+     "p.yaml:6: steps[0].wrap: is text, where a list is expected; write [x]\n"
+     "p.yaml:7: steps[0].start_timeout: '1' is not a duration; write 500ms, 10s, 5m or 2h\n"
+     "p.yaml:8: steps[0].max_parallel: says how many instances run at once, and needs 'each'\n"
+     "p.yaml:9: steps[0].retry.jitter: '2' is no number from 0 to 1\n"
+     "p.yaml:11: steps[1].validate: is text, where a map is expected\n"
+     "p.yaml:13: steps[2].validate.assert: is missing\n"
+     "p.yaml:14: steps[2].uses: does not go with 'validate'\n"
+     "p.yaml:15: steps[3].max_parallel: '0' is no integer from 1 to 10000\n"},
+    {"a scope that is none", "name: p\nsteps: [{name: a}, {name: a/b, uses: b, scope: a}, {name: c, scope: d}, {name: x/y, uses: y}]\n",
+     "p.yaml:2: steps[3].name: 'x/y' holds a '/', which stands between a pipeline's name and its steps'\n"
+     "p.yaml:2: steps[1].scope: 'a' is no pipeline that begins before it\n"
+     "p.yaml:2: steps[2].scope: there is no step 'd'\n"},
+    {"a pipeline that is not there", "name: p\nsteps:\n  - name: a\n    uses: pipeline:/nowhere/other.yaml\n",
+     "p.yaml:4: steps[0].uses: /nowhere/other.yaml: No such file or directory\n"},
+    {"an include that is not there", "name: p\nsteps:\n  - include: /nowhere/other.yaml\n    name: a\n",
+     "p.yaml:3: steps[0]: /nowhere/other.yaml: No such file or directory\n"
+     "p.yaml:4: steps[0]: 'name' does not go with 'include'\n"},
     {"a rollback that is a map", "name: p\nsteps:\n  - name: a\n    rollback: {uses: x}\n",
-     "p.yaml:4: steps[0].rollback: a map is not supported yet; write 'none', or leave it out\n"},
+     "p.yaml:4: steps[0].rollback.uses: unknown field\n"},
     {"a rollback that is unknown", "name: p\nsteps:\n  - name: a\n    rollback: never\n",
-     "p.yaml:4: steps[0].rollback: 'never' is unknown; write 'none', or leave it out\n"},
+     "p.yaml:4: steps[0].rollback: 'never' is unknown; write 'none', a map with 'retry' and 'timeout', or leave it out\n"},
     {"a rollback that is a list", "name: p\nsteps:\n  - name: a\n    rollback: [none]\n",
-     "p.yaml:4: steps[0].rollback: a list is unknown; write 'none', or leave it out\n"},
+     "p.yaml:4: steps[0].rollback: a list is unknown; write 'none', a map with 'retry' and 'timeout', or leave it out\n"},
     {"a parameter that is text", "name: p\nparams: {s: photos}\nsteps: [{name: a}]\n",
      "p.yaml:2: params.s: is text, where a map with 'required' or 'default', and 'description', is expected\n"},
     {"params that are a list", "name: p\nparams: [s]\nsteps: [{name: a}]\n",
@@ -514,7 +559,7 @@ static void needs_default_to_the_step_before(void **state)
     assert_int_equal(steps[2].needs_count, 0);
     assert_true(span_equal(steps[1].queue, span_of("default")));
     assert_true(span_equal(steps[1].handler, span_of("b")));
-    assert_int_equal(pipeline->lines[2], 2);
+    assert_int_equal(pipeline->places[2].line, 2);
     pipeline_set_queue(pipeline, "mine");
     assert_true(span_equal(steps[2].queue, span_of("mine")));
     pipeline_free(pipeline);
