@@ -10,6 +10,7 @@
 #include <utlist.h>
 
 #define BATCH_BYTES 512 /* what a batch is counted for beside its lines */
+#define RESERVE_SHARE 8 /* of the queue an eighth is for batches that only tell what was dropped */
 #define LINE_BYTES 64 /* what a line is counted for beside its text */
 
 struct batch_key {
@@ -166,7 +167,7 @@ static bool has_place(const struct log_batch *batch, const struct log_line *line
 bool log_queue_add(struct log_queue *queue, const struct task *task, const struct log_line *line)
 {
     struct log_batch *batch = find(queue, task);
-    bool fits = queue->bytes + size_of(line) + BATCH_BYTES <= queue->max_bytes;
+    bool fits = queue->bytes + size_of(line) + BATCH_BYTES <= queue->max_bytes - queue->max_bytes / RESERVE_SHARE;
     if (fits && batch != NULL && !has_place(batch, line)) {
         shut(queue, batch);
         batch = NULL;

@@ -141,26 +141,26 @@ static const struct {
     details_function *details;
     enum story story;
 } kinds[] = {
-    [MESSAGE_START] = {"start", OF_RUN, false, of_start},
+    [MESSAGE_START] = {"start", OF_RUN, false, of_start, NOT_TOLD},
     [MESSAGE_CANCEL] = {"cancel", OF_RUN, false, of_reason, TOLD},
     [MESSAGE_PAUSE] = {"pause", OF_RUN, false, of_reason, TOLD},
     [MESSAGE_RESUME] = {"resume", OF_RUN, false, of_reason, TOLD},
     [MESSAGE_RETRY] = {"retry", OF_RUN, false, of_reason, TOLD},
     [MESSAGE_ROLL_BACK] = {"rollback", OF_RUN, false, of_reason, TOLD},
     [MESSAGE_RESOLVE] = {"resolve", OF_RUN, false, of_resolve, TOLD},
-    [MESSAGE_STARTED] = {"running", OF_STEP, false, of_started},
-    [MESSAGE_PROGRESSED] = {"progress", OF_STEP, false, of_progressed},
-    [MESSAGE_DONE] = {"done", OF_STEP, false, of_done},
+    [MESSAGE_STARTED] = {"running", OF_STEP, false, of_started, NOT_TOLD},
+    [MESSAGE_PROGRESSED] = {"progress", OF_STEP, false, of_progressed, NOT_TOLD},
+    [MESSAGE_DONE] = {"done", OF_STEP, false, of_done, NOT_TOLD},
     [MESSAGE_EXPANDED] = {"expanded", OF_STEP, false, of_expanded, TOLD},
-    [MESSAGE_REFUSED] = {"refused", OF_STEP, true, of_refused},
-    [MESSAGE_HOLDING] = {"holding", OF_NONE, true, of_holding},
+    [MESSAGE_REFUSED] = {"refused", OF_STEP, true, of_refused, NOT_TOLD},
+    [MESSAGE_HOLDING] = {"holding", OF_NONE, true, of_holding, NOT_TOLD},
     [MESSAGE_OWNER_CLAIM] = {"claim", OF_NONE, true, of_claim, TOLD},
-    [MESSAGE_LOST] = {"lost", OF_STEP, false, of_lost},
-    [MESSAGE_WITHDRAWN] = {"withdrawn", OF_STEP, true, NULL},
+    [MESSAGE_LOST] = {"lost", OF_STEP, false, of_lost, NOT_TOLD},
+    [MESSAGE_WITHDRAWN] = {"withdrawn", OF_STEP, true, NULL, NOT_TOLD},
     [MESSAGE_TIMER_FIRED] = {"timer", OF_STEP, false, of_timer, TOLD_BUT_RETRIES},
     [MESSAGE_ANSWERED] = {"answered", OF_RUN, true, of_answered, TOLD_REFUSALS},
-    [MESSAGE_RUN_PROGRESSED] = {"state", OF_RUN, true, of_state},
-    [MESSAGE_RUN_FINISHED] = {"finished", OF_RUN, false, of_state},
+    [MESSAGE_RUN_PROGRESSED] = {"state", OF_RUN, true, of_state, NOT_TOLD},
+    [MESSAGE_RUN_FINISHED] = {"finished", OF_RUN, false, of_state, NOT_TOLD},
 };
 
 /* By name where the plan is known, else by number. */

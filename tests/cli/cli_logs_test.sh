@@ -54,9 +54,12 @@ run backstep logs chat-1 -b "$b" --level error -o json
 check "--level, as JSON" is "$(jq -c 'select(.level)|[.step,.direction,.attempt,.level,.source,.event,.text,.data]' "$work/out")" \
     '["talk","execute",1,"error","stderr","boom","it went",{"n":3}]'
 check "what was dropped is said" is "$(jq -s 'map(.dropped_lines // 0)|add > 0' "$work/out")" true
-kept=$(grep -c ' info ' "$work/all")
-lost=$(sed -n 's/.*dropped *\([0-9]*\) lines.*/\1/p' "$work/all")
-check "... and every line is kept or counted" is "$((kept + lost))" 300000
+# A busy worker drops what its queue has no room for, too; but nothing goes uncounted.
+counted() {
+    backstep logs chat-1 -b "$b" --step flood >"$work/all" && [ "$(awk '$5 == "info" {sum++}
+        $5 == "dropped" && $7 ~ /^line/ {sum += $6} END {print sum}' "$work/all")" = 300000 ]
+}
+check "... and every line is kept or counted" wait_for 20 counted
 few() { [ "$(kcat -C -q -e -b "$b" -t backstep.logs -f '%h\n' | grep -c step=flood)" -lt 300 ]; }
 check "many lines take few records" few
 

@@ -227,6 +227,24 @@ static void a_full_queue_drops_and_counts(void **state)
     log_queue_free(queue);
 }
 
+static void a_full_queue_has_room_to_tell_of_another_attempt(void **state)
+{
+    (void)state;
+    struct log_queue *queue = log_queue_new(8000);
+    struct log_line line = line_of("a line of many");
+    while (log_queue_add(queue, &task, &line)) {
+    }
+    assert_false(log_queue_add(queue, &other, &line));
+    assert_int_equal(log_queue_take_untold(queue), 0);
+    log_batch_free(log_queue_take(queue));
+    struct log_batch *batch = log_queue_take(queue);
+    assert_int_equal(log_batch_message(batch)->event.ticket.number, other.ticket.number);
+    assert_int_equal(log_batch_message(batch)->log.count, 0);
+    assert_int_equal(log_batch_message(batch)->log.dropped_lines, 1);
+    log_batch_free(batch);
+    log_queue_free(queue);
+}
+
 /* ---- the way to the topic */
 
 struct line_of_supply {
@@ -357,6 +375,7 @@ int main(void)
         cmocka_unit_test(lines_of_one_attempt_share_a_record),
         cmocka_unit_test(a_record_takes_so_much_and_the_next_one_goes_on),
         cmocka_unit_test(a_full_queue_drops_and_counts),
+        cmocka_unit_test(a_full_queue_has_room_to_tell_of_another_attempt),
         cmocka_unit_test(what_is_logged_is_on_the_topic_in_few_records),
         cmocka_unit_test(who_logs_nothing_opens_no_connection),
         cmocka_unit_test(a_topic_that_cannot_be_had_holds_nobody_up),
