@@ -21,6 +21,7 @@
 #define LIMIT_EXPRESSION_MEMORY_BYTES (256 * MIB) /* of the process that evaluates: one expression must not starve the worker */
 #define LIMIT_EXPRESSION_MS 10000             /* all expressions of one attempt together: they are for decisions, not for work */
 #define LIMIT_EXPRESSION_HELPERS 4            /* processes of one worker that evaluate: each has its own programs compiled */
+#define LIMIT_EXPRESSION_USES 1000            /* evaluations of one such process; then it makes room for a fresh one */
 #define LIMIT_WRAPPERS 16                     /* around one step: each is a call on the stack */
 #define LIMIT_PIPELINE_DEPTH 8                /* pipelines in pipelines and includes in includes: who needs more has made a mistake */
 #define LIMIT_YAML_DEPTH 64                   /* the reader recurses */
@@ -42,6 +43,7 @@
 
 /* ---- workers */
 #define LIMIT_HANDLERS 1000        /* of one worker: its hello fits a record */
+#define LIMIT_HANDLERS_SAID (LIMIT_HANDLERS + 2) /* with those every worker of ours serves */
 #define LIMIT_CONCURRENCY 256      /* threads, and programs of one guard */
 #define LIMIT_WINDOW 65536         /* tasks one worker takes in advance */
 #define LIMIT_WORKERS 100000       /* known to one coordinator */

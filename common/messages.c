@@ -1147,7 +1147,7 @@ static void fill_welcome(struct encoder *encoder, void *body, const struct messa
 
 static bool read_handlers(struct decoder *decoder, const Backstep__V1__Presence *wire, struct presence *presence)
 {
-    if (!read_count(decoder, wire->n_handlers, LIMIT_HANDLERS, "handlers")) {
+    if (!read_count(decoder, wire->n_handlers, LIMIT_HANDLERS_SAID, "handlers")) {
         return false;
     }
     struct span *handlers = arena_take_array(&decoder->arena, wire->n_handlers, sizeof *handlers);

@@ -4,8 +4,10 @@
 #include "common/json.h"
 #include "common/limits.h"
 #include "common/names.h"
+#include "worker/evaluation.h"
 #include "worker/step_log.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -16,6 +18,10 @@ void attempt_fini(struct attempt *attempt)
     free(attempt->set);
     free(attempt->metrics);
     free(attempt->error);
+    for (size_t i = 0; i < attempt->element_count; i++) {
+        free((char *)(uintptr_t)attempt->elements[i].bytes);
+    }
+    free(attempt->elements);
     *attempt = (struct attempt){0};
 }
 
@@ -152,7 +158,9 @@ void attempt_run(struct attempt *attempt, const struct task *task, const struct 
     struct backstep_result result;
     context_init(&context, task, step, cancellation, listener);
     result_init(&result);
-    take_result(attempt, &result, call(&context, &result));
+    if (evaluate_task(&context, attempt)) {
+        take_result(attempt, &result, call(&context, &result));
+    }
     step_log_end(&context);
     if (attempt->outcome == OUTCOME_OK || attempt->outcome == OUTCOME_FAILED) {
         attempt->set = json_text(context.set);

@@ -10,6 +10,9 @@ struct attempt {
     enum outcome outcome;
     bool permanent;
     bool lost; /* not known: there must be no Done, and the incarnation ends */
+    bool expanded; /* a task with `each`: OUTCOME_OK, and there is an Expanded instead of a Done */
+    struct span *elements; /* JSON each */
+    size_t element_count;
     char *data, *rollback_data, *set, *metrics, *error;
 };
 

@@ -143,10 +143,23 @@ static json_t *parse(struct backstep_context *context, const char *what, struct 
     return value;
 }
 
+/* The data of the step that began the pipeline this one is part of. */
+static struct span scope_params(struct backstep_context *context)
+{
+    const struct task *task = context->task;
+    for (size_t i = 0; i < task->result_count; i++) {
+        if (task->results[i].scope && span_equal(task->results[i].step, task->scope)) {
+            return task->results[i].data;
+        }
+    }
+    return (struct span){0};
+}
+
 static json_t *params(struct backstep_context *context)
 {
     if (context->params == NULL) {
-        context->params = parse(context, "params", context->task->params, json_object());
+        bool inner = context->task->scope.size > 0;
+        context->params = parse(context, "params", inner ? scope_params(context) : context->task->params, json_object());
     }
     return context->params;
 }
@@ -159,6 +172,46 @@ static json_t *input(struct backstep_context *context)
     return context->input;
 }
 
+/* The name as it is seen from where the task stands: without "scope/". Empty: from there it is not seen. */
+static struct span seen_name(const struct backstep_context *context, struct span name)
+{
+    struct span scope = context->task->scope;
+    if (scope.size == 0) {
+        return name;
+    }
+    bool inside = name.size > scope.size && name.bytes[scope.size] == '/' && memcmp(name.bytes, scope.bytes, scope.size) == 0;
+    return inside ? (struct span){name.bytes + scope.size + 1, name.size - scope.size - 1} : (struct span){0};
+}
+
+/* A pipeline in a pipeline is an object of its steps: "a/b" is the member b of the member a. Takes `data`. */
+static bool put_result(json_t *all, struct span name, json_t *data)
+{
+    const char *slash = memchr(name.bytes, '/', name.size);
+    for (; slash != NULL; slash = memchr(name.bytes, '/', name.size)) {
+        size_t size = (size_t)(slash - name.bytes);
+        json_t *inner = json_object_getn(all, name.bytes, size);
+        if (!json_is_object(inner)) {
+            inner = json_object();
+            if (json_object_setn_new(all, name.bytes, size, inner) != 0) {
+                json_decref(data);
+                return false;
+            }
+        }
+        all = inner;
+        name = (struct span){slash + 1, name.size - size - 1};
+    }
+    return json_object_setn_new(all, name.bytes, name.size, data) == 0;
+}
+
+/* Of the step that begins a pipeline only the pipeline is seen, not its params. */
+static json_t *result_data(struct backstep_context *context, const struct step_result *result)
+{
+    if (result->skipped) {
+        return json_null();
+    }
+    return result->scope ? json_object() : parse(context, "result", result->data, json_object());
+}
+
 static json_t *results(struct backstep_context *context)
 {
     if (context->results != NULL) {
@@ -167,8 +220,9 @@ static json_t *results(struct backstep_context *context)
     json_t *all = json_object();
     for (size_t i = 0; i < context->task->result_count; i++) {
         const struct step_result *result = &context->task->results[i];
-        json_t *data = result->skipped ? json_null() : parse(context, "result", result->data, json_object());
-        if (data == NULL || json_object_setn_new(all, result->step.bytes, result->step.size, data) != 0) {
+        struct span name = seen_name(context, result->step);
+        json_t *data = name.size > 0 ? result_data(context, result) : NULL;
+        if (name.size > 0 && (data == NULL || !put_result(all, name, data))) {
             json_decref(all);
             return NULL;
         }
@@ -235,6 +289,37 @@ static json_t *result_value(struct backstep_context *context)
                      result->error.size);
 }
 
+/* Of an instance of a step that fans out: its element, and which it is, from 0. */
+static bool add_element(struct backstep_context *context, json_t *all)
+{
+    const struct task *task = context->task;
+    if (task->ticket.instance == 0) {
+        return true;
+    }
+    json_t *element = parse(context, "element", task->element, json_null());
+    return element != NULL && json_object_set_new(all, "element", element) == 0 &&
+           json_object_set_new(all, "index", json_integer((json_int_t)task->ticket.instance - 1)) == 0;
+}
+
+json_t *context_view(struct backstep_context *context)
+{
+    json_t *all = json_pack("{s:O, s:O, s:O}", "params", params(context), "steps", results(context), "shared", shared(context));
+    if (all != NULL && add_element(context, all)) {
+        return all;
+    }
+    json_decref(all);
+    if (context->error[0] == '\0') {
+        fail(context, "the context is no JSON");
+    }
+    return NULL;
+}
+
+void context_set_input(struct backstep_context *context, json_t *input)
+{
+    json_decref(context->input);
+    context->input = json_incref(input);
+}
+
 const char *backstep_context_json(struct backstep_context *context)
 {
     if (context->json != NULL) {
@@ -246,10 +331,11 @@ const char *backstep_context_json(struct backstep_context *context)
                             "idempotency_key", backstep_idempotency_key(context), "input", input(context), "params",
                             params(context), "steps", results(context), "shared", shared(context), "result",
                             result_value(context));
-    if (all != NULL) {
+    if (all != NULL && add_element(context, all)) {
         context->json = json_text(all);
-        json_decref(all);
-    } else if (context->error[0] == '\0') {
+    }
+    json_decref(all);
+    if (context->json == NULL && context->error[0] == '\0') {
         fail(context, "the context is no JSON");
     }
     return context->json;

@@ -10,12 +10,15 @@
 
 #include <jansson.h>
 
+struct evaluator;
+
 /* Where progress, metrics and log lines go. `total` 0: only metrics. Called on the step's thread. */
 struct context_listener {
     void (*progressed)(void *state, uint64_t current, uint64_t total, struct span metrics);
     void (*logged)(void *state, const struct log_line *line); /* NULL: nobody wants them */
     void (*log_dropped)(void *state, uint64_t lines, uint64_t bytes); /* likewise; at the end of the attempt */
     void *state;
+    struct evaluator *evaluator; /* of its expressions; NULL: a task with expressions fails */
 };
 
 struct context_note; /* memory that lives as long as the context */
@@ -45,6 +48,12 @@ struct backstep_result {
 void context_init(struct backstep_context *context, const struct task *task, const struct backstep_step *step,
                   struct cancellation *cancellation, const struct context_listener *listener);
 void context_fini(struct backstep_context *context);
+
+/* What expressions see: {params, steps, shared}, and of an instance element and index. NULL: the task is no JSON, see backstep_error().
+ * The caller owes json_decref(). */
+json_t *context_view(struct backstep_context *context);
+/* `input` is what its templates gave; a reference of its own is taken. */
+void context_set_input(struct backstep_context *context, json_t *input);
 
 void result_init(struct backstep_result *result);
 /* The result that a rollback is given. */

@@ -150,7 +150,7 @@ static bool wait_readable(int fd, int64_t within_ms)
 
 static bool is_leader(const struct guard *guard, pid_t pid)
 {
-    for (size_t i = 0; i < LIMIT_CONCURRENCY; i++) {
+    for (size_t i = 0; i < GUARD_PLACES; i++) {
         if (atomic_load(&guard->page->programs[i]) == pid) {
             return true;
         }
@@ -379,6 +379,7 @@ bool guard_spawn(struct guard *guard, const struct guard_spawn *spawn, struct gu
     };
     message.request.kind = GUARD_SPAWN;
     message.request.token = token;
+    message.request.bare = spawn->bare;
     if (!add_strings(&message, spawn)) {
         return error_set(error, ERROR_INVALID, "path and environment of a program are limited to %d bytes and %d variables",
                          GUARD_STRINGS_BYTES, GUARD_VARIABLES);

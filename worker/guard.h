@@ -39,6 +39,7 @@ struct guard_spawn {
     const char *argument;           /* argv[1]; NULL: none */
     const char *const *environment; /* NULL-terminated "NAME=VALUE", beside the worker's own without its BACKSTEP_… ; NULL: none */
     int input_fd, output_fd, error_fd; /* become 0, 1, 2 of the program; stay the caller's to close */
+    bool bare; /* `environment` is all it has, beside the guard's mark */
 };
 
 /* A program asked for. Read a struct guard_status from `status_fd` (blocking; wait with poll()). */

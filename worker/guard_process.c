@@ -36,7 +36,7 @@ static struct {
     pid_t pid;
     int child_fd, timer_fd;
     int64_t armed_ms; /* what timer_fd is set to; 0: nothing */
-    struct program programs[LIMIT_CONCURRENCY];
+    struct program programs[GUARD_PLACES];
     bool worker_gone;
     bool worker_killed;
     bool child_died; /* since the last survey */
@@ -133,7 +133,7 @@ static void set_up(struct guard_page *page, int socket_fd, int worker_fd)
     prctl(PR_SET_NAME, "backstep-guard", 0, 0, 0);
     keep_only(socket_fd, worker_fd);
     inherit_environment();
-    for (size_t i = 0; i < LIMIT_CONCURRENCY; i++) {
+    for (size_t i = 0; i < GUARD_PLACES; i++) {
         atomic_store(&page->programs[i], 0);
     }
     sigset_t child;
@@ -202,7 +202,7 @@ static bool split_strings(char *strings, size_t size, char **at, size_t count)
 
 static struct program *free_place(void)
 {
-    for (size_t i = 0; i < LIMIT_CONCURRENCY; i++) {
+    for (size_t i = 0; i < GUARD_PLACES; i++) {
         if (guard.programs[i].pid == 0) {
             return &guard.programs[i];
         }
@@ -230,8 +230,9 @@ static pid_t start_program(struct program *place, const struct guard_request *re
     mark_of(mark, request->token);
     variables[0] = mark;
     memcpy(variables + 1, strings + first, added * sizeof variables[0]);
-    memcpy(variables + 1 + added, guard.inherited, guard.inherited_count * sizeof variables[0]);
-    variables[1 + added + guard.inherited_count] = NULL;
+    size_t inherited = request->bare ? 0 : guard.inherited_count;
+    memcpy(variables + 1 + added, guard.inherited, inherited * sizeof variables[0]);
+    variables[1 + added + inherited] = NULL;
     size_t index = (size_t)(place - guard.programs);
     pid_t pid = fork();
     if (pid == 0) {
@@ -275,7 +276,7 @@ static void on_spawn(const struct guard_request *request, size_t strings_size, i
 
 static void on_kill(const struct guard_request *request)
 {
-    for (size_t i = 0; i < LIMIT_CONCURRENCY; i++) {
+    for (size_t i = 0; i < GUARD_PLACES; i++) {
         const struct program *program = &guard.programs[i];
         if (program->pid != 0 && program->token == request->token && !program->ending) {
             kill(-program->pid, request->signal);
@@ -369,7 +370,7 @@ static bool read_request(void)
 
 static struct program *program_of(pid_t pid)
 {
-    for (size_t i = 0; i < LIMIT_CONCURRENCY; i++) {
+    for (size_t i = 0; i < GUARD_PLACES; i++) {
         if (guard.programs[i].pid == pid) {
             return &guard.programs[i];
         }
@@ -404,7 +405,7 @@ static enum descendant_mark belongs_to(pid_t stray, const struct program *progra
 
 static bool is_anybody_running(void)
 {
-    for (size_t i = 0; i < LIMIT_CONCURRENCY; i++) {
+    for (size_t i = 0; i < GUARD_PLACES; i++) {
         if (guard.programs[i].pid != 0 && !guard.programs[i].ending) {
             return true;
         }
@@ -428,7 +429,7 @@ static bool is_leftover_of(pid_t pid, const struct program *program, bool nobody
 static void look_at_stray(pid_t pid)
 {
     bool nobody_runs = !is_anybody_running();
-    for (size_t i = 0; i < LIMIT_CONCURRENCY; i++) {
+    for (size_t i = 0; i < GUARD_PLACES; i++) {
         struct program *program = &guard.programs[i];
         if (program->ending && is_leftover_of(pid, program, nobody_runs)) {
             program->leftover = true;
@@ -466,7 +467,7 @@ static void conclude(struct program *program)
 
 static bool is_ending(void)
 {
-    for (size_t i = 0; i < LIMIT_CONCURRENCY; i++) {
+    for (size_t i = 0; i < GUARD_PLACES; i++) {
         if (guard.programs[i].ending) {
             return true;
         }
@@ -478,7 +479,7 @@ static bool look_at_all(void)
 {
     bool somebody_died = false;
     guard.alive = 0;
-    for (size_t i = 0; i < LIMIT_CONCURRENCY; i++) {
+    for (size_t i = 0; i < GUARD_PLACES; i++) {
         guard.programs[i].leftover = false;
     }
     size_t count = descendants_children(guard.children, MAX_CHILDREN);
@@ -496,7 +497,7 @@ static void survey(void)
     guard.child_died = false;
     while (look_at_all()) {
     }
-    for (size_t i = 0; i < LIMIT_CONCURRENCY; i++) {
+    for (size_t i = 0; i < GUARD_PLACES; i++) {
         if (guard.programs[i].ending && !guard.programs[i].leftover) {
             conclude(&guard.programs[i]);
         }

@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #define GUARD_STRINGS_BYTES (32 * KIB) /* path, argument and environment of one program */
+#define GUARD_PLACES (LIMIT_CONCURRENCY + LIMIT_EXPRESSION_HELPERS) /* a program for each thread, and who evaluates for them */
 #define GUARD_VARIABLES 64             /* the most variables a spawn may add */
 
 /* Every process of an attempt carries it, so that those that left its group are found. Value: "<guard>-<token>". */
@@ -24,8 +25,8 @@ struct guard_page {
     _Atomic int64_t lease_ms;
     _Atomic int64_t grace_ms;
     _Atomic int32_t functions_running;
-    _Atomic int32_t programs[LIMIT_CONCURRENCY]; /* process ids, 0: none; each is its group's id too */
-    char mark[GUARD_MARK_BYTES];                 /* GUARD_MARK "<guard>-"; constant */
+    _Atomic int32_t programs[GUARD_PLACES]; /* process ids, 0: none; each is its group's id too */
+    char mark[GUARD_MARK_BYTES];            /* GUARD_MARK "<guard>-"; constant */
 };
 
 enum guard_request_kind { GUARD_SPAWN = 1, GUARD_KILL, GUARD_LEASE_BEGIN, GUARD_LEASE_END };
@@ -38,6 +39,7 @@ struct guard_request {
     int64_t grace_ms;
     int32_t has_argument;
     int32_t variable_count;
+    int32_t bare;
     char strings[GUARD_STRINGS_BYTES]; /* path, argument, variables, each with its NUL; only what is used is sent */
 };
 

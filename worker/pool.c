@@ -48,6 +48,7 @@ struct pool {
     int64_t polled_ms;
     struct pool_guard guard;
     bool guarded;
+    struct evaluator *evaluator;
     struct log_sink log; /* all NULL: none */
     uint32_t thread_count;
     pthread_t threads[];
@@ -141,7 +142,7 @@ static void guard_end(struct job *job)
 
 static void run(struct job *job)
 {
-    struct context_listener listener = {.progressed = on_progress, .state = job};
+    struct context_listener listener = {.progressed = on_progress, .state = job, .evaluator = job->pool->evaluator};
     if (job->pool->log.take != NULL) {
         listener.logged = on_line;
         listener.log_dropped = on_dropped;
@@ -472,6 +473,11 @@ void pool_free(struct pool *pool)
     pthread_cond_destroy(&pool->work);
     pthread_mutex_destroy(&pool->mutex);
     free(pool);
+}
+
+void pool_set_evaluator(struct pool *pool, struct evaluator *evaluator)
+{
+    pool->evaluator = evaluator;
 }
 
 void pool_set_log(struct pool *pool, const struct log_sink *sink)

@@ -24,4 +24,7 @@ void pool_free(struct pool *pool);
 void pool_set_log(struct pool *pool, const struct log_sink *sink);
 struct runner *pool_runner(struct pool *pool);
 
+/* Who evaluates the tasks' expressions; before the first task, and until pool_free(). Without one a task with expressions fails. */
+void pool_set_evaluator(struct pool *pool, struct evaluator *evaluator);
+
 #endif

@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "common/names.h"
 #include "common/topics.h"
+#include "worker/evaluator.h"
 #include "worker/log_shipper.h"
 #include "worker/pool.h"
 #include "worker/worker.h"
@@ -34,6 +35,7 @@ struct server {
     char id[LIMIT_IDENTIFIER_BYTES + 1], host[LIMIT_IDENTIFIER_BYTES + 1];
     struct pool *pool;
     struct log_shipper *shipper;
+    struct evaluator *evaluator; /* NULL: no guard to watch over it */
     struct bus *bus;
     struct worker *worker;
     int64_t retry_ms;
@@ -314,6 +316,8 @@ static bool make_pool(struct server *server, const struct pool_guard *guard, str
     }
     struct log_sink sink = log_shipper_sink(server->shipper);
     pool_set_log(server->pool, &sink);
+    server->evaluator = server->options->guard != NULL ? evaluator_new(server->options->guard) : NULL;
+    pool_set_evaluator(server->pool, server->evaluator);
     return true;
 }
 
@@ -341,6 +345,7 @@ int serve_run(const struct serve_options *options, struct error *error)
         guard_lease_end(options->guard); /* whatever still runs has no more time than its grace */
     }
     pool_free(server.pool);
+    evaluator_free(server.evaluator);
     log_shipper_free(server.shipper, LOG_FLUSH_MS);
     atomic_store(&signals_bus, NULL);
     worker_free(server.worker);

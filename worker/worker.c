@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/messages.h"
 #include "common/topics.h"
+#include "worker/builtin.h"
 #include "worker/duty.h"
 #include "worker/outbox.h"
 
@@ -143,8 +144,9 @@ static enum duty_held duty_held(const void *state, struct span run_id, const str
 static const struct backstep_step *find_handler(const struct worker *worker, struct span handler)
 {
     char name[LIMIT_IDENTIFIER_BYTES + 1];
-    if (handler.size >= sizeof name) {
-        return NULL;
+    const struct backstep_step *builtin = builtin_find(handler);
+    if (builtin != NULL || handler.size >= sizeof name) {
+        return builtin;
     }
     snprintf(name, sizeof name, "%.*s", SPAN_ARGS(handler));
     return backstep_registry_find(worker->options.handlers, name);
@@ -198,14 +200,23 @@ static uint32_t window(const struct worker *worker)
     return worker->draining ? 0 : duty_window(worker->options.slots, worker->mean_step_us);
 }
 
+static size_t list_handlers(const struct backstep_registry *registry, struct span handlers[LIMIT_HANDLERS_SAID])
+{
+    size_t own = (size_t)backstep_registry_count(registry);
+    for (size_t i = 0; i < own; i++) {
+        handlers[i] = span_of(backstep_registry_step(registry, (int)i)->name);
+    }
+    for (size_t i = 0; i < BUILTIN_STEPS; i++) {
+        handlers[own + i] = span_of(builtin_step(i)->name);
+    }
+    return own + BUILTIN_STEPS;
+}
+
 static void say_presence(struct worker *worker, enum message_kind kind)
 {
     const struct worker_options *options = &worker->options;
-    struct span handlers[LIMIT_HANDLERS];
-    size_t count = (size_t)backstep_registry_count(options->handlers);
-    for (size_t i = 0; i < count; i++) {
-        handlers[i] = span_of(backstep_registry_step(options->handlers, (int)i)->name);
-    }
+    struct span handlers[LIMIT_HANDLERS_SAID];
+    size_t count = list_handlers(options->handlers, handlers);
     struct message message = {.kind = kind,
                               .presence = {.worker = span_of(options->id),
                                            .incarnation = worker->duty.incarnation,
@@ -268,6 +279,15 @@ static void say_refused(struct worker *worker, const struct message *task, enum 
     message.refused = reason;
     post_event(worker, &message, PARCEL_EVENT, 0);
     worker->counts.refused++;
+}
+
+static void say_expanded(struct worker *worker, const struct message *task, const struct attempt *attempt)
+{
+    struct message message = about(worker, MESSAGE_EXPANDED, task);
+    message.event.elements = attempt->elements;
+    message.event.element_count = attempt->element_count;
+    post_event(worker, &message, PARCEL_FINISHED, 0);
+    worker->counts.done++;
 }
 
 static void say_done(struct worker *worker, const struct message *task, const struct attempt *attempt, int64_t duration_us)
@@ -421,7 +441,11 @@ static void on_done(struct worker *worker, struct held *held, const struct runne
     int64_t step_us = report->duration_us > 0 ? report->duration_us : 1;
     worker->mean_step_us += (step_us - worker->mean_step_us) / weight;
     worker->mean_step_us = worker->mean_step_us > 0 ? worker->mean_step_us : 1;
-    say_done(worker, &held->message, &report->attempt, report->duration_us);
+    if (report->attempt.expanded) {
+        say_expanded(worker, &held->message, &report->attempt);
+    } else {
+        say_done(worker, &held->message, &report->attempt, report->duration_us);
+    }
     let_go(worker, held);
 }
 
