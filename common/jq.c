@@ -210,10 +210,11 @@ static bool compile(struct jq_program *program, const char *text)
 struct jq_program *jq_program_new(struct span expression, struct error *error)
 {
     struct jq_program *program = calloc(1, sizeof *program);
-    char *text = strndup(expression.size > 0 ? expression.bytes : "", expression.size);
+    char *text = calloc(expression.size + 1, 1);
     if (program == NULL || text == NULL || (program->state = jq_init()) == NULL) {
         out_of_memory(NULL);
     }
+    memcpy(text, expression.bytes, expression.size);
     program->expression = expression;
     program->error = error;
     error_set(error, ERROR_INVALID, "line 1: not understood");

@@ -394,9 +394,11 @@ static bool evaluate_assert(struct work *work, const struct task *task)
         return true;
     }
     if (known && task->message.size > 0) {
-        char *message = strndup(task->message.bytes, task->message.size);
-        attempt_fail(work->attempt, false, message != NULL ? message : "");
-        free(message);
+        struct text message;
+        text_init(&message, LIMIT_MESSAGE_BYTES);
+        text_append_span(&message, task->message);
+        attempt_fail(work->attempt, false, text_string(&message));
+        text_fini(&message);
     } else if (known) {
         error_set(&work->error, ERROR_REJECTED, "it gives false or null");
         expression_blame(task->assert, "does not hold", &work->error);

@@ -71,7 +71,7 @@ static void start_with(struct guard *guard, const char *path, const char *const 
     struct error error = {0};
     int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
-    struct guard_spawn spawn = {path, "execute", environment, null_fd, ends[1], STDERR_FILENO};
+    struct guard_spawn spawn = {path, "execute", environment, null_fd, ends[1], STDERR_FILENO, false};
     if (!guard_spawn(guard, &spawn, &started->program, &error)) {
         fail_msg("%s", error.message);
     }
@@ -440,7 +440,7 @@ static _Noreturn void be_worker(const struct stand_in *how)
     int64_t end_ms = clock_boottime_ms() + how->lease_ms;
     struct started started = {0};
     int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-    struct guard_spawn spawn = {path_of("hangs"), NULL, NULL, null_fd, STDOUT_FILENO, STDERR_FILENO};
+    struct guard_spawn spawn = {path_of("hangs"), NULL, NULL, null_fd, STDOUT_FILENO, STDERR_FILENO, false};
     bool ok = guard_spawn(guard, &spawn, &started.program, NULL);
     ok = ok && (!how->function_runs || guard_function_begin(guard));
     if (how->function_ms > 0) {
