@@ -232,6 +232,12 @@ void roster_heading(struct text *out)
     text_append_string(out, "LOAD/SLOTS  HEARTBEAT     HANDLERS\n");
 }
 
+/* What every worker of ours serves tells nobody anything. */
+static bool is_of_every_worker(const char *handler)
+{
+    return strcmp(handler, PLAN_HANDLER_VALIDATE) == 0 || strcmp(handler, PLAN_HANDLER_SCOPE) == 0;
+}
+
 void roster_worker_text(const struct roster_worker *worker, int64_t now_ms, struct text *out)
 {
     char load[32];
@@ -246,9 +252,13 @@ void roster_worker_text(const struct roster_worker *worker, int64_t now_ms, stru
     for (size_t i = out->size - before; i < 14; i++) {
         text_append_char(out, ' ');
     }
+    const char *blank = "";
     for (size_t i = 0; i < worker->handler_count; i++) {
-        text_append_string(out, i > 0 ? " " : "");
-        text_append_visible(out, span_of(worker->handlers[i]));
+        if (!is_of_every_worker(worker->handlers[i])) {
+            text_append_string(out, blank);
+            text_append_visible(out, span_of(worker->handlers[i]));
+            blank = " ";
+        }
     }
     text_append_char(out, '\n');
 }

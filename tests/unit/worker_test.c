@@ -363,8 +363,10 @@ static void it_says_hello_with_its_handlers_and_its_partition(void **state)
 {
     struct stage *stage = *state;
     struct message hello = last_presence(stage);
-    assert_int_equal(hello.presence.handler_count, 1);
+    assert_int_equal(hello.presence.handler_count, 3);
     assert_true(span_equal(hello.presence.handlers[0], span_of("copy")));
+    assert_true(span_equal(hello.presence.handlers[1], span_of("backstep.validate"))); /* these without anybody's word */
+    assert_true(span_equal(hello.presence.handlers[2], span_of("backstep.scope")));
     assert_int_equal(hello.presence.slots, 2);
     assert_int_equal(hello.presence.window, 2);
     assert_int_equal(hello.presence.lease_ms, LEASE_MS);
