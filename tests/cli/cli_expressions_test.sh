@@ -82,6 +82,27 @@ printf 'name: secret\nsteps:\n  - {name: tell, uses: echo, with: {all: "${ [env,
 run timeout 60 backstep run "$work/secret.yaml" --steps "$work/steps" -o json
 check "the worker's environment is not seen" of tell .data.input.all '[{},{}]'
 
+# A program in C is its own helper, too, and serves what every worker serves.
+backstep dev --address-file "$work/address" >"$work/dev.out" 2>&1 &
+started=$!
+check "a broker and a coordinator without a worker" wait_for 20 test -s "$work/address"
+b=$(cat "$work/address")
+quickstart worker -b "$b" --log-level none 2>"$work/worker.err" &
+started="$! $started"
+cat >"$work/c.yaml" <<'EOF'
+name: c
+steps:
+  - {name: load_data, when: "[1, 2] | length == 2"}
+  - name: check
+    validate: {assert: "(.steps.load_data | type) == \"object\""}
+  - {name: no, uses: load_data, when: "[] | length > 0"}
+  - {name: inner, uses: "pipeline:inner_c.yaml", with: {a: "${ 6 * 7 }"}}
+EOF
+printf 'name: inner\nparams: {a: {required: true}}\nsteps:\n  - {name: check, validate: {assert: .params.a == 42}}\n' >"$work/inner_c.yaml"
+run timeout 60 backstep start "$work/c.yaml" -b "$b" --wait -o json
+check "a worker in C evaluates" json '[.status, [.steps[].status]]' \
+    '["succeeded",["succeeded","succeeded","skipped","succeeded","succeeded"]]'
+
 printf 'name: wrong\nsteps:\n  - name: list\n    when: .params.a +\n' >"$work/wrong.yaml"
 run backstep check "$work/wrong.yaml"
 check "check compiles expressions: exit 2" is "$code" 2
