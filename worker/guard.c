@@ -116,6 +116,13 @@ static bool launch(struct guard *guard, struct error *error)
     return ok;
 }
 
+static struct guard *the_guard; /* there is one a process */
+
+struct guard *guard_of_process(void)
+{
+    return the_guard;
+}
+
 struct guard *guard_start(struct error *error)
 {
     struct guard *guard = calloc(1, sizeof *guard);
@@ -130,6 +137,7 @@ struct guard *guard_start(struct error *error)
         guard_free(guard);
         return NULL;
     }
+    the_guard = guard;
     return guard;
 }
 
@@ -251,6 +259,7 @@ void guard_free(struct guard *guard)
     if (guard == NULL) {
         return;
     }
+    the_guard = NULL;
     if (guard->pid != 0) {
         shutdown(guard->socket_fd, SHUT_RDWR); /* to the guard, as good as our death */
         wait_readable(guard->process_fd, ANSWER_MS);

@@ -52,6 +52,9 @@ struct guard_program {
  * The caller owes guard_free(). Cheapest at a program's very start, safe when threads run already. */
 struct guard *guard_start(struct error *error);
 
+/* The guard of this process, for who runs programs within a step of another kind. NULL: there is none. Borrowed. */
+struct guard *guard_of_process(void);
+
 /* End the guard: all programs and descendants are killed and gone when this returns. NULL is fine. */
 void guard_free(struct guard *guard);
 

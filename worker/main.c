@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* backstep-worker: a program on libbackstep whose steps happen to be programs. Only what stands in its directory can run. */
+/* backstep-worker: a program on libbackstep whose steps are the programs in its directory, and the actions. Nothing else can run. */
 #include "common/defaults.h"
 #include "common/log.h"
+#include "worker/actions/action.h"
 #include "worker/program_step.h"
 #include "worker/settings.h"
 #include "worker/steps_directory.h"
@@ -70,13 +71,14 @@ static struct shelf *fill_shelf(const struct stock *stock, const struct steps_di
             backstep_register(shelf->registry, program_step_of(step));
         }
     }
+    actions_register(shelf->registry);
     return shelf;
 }
 
 static bool read_directory(struct stock *stock, struct error *error)
 {
-    struct steps_directory directory;
-    if (!steps_directory_read(&directory, stock->directory, error)) {
+    struct steps_directory directory = {0};
+    if (stock->directory[0] != '\0' && !steps_directory_read(&directory, stock->directory, error)) {
         return false;
     }
     struct shelf *shelf = fill_shelf(stock, &directory);
@@ -122,7 +124,7 @@ static int serve(const struct options *options, struct stock *stock)
     if (!read_directory(stock, &error)) {
         return complain(&error, USAGE);
     }
-    if (stock->shelf->count == 0) {
+    if (stock->shelf->count == 0 && stock->directory[0] != '\0') {
         error_set(&error, ERROR_INVALID, "%s: there is no executable file in it, so no step to serve", stock->directory);
         return complain(&error, USAGE);
     }
@@ -147,10 +149,7 @@ static int run(const struct options *options)
     }
     settings_log(options);
     struct stock stock = {.directory = option_text(options, "steps"), .grace_ms = option_duration_ms(options, "cancel-grace")};
-    if (stock.directory == NULL) {
-        error_set(&error, ERROR_INVALID, "--steps DIR is missing: the directory of the step programs");
-        return complain(&error, USAGE);
-    }
+    stock.directory = stock.directory != NULL ? stock.directory : ""; /* the actions alone */
     stock.guard = guard_start(&error); /* before there are threads */
     if (stock.guard == NULL) {
         return complain(&error, 1);
@@ -165,8 +164,9 @@ static int print_help(void)
 {
     struct text text;
     text_init(&text, SIZE_MAX / 2);
-    text_append_string(&text, "Usage: " PROGRAM " --steps DIR [OPTIONS]\n\n"
-                              "Serves every executable file in DIR as a step of that name.\n\n");
+    text_append_string(&text, "Usage: " PROGRAM " [--steps DIR] [OPTIONS]\n\n"
+                              "Serves every executable file in DIR as a step of that name, and the steps of the actions\n"
+                              "upload, export and train (upload.files ...).\n\n");
     options_append_help(&text, default_options, SETTINGS_WORKER | OPTIONS_PROGRAMS, 0);
     text_append_string(&text, "\nExample:\n  " PROGRAM " -b 127.0.0.1:9092 --steps steps --concurrency 8\n\n"
                               "SIGTERM drains; SIGHUP reads DIR again. Exit codes: 0 drained, 2 wrong usage, 5 no broker at start.\n");

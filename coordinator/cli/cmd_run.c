@@ -8,6 +8,7 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #define WORKER_ARGUMENTS_MAX 36
 #define WORKER_GRACE_MS 3000
@@ -64,10 +65,13 @@ static struct child *start_worker(const struct call *call, const char *queue, co
     char concurrency[24];
     snprintf(concurrency, sizeof concurrency, "%ld", (long)option_number(call->options, "concurrency"));
     const char *arguments[WORKER_ARGUMENTS_MAX + 1] = {
-        "--brokers", call->client.brokers, "--prefix",  call->client.prefix, "--steps", steps, "--queue",
-        queue,       "--concurrency",      concurrency,
+        "--brokers", call->client.brokers, "--prefix", call->client.prefix, "--queue", queue, "--concurrency", concurrency,
     };
-    size_t count = 10;
+    size_t count = 8;
+    if (steps[0] != '\0') {
+        arguments[count++] = "--steps";
+        arguments[count++] = steps;
+    }
     for (size_t i = 0; i < call->client.property_count; i++) {
         if (count + 2 > WORKER_ARGUMENTS_MAX) {
             error_set(error, ERROR_INVALID, "more -X properties than a worker of this run can be given");
@@ -107,7 +111,9 @@ static int run_launch(const struct call *call, struct launch *launch)
     char steps[PATH_MAX];
     bool serves = !call->brokers_given || option_given(call->options, "steps");
     launch_steps_directory(call, steps, sizeof steps);
-    if (serves && !pipeline_is_served_by(launch->pipeline, steps)) {
+    if (serves && access(steps, F_OK) != 0 && !option_given(call->options, "steps") && pipeline_needs_no_program(launch->pipeline)) {
+        steps[0] = '\0'; /* the worker serves what it brings */
+    } else if (serves && !pipeline_is_served_by(launch->pipeline, steps)) {
         return EXIT_USAGE;
     }
     if (!call->brokers_given) {

@@ -89,7 +89,9 @@ static bool start_worker(struct embedded *embedded, const struct embedded_option
     struct arguments arguments = {0};
     add_option(&arguments, "--brokers", embedded_address(embedded));
     add_option(&arguments, "--prefix", options->prefix);
-    add_option(&arguments, "--steps", options->steps_directory);
+    if (options->steps_directory[0] != '\0') {
+        add_option(&arguments, "--steps", options->steps_directory);
+    }
     add_option(&arguments, "--concurrency", options->concurrency > 0 ? concurrency : NULL);
     add_option(&arguments, "--id", options->worker_id);
     embedded->children[CHILD_WORKER] = start(options, "backstep-worker", "the worker", &arguments, error);

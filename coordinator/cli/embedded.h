@@ -36,7 +36,7 @@ struct embedded;
 
 struct embedded_options {
     const char *prefix;
-    const char *steps_directory; /* NULL: no worker */
+    const char *steps_directory; /* NULL: no worker; "": one that serves what every worker brings */
     const char *worker_id; /* NULL: its own choice */
     int concurrency; /* 0: the worker's default */
     const char *log_level; /* NULL: the children keep quiet */

@@ -5,6 +5,7 @@
 #include "coordinator/cli/signals.h"
 #include "coordinator/cli/summary.h"
 #include "worker/steps_directory.h"
+#include "worker/stock_handlers.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -99,6 +100,9 @@ static bool step_is_served(const struct pipeline *pipeline, uint32_t index, cons
     }
     const struct pipeline_place *place = &pipeline->places[index];
     const struct steps_directory_entry *entry = find_program(directory, step->handler);
+    if (entry == NULL && stock_handler_is(step->handler)) {
+        return true;
+    }
     if (entry == NULL) {
         complain("%s:%d: steps[%u]: no program in %s serves the handler '%.*s'", place->file, place->line, place->position,
                  path, SPAN_ARGS(step->handler));
@@ -111,6 +115,17 @@ static bool step_is_served(const struct pipeline *pipeline, uint32_t index, cons
                  place->file, place->line, place->position, path, entry->name);
     }
     return entry != NULL && entry->reason == NULL;
+}
+
+bool pipeline_needs_no_program(const struct pipeline *pipeline)
+{
+    for (uint32_t i = 0; i < pipeline->plan.step_count; i++) {
+        const struct plan_step *step = &pipeline->plan.steps[i];
+        if (step->kind == PLAN_HANDLER && !stock_handler_is(step->handler)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 bool pipeline_is_served_by(const struct pipeline *pipeline, const char *path)

@@ -23,6 +23,8 @@ void launch_free(struct launch *launch);
 
 /* Where its programs are: --steps, else `steps` beside the file. */
 void launch_steps_directory(const struct call *call, char *path, size_t size);
+/* Does every handler come with each worker of ours? */
+bool pipeline_needs_no_program(const struct pipeline *pipeline);
 /* Does the steps directory at `path` have a program for every handler? What is missing has been said, and which programs do not look
  * at their first argument. */
 bool pipeline_is_served_by(const struct pipeline *pipeline, const char *path);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the actions stand on: signatures, checksums, encodings, CSV, journals. */
+#include "worker/actions/action.h"
 #include "worker/actions/digest.h"
 #include "worker/actions/encoding.h"
 #include "worker/actions/params.h"
 #include "worker/actions/records/csv.h"
 #include "worker/actions/store/sigv4.h"
 #include "worker/actions/workspace.h"
+#include "worker/stock_handlers.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -265,6 +267,49 @@ static void what_was_settled_long_ago_is_pruned_and_nothing_else(void **state)
     assert_true(remove_tree(base, &error));
 }
 
+/* ---------------------------------------------------------------- the actions as a whole */
+
+static void the_names_of_the_stock_handlers_are_those_of_the_actions(void **state)
+{
+    (void)state;
+    struct backstep_registry *registry = backstep_registry_new();
+    actions_register(registry);
+    assert_string_equal(backstep_registry_error(registry), "");
+    int count = 0;
+    for (; stock_handlers[count] != NULL; count++) {
+        assert_non_null(backstep_registry_find(registry, stock_handlers[count]));
+    }
+    assert_int_equal(backstep_registry_count(registry), count);
+    backstep_registry_free(registry);
+}
+
+/* The weights of the system this one succeeds, in percent. */
+static void default_steps_have_their_names_and_weights(void **state)
+{
+    (void)state;
+    static const struct {
+        struct action *action;
+        const char *steps;
+    } rows[] = {
+        {&upload_action, "initialize 1 process_metadata 2 analyze_collection 1 organize_files 2 validate_files 1 upload_files 34 "
+                         "generate_data_units 58 cleanup 1 "},
+        {&train_action, "dataset 20 convert 0 train 75 model_upload 5 "},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct backstep_registry *registry = backstep_registry_new();
+        struct text text;
+        text_init(&text, 1000);
+        action_setup_steps(rows[i].action, registry);
+        for (int j = 0; j < backstep_registry_count(registry); j++) {
+            const struct backstep_step *step = backstep_registry_step(registry, j);
+            text_format(&text, "%s %g ", step->name, step->weight);
+        }
+        assert_string_equal(text_string(&text), rows[i].steps);
+        text_fini(&text);
+        backstep_registry_free(registry);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -274,6 +319,8 @@ int main(void)
         cmocka_unit_test(a_file_is_hashed_whole_and_by_parts),
         cmocka_unit_test(csv_is_read_as_rfc_4180_has_it),
         cmocka_unit_test(a_line_that_a_crash_has_cut_is_not_there),
+        cmocka_unit_test(the_names_of_the_stock_handlers_are_those_of_the_actions),
+        cmocka_unit_test(default_steps_have_their_names_and_weights),
         cmocka_unit_test(what_was_settled_long_ago_is_pruned_and_nothing_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -156,7 +156,9 @@ static void register_as(const struct action *action, bool as_handlers, struct ba
                                           .rollback = part->rollback != NULL ? roll_back : NULL,
                                           .can_skip = part->can_skip != NULL ? can_skip : NULL,
                                           .state = (void *)(uintptr_t)part};
-        backstep_register(registry, &steps[i]);
+        if (backstep_registry_find(registry, steps[i].name) == NULL) { /* a program of that name goes before */
+            backstep_register(registry, &steps[i]);
+        }
     }
 }
 
@@ -168,4 +170,12 @@ void action_setup_steps(struct action *action, struct backstep_registry *registr
 void action_register_handlers(struct action *action, struct backstep_registry *registry)
 {
     register_as(action, true, action->handlers, registry);
+}
+
+void actions_register(struct backstep_registry *registry)
+{
+    struct action *const actions[] = {&upload_action, &train_action};
+    for (size_t i = 0; i < sizeof actions / sizeof *actions; i++) {
+        action_register_handlers(actions[i], registry);
+    }
 }
