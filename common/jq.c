@@ -315,3 +315,18 @@ bool jq_program_run(struct jq_program *program, const struct jq_input *input, st
     }
     return print(value, output, error);
 }
+
+bool jq_program_run_all(struct jq_program *program, const struct jq_input *input, struct text *output, struct error *error)
+{
+    jq_start(program->state, jv_copy(input->value), 0);
+    for (;;) {
+        jv value = jq_next(program->state);
+        if (!jv_is_valid(value)) {
+            return has_ended_well(program, value, error);
+        }
+        if (!print(value, output, error)) {
+            return false;
+        }
+        text_append_char(output, '\n');
+    }
+}

@@ -31,4 +31,7 @@ void jq_input_free(struct jq_input *input); /* NULL is fine */
  * is larger than the text may be. */
 bool jq_program_run(struct jq_program *program, const struct jq_input *input, struct text *output, struct error *error);
 
+/* The same, but for any number of values, one a line. */
+bool jq_program_run_all(struct jq_program *program, const struct jq_input *input, struct text *output, struct error *error);
+
 #endif

@@ -4,9 +4,25 @@
 #include <stddef.h>
 
 const char *const stock_handlers[] = {
-    "upload.initialize", "upload.metadata", "upload.analyze", "upload.organize", "upload.validate",
-    "upload.files",      "upload.units",    "upload.cleanup", "train.dataset",   "train.convert",
-    "train.train",       "train.upload",    NULL,
+    "upload.initialize",
+    "upload.metadata",
+    "upload.analyze",
+    "upload.organize",
+    "upload.validate",
+    "upload.files",
+    "upload.units",
+    "upload.cleanup",
+    "export.initialize",
+    "export.fetch",
+    "export.prepare",
+    "export.convert",
+    "export.save",
+    "export.finalize",
+    "train.dataset",
+    "train.convert",
+    "train.train",
+    "train.upload",
+    NULL,
 };
 
 bool stock_handler_is(struct span handler)

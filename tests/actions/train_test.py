@@ -80,6 +80,8 @@ BAD = [
     ("1,2\n3,2\n", {}, "1 classes; 2 to 1000 are allowed"),
     ("1\n2\n", {}, "one column only"),
     ("", {}, "0 classes"),
+    ("1,2\n3,2\n", {"label": 1}, "1 classes"),
+    ("1,2\n3,2\n", {"label": 2}, "has no column '2'"),
     ("1,2\n3,4\n", {"label": "c"}, "has no column 'c': 2 columns without names"),
     ("1,2\n3,4\n", {"test_share": 0.01}, "a share of 0.01 held out leaves a part empty"),
     ("1,2\n3,4\n", {"dataset_sha256": "00"}, "its SHA-256 is "),

@@ -293,6 +293,7 @@ static void default_steps_have_their_names_and_weights(void **state)
     } rows[] = {
         {&upload_action, "initialize 1 process_metadata 2 analyze_collection 1 organize_files 2 validate_files 1 upload_files 34 "
                          "generate_data_units 58 cleanup 1 "},
+        {&export_action, "initialize 2 fetch_results 5 prepare_export 3 convert_data 42 save_files 38 finalize 10 "},
         {&train_action, "dataset 20 convert 0 train 75 model_upload 5 "},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

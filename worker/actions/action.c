@@ -174,7 +174,7 @@ void action_register_handlers(struct action *action, struct backstep_registry *r
 
 void actions_register(struct backstep_registry *registry)
 {
-    struct action *const actions[] = {&upload_action, &train_action};
+    struct action *const actions[] = {&upload_action, &export_action, &train_action};
     for (size_t i = 0; i < sizeof actions / sizeof *actions; i++) {
         action_register_handlers(actions[i], registry);
     }

@@ -146,11 +146,25 @@ static bool read_list(const struct slot *slot, const struct backstep_json *json,
            refuse(slot, json, "a list of texts", error);
 }
 
+/* "5" on a command line is a number, and may be a name all the same. */
+static bool spell(const struct slot *slot, const struct backstep_json *json)
+{
+    char *text = backstep_json_text(json);
+    char *spelled = slot->values->spelled[slot->index];
+    bool ok = text != NULL && strchr("-0123456789tf", text[0]) != NULL && strlen(text) < sizeof slot->values->spelled[0];
+    if (ok) {
+        strcpy(spelled, text);
+        slot->values->texts[slot->index] = spelled;
+    }
+    free(text);
+    return ok;
+}
+
 static bool read_value(const struct slot *slot, const struct backstep_json *json, const char *text, struct error *error)
 {
     slot->values->texts[slot->index] = text;
     switch (slot->param->kind) {
-    case PARAM_TEXT: return text != NULL || refuse(slot, json, "a text", error);
+    case PARAM_TEXT: return text != NULL || spell(slot, json) || refuse(slot, json, "a text", error);
     case PARAM_CHOICE:
         return (text != NULL && is_choice(slot->param->choices, text)) || refuse(slot, json, slot->param->choices, error);
     case PARAM_INTEGER:

@@ -39,9 +39,10 @@ struct action_values {
     int64_t integers[ACTION_PARAMS_MAX];
     double numbers[ACTION_PARAMS_MAX];
     const char *texts[ACTION_PARAMS_MAX];
+    char spelled[ACTION_PARAMS_MAX][32]; /* of a text that looks like a number, as a command line may give it */
 };
 
-/* Read and check all of them. What comes out is borrowed from the context. INVALID: "param 'parallel': expected ..., found ..." */
+/* Read and check all of them. What comes out is borrowed from the context and from `values`, which must stay where it is. INVALID: "param 'parallel': expected ..., found ..." */
 bool action_values_read(struct action_values *values, const struct action_param *table, struct backstep_context *context,
                         struct error *error);
 

@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The export action as a program: from files and standard input, through jq, to CSV, JSON lines and SQLite."""
+
+import csv
+import hashlib
+import json
+import os
+import resource
+import sqlite3
+import subprocess
+import time
+
+from checks import BIN, DEADLINE_S, check, directory, equal, main, run, tree, write
+from stores import Broken, Nginx
+
+LINES = '{"a":1,"b":"x,y"}\nnot json\n{"a":2,"b":"line\\nbreak"}\n\n{"a":null,"b":[1]}\n'
+
+
+def export(where, env=None, **params):
+    return run("export", where, env, **{"source": str(where / "in.jsonl"), **params})
+
+
+def succeeded(ran, **counts):
+    equal(ran.status, "succeeded", ran.error)
+    found = ran.data("convert_data")
+    equal({name: found[name] for name in counts}, counts)
+
+
+def json_lines_are_filtered_and_saved_with_their_checksum():
+    with directory() as d:
+        write(d / "in.jsonl", LINES)
+        succeeded(export(d, target=str(d / "out/o.jsonl"), filter="select(.a != 2) | {a}, {c: .b}"), records=4, items=4, failed=1)
+        equal((d / "out/o.jsonl").read_text(), '{"a":1}\n{"c":"x,y"}\n{"a":null}\n{"c":[1]}\n')
+        digest = hashlib.sha256((d / "out/o.jsonl").read_bytes()).hexdigest()
+        equal((d / "out/o.jsonl.sha256").read_text(), f"{digest}  o.jsonl\n")
+        aside = json.loads((d / "out/o.jsonl.failed.jsonl").read_text())
+        equal((aside["line"], aside["record"]), (2, "not json"))
+        equal(sorted(tree(d / "out")), [b"o.jsonl", b"o.jsonl.failed.jsonl", b"o.jsonl.sha256"])
+
+
+def csv_goes_in_and_comes_out():
+    with directory() as d:
+        write(d / "in.csv", 'name,size\r\n"a ""b"", c",1\r\nshort\r\n"two\nlines",x\r\nd,4\r\n')
+        ran = export(d, source=str(d / "in.csv"), target=str(d / "o.csv"), filter="{size: (.size|tonumber), name}")
+        succeeded(ran, records=4, items=2, failed=2)
+        rows = list(csv.reader((d / "o.csv").open(newline="")))
+        equal(rows, [["size", "name"], ["1", 'a "b", c'], ["4", "d"]])
+        equal([json.loads(line)["line"] for line in (d / "o.csv.failed.jsonl").read_text().splitlines()], [3, 4])
+
+
+def sqlite_keeps_the_types():
+    with directory() as d:
+        write(d / "in.jsonl", '{"i":1,"f":1.5,"t":"x\\u0000y","n":null,"b":true,"l":[1,{"a":2}]}\n{"i":9007199254740991}\n')
+        succeeded(export(d, target=str(d / "o.db"), table='odd "name"', columns="i,f,t,n,b,l"), items=2, failed=0)
+        with sqlite3.connect(d / "o.db") as base:
+            rows = base.execute('select * from "odd ""name"""').fetchall()
+        base.close()
+        equal(rows, [(1, 1.5, "x\0y", None, 1, '[1,{"a":2}]'), (9007199254740991, None, None, None, None, None)])
+
+
+def item_with_a_field_that_is_no_column_is_kept_aside_or_cut():
+    with directory() as d:
+        write(d / "in.jsonl", '{"a":1}\n{"a":2,"b":3}\n5\n')
+        succeeded(export(d, target=str(d / "o.csv")), items=1, failed=2)
+        equal((d / "o.csv").read_text(), "a\n1\n")
+        check("has a field 'b' that the first item has not" in (d / "o.csv.failed.jsonl").read_text())
+        succeeded(export(d, target=str(d / "p.csv"), columns=["a"]), items=2, failed=1)
+        equal((d / "p.csv").read_text(), "a\n1\n2\n")
+
+
+def standard_input_is_a_source():
+    with directory() as d:
+        done = subprocess.run([BIN / "backstep-export", "run", "-p", "source=-", "-p", f"target={d}/o.jsonl", "-p", f"work={d}/work"],
+                              input=b'{"a":1}\n', capture_output=True, timeout=DEADLINE_S)
+        equal((done.returncode, (d / "o.jsonl").read_text()), (0, '{"a":1}\n'), done.stdout)
+
+
+def environment_is_not_to_be_had_by_a_filter():
+    with directory() as d:
+        write(d / "in.jsonl", "{}\n")
+        env = {"AWS_SECRET_ACCESS_KEY": "very-secret"}
+        succeeded(export(d, env, target=str(d / "o.jsonl"), filter="[$ENV, env, $ENV.AWS_SECRET_ACCESS_KEY]"), items=1)
+        equal((d / "o.jsonl").read_text(), "[{},{},null]\n")
+
+
+BAD = [
+    ({"filter": ".a |"}, "param 'filter': '.a |' is not jq: line 1: syntax error"),
+    ({"filter": "error(\"x\")", "max_failed": 2}, "more than 2 records failed; see max_failed"),
+    ({"filter": "def f: f | f; f"}, "jq"),
+    ({"filter": "[range(1e9)]"}, "jq needs more than 256 MiB for a record after the first 0"),
+    ({"source": "/nowhere"}, "source '/nowhere': No such file or directory"),
+    ({"source": "/tmp"}, "source '/tmp': is no file"),
+    ({"target": "TARGET/in.jsonl"}, "in.jsonl: is there already"),
+    ({"target": "TARGET/"}, "param 'target': names a directory, not a file"),
+    ({"target": "TARGET/o.csv", "filter": "1"}, "there are no columns: the first item is no object"),
+    ({"format": "xml"}, "param 'format': expected auto|jsonl|csv|sqlite, found \"xml\""),
+    ({"source": "kafka:t", "brokers": "127.0.0.1:1", "stall_timeout": "1s"}, "no broker answered on 127.0.0.1:1"),
+]
+
+
+def bad_params_and_filters_are_named_and_leave_nothing():
+    with directory() as d:
+        write(d / "in.jsonl", LINES)
+        before = tree(d)
+        for params, reason in BAD:
+            params = {name: value.replace("TARGET", str(d)) if isinstance(value, str) else value for name, value in params.items()}
+            ran = export(d, **{"target": str(d / "new/o.jsonl"), **params})
+            check(ran.error and reason in ran.error, params, ran.error)
+            equal(ran.status, "rolled_back")
+            after = tree(d)
+            after.pop(b"work/", None)
+            equal(after, before, params)
+
+
+def rollback_removes_what_was_saved():
+    with directory() as d, Broken() as store:
+        write(d / "in.jsonl", LINES)
+        store.fail("PUT", None, None, 507)
+        ran = export(d, target=store.url + "/o.jsonl", parallel=1)
+        check("o.jsonl.failed.jsonl: PUT: HTTP 507: the store has no room left" in ran.error, ran.error)
+        equal((ran.status, store.files, tree(d / "work")), ("rolled_back", {}, {}))
+
+
+def target_may_be_a_server():
+    with directory() as d, Nginx() as store:
+        write(d / "in.jsonl", '{"a":1}\n')
+        succeeded(export(d, target=store.url + "/x/o.csv"), items=1)
+        equal((store.root / "x/o.csv").read_text(), "a\n1\n")
+
+
+def many_rows_take_constant_memory():
+    """A tenth of a million rows and a million: the larger one must not need more. (A sanitizer's memory is its own.)"""
+    rows = 1_000_000 if os.environ.get("BACKSTEP_PRESET") != "dev" else 50_000
+    peaks = {}
+    with directory() as d:
+        for count in rows // 10, rows:
+            with (d / "in.jsonl").open("w") as file:
+                for i in range(count):
+                    file.write('{"id":%d,"name":"item number %d","value":%f}\n' % (i, i, i / 7))
+            for form in "csv", "db", "jsonl":
+                begun = time.monotonic()
+                command = [BIN / "backstep-export", "run", "-p", f"work={d}/work", "-p", f"source={d}/in.jsonl",
+                           "-p", f"target={d}/{count}.{form}", "-p", "filter={id, name, value}"]
+                process = subprocess.Popen(command, stdout=subprocess.PIPE)
+                output = process.stdout.read()
+                _, status, usage = os.wait4(process.pid, 0)
+                process.returncode = os.waitstatus_to_exitcode(status)
+                process.stdout.close()
+                equal(process.returncode, 0, output)
+                peaks[form, count] = usage.ru_maxrss
+                print(f"note: {count} rows to {form}: {usage.ru_maxrss} KiB at most, {time.monotonic() - begun:.1f} s")
+        for form in "csv", "db", "jsonl":
+            check(peaks[form, rows] < peaks[form, rows // 10] + 8192, form, peaks)
+        equal(sum(1 for _ in (d / f"{rows}.csv").open()), rows + 1)
+
+
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+main([value for name, value in list(globals().items())
+      if callable(value) and getattr(value, "__module__", "") == "__main__" and name not in ("export", "succeeded")])
