@@ -45,6 +45,7 @@ static struct saga_request *new_request(struct saga *saga)
         *request = (struct saga_request){0};
     }
     if (request != NULL) {
+        request->answered = false;
         request->next = saga->requests;
         saga->requests = request;
     }
@@ -73,8 +74,21 @@ static const char *start_problem(const struct saga_event *event)
     return problem;
 }
 
+/* What was asked of the run before there was one, and answered. Who folds may have dropped such a run in the meantime, or not. */
+static void forget_answered(struct saga *saga)
+{
+    for (struct saga_request **link = &saga->requests; *link != NULL;) {
+        if ((*link)->answered) {
+            *link = (*link)->next;
+        } else {
+            link = &(*link)->next;
+        }
+    }
+}
+
 static void start(struct saga *saga, const struct saga_event *event)
 {
+    forget_answered(saga);
     saga->status = RUN_PENDING;
     saga->fold_version = event->fold_version;
     saga->cause_step = UINT32_MAX;

@@ -230,7 +230,7 @@ void job_inherit(struct job *job)
 {
     struct saga_effect effect;
     for (struct saga_cursor cursor = {0}; saga_next_effect(&job->run->saga, &cursor, &effect);) {
-        if (effect.kind == EFFECT_DISPATCH || effect.kind == EFFECT_CANCEL_TASK) {
+        if (effect.kind == EFFECT_DISPATCH || effect.kind == EFFECT_CANCEL_TASK || effect.kind == EFFECT_HOLD) {
             bool is_new;
             track(job, &effect, &is_new)->item.state = ITEM_INHERITED;
         }

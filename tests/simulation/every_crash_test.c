@@ -30,7 +30,8 @@ static uint64_t play(const struct world_options *options, uint64_t crash, enum h
     mine.seed = 1;
     mine.only_the_bus = how == BUS_FAILS_AFTER;
     mine.trace = getenv("SIM_TRACE") != NULL;
-    oracle_set_replay("replay with: SIM_SCENARIO='%s' SIM_CRASH=%" PRIu64 " SIM_HOW=%d SIM_TRACE=1 build/dev/tests/simulation_every_crash",
+    oracle_set_replay("replay with: SIM_SCENARIO='%s' SIM_CRASH=%" PRIu64
+                      " SIM_HOW=%d SIM_TRACE=1 build/dev/tests/simulation_every_crash",
                       options->name, crash, (int)how);
     struct world *world = world_new(&mine);
     memory_cluster_crash_after(world_cluster(world), crash, how != DIES_BEFORE);

@@ -16,12 +16,12 @@
 struct work {
     struct work_key {
         char run_id[104];
-        uint32_t step;
+        uint32_t step, instance;
     } key;
     bool executing, rolling_back;
     uint32_t executions;
-    uint32_t undo_order;  /* n-th rollback that began in the whole world, of the first one; 0: none */
-    bool left_behind;     /* execute has begun since it was last undone */
+    uint32_t undo_order; /* n-th rollback that began in the whole world, of the first one; 0: none */
+    bool left_behind; /* execute has begun since it was last undone */
     UT_hash_handle hh;
 };
 
@@ -37,6 +37,7 @@ struct sent {
 struct answer {
     unsigned char id[REQUEST_ID_BYTES];
     enum verdict verdict;
+    bool of_nothing;
     UT_hash_handle hh;
 };
 
@@ -149,17 +150,17 @@ void oracle_free(struct oracle *oracle)
         free_runs(oracle->readings[i].runs);
     }
     struct work *work, *next_work;
-    HASH_ITER(hh, oracle->works, work, next_work) {
+    HASH_ITER (hh, oracle->works, work, next_work) {
         HASH_DELETE(hh, oracle->works, work);
         free(work);
     }
     struct sent *sent, *next_sent;
-    HASH_ITER(hh, oracle->sent, sent, next_sent) {
+    HASH_ITER (hh, oracle->sent, sent, next_sent) {
         HASH_DELETE(hh, oracle->sent, sent);
         free(sent);
     }
     struct answer *answer, *next_answer;
-    HASH_ITER(hh, oracle->answers, answer, next_answer) {
+    HASH_ITER (hh, oracle->answers, answer, next_answer) {
         HASH_DELETE(hh, oracle->answers, answer);
         free(answer);
     }
@@ -193,7 +194,8 @@ static const char *step_name(const struct saga *saga, uint32_t step)
 {
     static char name[256];
     snprintf(name, sizeof name, "%.*s",
-             SPAN_ARGS(saga != NULL && saga->plan != NULL && step < saga->plan->step_count ? saga->plan->steps[step].name : (struct span){0}));
+             SPAN_ARGS(saga != NULL && saga->plan != NULL && step < saga->plan->step_count ? saga->plan->steps[step].name
+                                                                                           : (struct span){0}));
     return name;
 }
 
@@ -206,7 +208,8 @@ static void watch_progress(struct run *run)
         oracle_fail("progress of %.*s went back from %u to %u", SPAN_ARGS(saga->run_id), seen->ppm, saga->progress_ppm);
     }
     if ((saga->progress_ppm == PPM_ONE) != (saga->status == RUN_SUCCEEDED)) {
-        oracle_fail("%.*s is %s at %u ppm", SPAN_ARGS(saga->run_id), run_status_name((enum run_status)saga->status), saga->progress_ppm);
+        oracle_fail("%.*s is %s at %u ppm", SPAN_ARGS(saga->run_id), run_status_name((enum run_status)saga->status),
+                    saga->progress_ppm);
     }
     seen->ppm = saga->progress_ppm;
 }
@@ -247,7 +250,10 @@ static void watch_answer(struct oracle *oracle, const struct message *message)
         answer = calloc(1, sizeof *answer);
         memcpy(answer->id, message->event.request_id, REQUEST_ID_BYTES);
         answer->verdict = message->verdict;
+        answer->of_nothing = span_equal(message->event.reason, span_of("there is no such run"));
         HASH_ADD(hh, oracle->answers, id, REQUEST_ID_BYTES, answer);
+    } else if (answer->of_nothing) {
+        answer->verdict = message->verdict; /* of a run that did not exist nothing is remembered: it may exist by now */
     } else if (answer->verdict != message->verdict) {
         oracle_fail("one request of %.*s got two answers", SPAN_ARGS(message->event.run_id));
     }
@@ -265,14 +271,34 @@ static void trace_event(const struct oracle *oracle, const struct message *messa
     static const char *const results[] = {"", " ignored", " FENCED", "", " ALIEN", " newer"};
     const struct saga_event *event = &message->event;
     const struct ticket *ticket = &event->ticket;
-    if (message->kind == MESSAGE_DONE || message->kind == MESSAGE_STARTED || message->kind == MESSAGE_LOST || message->kind == MESSAGE_REFUSED ||
-        message->kind == MESSAGE_WITHDRAWN || message->kind == MESSAGE_TIMER_FIRED || message->kind == MESSAGE_PROGRESSED) {
-        trace(oracle, "log   %.*s @%" PRId64 " %s %s%u#%u %s %.*s%s", SPAN_ARGS(event->run_id), offset, message_type(message->kind),
-              ticket->direction == DIRECTION_ROLLBACK ? "undo " : "", ticket->step, ticket->number,
-              message->kind == MESSAGE_DONE ? outcome_name(event->outcome) : "", SPAN_ARGS(event->worker), results[result]);
+    if (message->kind == MESSAGE_DONE || message->kind == MESSAGE_STARTED || message->kind == MESSAGE_LOST ||
+        message->kind == MESSAGE_REFUSED || message->kind == MESSAGE_WITHDRAWN || message->kind == MESSAGE_TIMER_FIRED ||
+        message->kind == MESSAGE_PROGRESSED) {
+        trace(oracle, "log   %.*s @%" PRId64 " %s %s%u.%u#%u %s %.*s%s", SPAN_ARGS(event->run_id), offset,
+              message_type(message->kind), ticket->direction == DIRECTION_ROLLBACK ? "undo " : "", ticket->step, ticket->instance,
+              ticket->number, message->kind == MESSAGE_DONE ? outcome_name(event->outcome) : "", SPAN_ARGS(event->worker),
+              results[result]);
+    } else if (message->kind == MESSAGE_RESOLVE) {
+        trace(oracle, "log   %.*s @%" PRId64 " Resolve %.*s.%u as %s", SPAN_ARGS(event->run_id), offset,
+              SPAN_ARGS(event->step_name), ticket->instance, event->done ? "done" : "undone");
     } else {
         trace(oracle, "log   %.*s @%" PRId64 " %s %.*s%s", SPAN_ARGS(event->run_id), offset, message_type(message->kind),
               SPAN_ARGS(message->coordinator.size > 0 ? message->coordinator : message->worker), results[result]);
+    }
+}
+
+static struct work *find_work(const struct oracle *oracle, const char *run_id, uint32_t step, uint32_t instance);
+
+/* A person says that a step is undone, and is believed. */
+static void watch_resolve(struct oracle *oracle, const struct saga *saga, const struct message *message)
+{
+    char run_id[104];
+    snprintf(run_id, sizeof run_id, "%.*s", SPAN_ARGS(saga->run_id));
+    for (uint32_t i = 0; i < saga->plan->step_count; i++) {
+        struct work *work = find_work(oracle, run_id, i, message->event.ticket.instance);
+        if (work != NULL && span_equal(saga->plan->steps[i].name, message->event.step_name)) {
+            work->left_behind = work->left_behind && message->event.done;
+        }
     }
 }
 
@@ -291,10 +317,13 @@ static void read_progress(struct oracle *oracle, struct reading *reading, const 
     }
     if (run != NULL && run->saga.steps != NULL && result != RUNS_FENCED) {
         watch_progress(run);
+        if (message.kind == MESSAGE_RESOLVE && run->saga.requests->verdict == VERDICT_ACCEPTED) {
+            watch_resolve(oracle, &run->saga, &message);
+        }
         if (message.kind == MESSAGE_RUN_PROGRESSED || message.kind == MESSAGE_RUN_FINISHED) {
             watch_announced(run, &message);
         }
-        if (message.kind == MESSAGE_RUN_FINISHED) {
+        if (message.kind == MESSAGE_RUN_FINISHED && result == RUNS_APPLIED) {
             watch_finished(run, &message);
         }
     }
@@ -322,8 +351,9 @@ static void read_task(struct oracle *oracle, const struct memory_record *record)
         sent->key = key;
         HASH_ADD(hh, oracle->sent, key, sizeof sent->key, sent);
     }
-    trace(oracle, "task  %.*s %s to %.*s %s%u#%u", SPAN_ARGS(message.task.run_id), message_type(message.kind), SPAN_ARGS(record->key),
-          message.task.ticket.direction == DIRECTION_ROLLBACK ? "undo " : "", message.task.ticket.step, message.task.ticket.number);
+    trace(oracle, "task  %.*s %s to %.*s %s%u.%u#%u", SPAN_ARGS(message.task.run_id), message_type(message.kind),
+          SPAN_ARGS(record->key), message.task.ticket.direction == DIRECTION_ROLLBACK ? "undo " : "", message.task.ticket.step,
+          message.task.ticket.instance, message.task.ticket.number);
     message_free(&message);
 }
 
@@ -345,12 +375,13 @@ void oracle_read(struct oracle *oracle)
 
 /* ---- executions */
 
-static struct work *find_work(const struct oracle *oracle, const char *run_id, uint32_t step)
+static struct work *find_work(const struct oracle *oracle, const char *run_id, uint32_t step, uint32_t instance)
 {
     struct work_key key;
     memset(&key, 0, sizeof key);
     snprintf(key.run_id, sizeof key.run_id, "%s", run_id);
     key.step = step;
+    key.instance = instance;
     struct work *work = NULL;
     HASH_FIND(hh, oracle->works, &key, sizeof key, work);
     return work;
@@ -360,11 +391,12 @@ static struct work *work_of(struct oracle *oracle, const struct task *task)
 {
     char run_id[104];
     snprintf(run_id, sizeof run_id, "%.*s", SPAN_ARGS(task->run_id));
-    struct work *work = find_work(oracle, run_id, task->ticket.step);
+    struct work *work = find_work(oracle, run_id, task->ticket.step, task->ticket.instance);
     if (work == NULL) {
         work = calloc(1, sizeof *work);
         memcpy(work->key.run_id, run_id, strlen(run_id));
         work->key.step = task->ticket.step;
+        work->key.instance = task->ticket.instance;
         HASH_ADD(hh, oracle->works, key, sizeof work->key, work);
     }
     return work;
@@ -375,11 +407,15 @@ static void watch_undo_order(struct oracle *oracle, const struct work *work)
 {
     const struct saga *saga = oracle_saga(oracle, work->key.run_id);
     bool marks[LIMIT_STEPS] = {false};
+    if (saga->finish_count > 0) {
+        return; /* what was still undone is taken up again, long after the others */
+    }
     plan_mark_needs(saga->plan, work->key.step, marks);
-    for (uint32_t i = 0; i < saga->plan->step_count; i++) {
-        const struct work *other = marks[i] ? find_work(oracle, work->key.run_id, i) : NULL;
-        if (other != NULL && other->undo_order > 0) {
-            oracle_fail("step %u of %s is rolled back after step %u, which it needs", work->key.step, work->key.run_id, i);
+    const struct work *other, *next;
+    HASH_ITER (hh, oracle->works, other, next) {
+        if (marks[other->key.step] && other->undo_order > 0 && strcmp(other->key.run_id, work->key.run_id) == 0) {
+            oracle_fail("step %u of %s is rolled back after step %u, which it needs", work->key.step, work->key.run_id,
+                        other->key.step);
         }
     }
 }
@@ -402,8 +438,8 @@ void oracle_begins(struct oracle *oracle, const struct task *task, const char *w
     trace(oracle, "run   %.*s %s%.*s#%u begins on %s", SPAN_ARGS(task->run_id), rollback ? "undo " : "", SPAN_ARGS(task->step),
           task->ticket.number, worker);
     if (work->executing || work->rolling_back) {
-        oracle_fail("step %u of %s begins to %s while it is still %s", work->key.step, work->key.run_id, rollback ? "roll back" : "execute",
-                    work->executing ? "executing" : "rolling back");
+        oracle_fail("step %u of %s begins to %s while it is still %s", work->key.step, work->key.run_id,
+                    rollback ? "roll back" : "execute", work->executing ? "executing" : "rolling back");
     }
     if (!rollback && work->undo_order > 0) {
         oracle_fail("step %u of %s executes after its rollback", work->key.step, work->key.run_id);
@@ -425,8 +461,8 @@ void oracle_begins(struct oracle *oracle, const struct task *task, const char *w
 void oracle_ends(struct oracle *oracle, const struct task *task, const char *worker, const char *how, bool undone)
 {
     struct work *work = work_of(oracle, task);
-    trace(oracle, "run   %.*s %s%.*s#%u %s on %s", SPAN_ARGS(task->run_id), task->ticket.direction == DIRECTION_ROLLBACK ? "undo " : "",
-          SPAN_ARGS(task->step), task->ticket.number, how, worker);
+    trace(oracle, "run   %.*s %s%.*s#%u %s on %s", SPAN_ARGS(task->run_id),
+          task->ticket.direction == DIRECTION_ROLLBACK ? "undo " : "", SPAN_ARGS(task->step), task->ticket.number, how, worker);
     if (task->ticket.direction == DIRECTION_ROLLBACK) {
         work->rolling_back = false;
         work->left_behind = work->left_behind && !undone;
@@ -437,20 +473,23 @@ void oracle_ends(struct oracle *oracle, const struct task *task, const char *wor
 
 uint32_t oracle_executions(const struct oracle *oracle, const char *run_id, uint32_t step)
 {
-    const struct work *work = find_work(oracle, run_id, step);
+    const struct work *work = find_work(oracle, run_id, step, 0);
     return work != NULL ? work->executions : 0;
 }
 
-static void expect_step(struct oracle *oracle, const struct saga *saga, const char *run_id, uint32_t index)
+static void expect_step(struct oracle *oracle, const struct saga *saga, const char *run_id, const struct saga_step *step)
 {
-    const struct work *work = find_work(oracle, run_id, index);
-    const struct saga_step *step = &saga->steps[index];
+    uint32_t index = step->index;
+    const struct plan_step *plan = &saga->plan->steps[index];
+    const struct work *work = find_work(oracle, run_id, index, step->instance);
     bool left_behind = work != NULL && work->left_behind;
-    bool may_stay = saga->status == RUN_SUCCEEDED || saga->plan->steps[index].rollback_none || step->status == STEP_ROLLBACK_FAILED;
+    bool may_stay = saga->status == RUN_SUCCEEDED || plan->rollback_none || step->status == STEP_ROLLBACK_FAILED || step->resolved;
+    bool works = plan->kind == PLAN_HANDLER && !saga_fans_out(saga, step) && !step->resolved;
     if (left_behind && !may_stay) {
-        oracle_fail("%s is %s, but step '%s' was left behind", run_id, run_status_name((enum run_status)saga->status), step_name(saga, index));
+        oracle_fail("%s is %s, but step '%s' was left behind", run_id, run_status_name((enum run_status)saga->status),
+                    step_name(saga, index));
     }
-    if (saga->status == RUN_SUCCEEDED && step->status == STEP_SUCCEEDED && !left_behind) {
+    if (saga->status == RUN_SUCCEEDED && step->status == STEP_SUCCEEDED && !left_behind && works) {
         oracle_fail("%s has succeeded, but step '%s' was never executed", run_id, step_name(saga, index));
     }
     if (work != NULL && (work->executing || work->rolling_back)) {
@@ -464,7 +503,7 @@ void oracle_expect_end(struct oracle *oracle, const char *run_id)
     if (saga == NULL || !saga_is_settled(saga)) {
         oracle_fail("%s has not ended", run_id);
     }
-    for (uint32_t i = 0; i < saga->plan->step_count; i++) {
-        expect_step(oracle, saga, run_id, i);
+    for (const struct saga_step *step = NULL; (step = saga_next_step(saga, step)) != NULL;) {
+        expect_step(oracle, saga, run_id, step);
     }
 }

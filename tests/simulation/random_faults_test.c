@@ -4,6 +4,7 @@
  *
  * Replay one, with its story:
  *     SIM_SEED=17 SIM_TRACE=1 build/dev/tests/simulation_random_faults */
+#include "tests/simulation/chance.h"
 #include "tests/simulation/scenarios.h"
 
 #include <inttypes.h>
@@ -16,92 +17,7 @@
 #include <cmocka.h>
 
 #define SEEDS 2000
-#define BLOWS_MAX 8
-#define BLOWS_WITHIN_MS 15000
-
-static uint64_t random_state;
-
-static uint64_t draw(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (random_state * 2685821657736338717ull) >> 20;
-}
-
-static uint32_t below(uint32_t bound)
-{
-    return (uint32_t)(draw() % bound);
-}
-
-/* ---- what may happen at some moment */
-
-static void kill_a_worker(struct world *world)
-{
-    world_kill_worker(world, below(WORLD_WORKERS_MAX));
-}
-
-static void kill_the_owner(struct world *world)
-{
-    world_kill_coordinator(world);
-}
-
-static void freeze_a_worker(struct world *world)
-{
-    world_freeze_worker(world, below(WORLD_WORKERS_MAX), 100 + below(3 * WORLD_LEASE_MS));
-}
-
-static void freeze_the_owner(struct world *world)
-{
-    world_freeze_coordinator(world, 100 + below(3 * WORLD_LEASE_MS));
-}
-
-static void freeze_the_owner_and_replace_it(struct world *world)
-{
-    world_freeze_coordinator(world, 100 + below(3 * WORLD_LEASE_MS));
-    world_add_coordinator(world);
-}
-
-static void add_a_coordinator(struct world *world)
-{
-    world_add_coordinator(world);
-}
-
-static void crash_someone_soon(struct world *world)
-{
-    memory_cluster_crash_after(world_cluster(world), memory_cluster_sends(world_cluster(world)) + 1 + below(8), below(2) == 0);
-}
-
-static void duplicate(struct world *world)
-{
-    for (uint32_t i = 1 + below(6); i > 0; i--) {
-        world_duplicate(world, draw());
-    }
-}
-
-static void garbage(struct world *world)
-{
-    for (uint32_t i = 1 + below(3); i > 0; i--) {
-        world_garbage(world, draw());
-    }
-}
-
-static void (*const blows[])(struct world *) = {kill_a_worker, kill_the_owner, freeze_a_worker, freeze_the_owner, freeze_the_owner_and_replace_it,
-                                                add_a_coordinator, crash_someone_soon, duplicate, duplicate, garbage};
-
-#define BLOW_COUNT (sizeof blows / sizeof *blows)
-
 /* ---- the world they happen to */
-
-static struct memory_faults draw_faults(void)
-{
-    static const uint32_t delays_ms[] = {0, 3, 40, 400, 1500};
-    return (struct memory_faults){.send_delay_ms = delays_ms[below(5)],
-                                  .report_delay_ms = delays_ms[below(4)],
-                                  .read_delay_ms = delays_ms[below(5)],
-                                  .loss_ppm = below(3) == 0 ? 4000 : 0,
-                                  .orphan_ppm = below(2) * 500000};
-}
 
 static struct world_options draw_options(uint64_t seed)
 {
@@ -120,30 +36,13 @@ static struct world_options draw_options(uint64_t seed)
     return options;
 }
 
-static int by_time(const void *a, const void *b)
-{
-    const int64_t *left = a, *right = b;
-    return (*left > *right) - (*left < *right);
-}
-
 static void play(uint64_t seed)
 {
-    random_state = seed * 0x9e3779b97f4a7c15ull + 1;
-    draw();
+    chance_begin(seed);
     oracle_set_replay("replay with: SIM_SEED=%" PRIu64 " SIM_TRACE=1 build/dev/tests/simulation_random_faults", seed);
     struct world_options options = draw_options(seed);
     struct world *world = world_new(&options);
-    int64_t times_ms[BLOWS_MAX];
-    uint32_t count = below(BLOWS_MAX + 1), next = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        times_ms[i] = 1 + below(below(2) == 0 ? 3000 : BLOWS_WITHIN_MS);
-    }
-    qsort(times_ms, count, sizeof *times_ms, by_time);
-    while (world_advance_to(world, next < count && times_ms[next] > world_now_ms(world) ? times_ms[next] : INT64_MAX - 1)) {
-        for (; next < count && world_now_ms(world) >= times_ms[next]; next++) {
-            blows[below(BLOW_COUNT)](world);
-        }
-    }
+    play_blows(world);
     world_expect_end(world, true);
     world_free(world);
 }
@@ -191,7 +90,8 @@ static void freeze_the_owner_at(int64_t at_ms, uint32_t delay_ms)
         if (!frozen && world_now_ms(world) >= at_ms) {
             world_freeze_coordinator(world, 400);
             world_add_coordinator(world);
-            memory_cluster_set_faults(world_cluster(world), &(struct memory_faults){.send_delay_ms = 20}); /* its successor is quick */
+            memory_cluster_set_faults(world_cluster(world),
+                                      &(struct memory_faults){.send_delay_ms = 20}); /* its successor is quick */
             frozen = true;
         }
     }

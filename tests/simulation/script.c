@@ -40,11 +40,21 @@ static bool is_rollback(const struct script_task *task)
 
 static bool skips(const struct script_task *task)
 {
-    return !is_rollback(task) && task->script->skips;
+    return !is_rollback(task) && task->script->skips && task->given.task->each.size == 0;
+}
+
+/* To be expanded, validated or begun as a pipeline in a pipeline is no work that could be undone. */
+static bool works(const struct script_task *task)
+{
+    return !skips(task) && task->given.task->each.size == 0 && task->given.task->kind == PLAN_HANDLER;
 }
 
 static bool fails(const struct script_task *task)
 {
+    uint32_t only = task->script->fails_instance;
+    if (only > 0 && task->given.task->ticket.instance != only) {
+        return false;
+    }
     return task->given.task->attempt <= (is_rollback(task) ? task->script->rollback_fails : task->script->fails);
 }
 
@@ -53,7 +63,7 @@ static void run_now(struct script_runner *runner, struct script_task *task)
     task->stage = RUNNING;
     task->begin_ms = task->report_ms = runner->now_ms();
     task->end_ms = task->begin_ms + (is_rollback(task) ? task->script->rollback_ms : task->script->execute_ms);
-    if (!skips(task)) {
+    if (works(task)) {
         oracle_begins(runner->oracle, task->given.task, runner->worker);
     }
 }
@@ -61,7 +71,7 @@ static void run_now(struct script_runner *runner, struct script_task *task)
 /* Whatever it did, it does nothing from now on. */
 static void stop(struct script_runner *runner, struct script_task *task, const char *how, bool whole)
 {
-    if (task->stage == RUNNING && !skips(task)) {
+    if (task->stage == RUNNING && works(task)) {
         oracle_ends(runner->oracle, task->given.task, runner->worker, how, whole && !fails(task));
     }
     task->stage = ENDED;
@@ -71,10 +81,10 @@ static void fill_slots(struct script_runner *runner)
 {
     uint32_t used = 0;
     struct script_task *task;
-    DL_FOREACH(runner->tasks, task) {
+    DL_FOREACH (runner->tasks, task) {
         used += task->stage == WAITING_FOR_LEAVE || task->stage == RUNNING;
     }
-    DL_FOREACH(runner->tasks, task) {
+    DL_FOREACH (runner->tasks, task) {
         if (task->stage == QUEUED && used < runner->slots && !runner->stopped) {
             used++;
             if (task->given.task->confirm) {
@@ -89,7 +99,7 @@ static void fill_slots(struct script_runner *runner)
 static struct script_task *find(struct script_runner *runner, uint64_t id)
 {
     struct script_task *task;
-    DL_FOREACH(runner->tasks, task) {
+    DL_FOREACH (runner->tasks, task) {
         if (task->given.id == id) {
             return task;
         }
@@ -150,6 +160,17 @@ static bool cancel(struct runner *base, uint64_t id)
     return false;
 }
 
+static void fill_elements(const struct script_task *task, struct attempt *attempt)
+{
+    uint32_t count = task->script->elements;
+    attempt->expanded = true;
+    attempt->elements = calloc(count > 0 ? count : 1, sizeof *attempt->elements);
+    attempt->element_count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        attempt->elements[i] = (struct span){strdup("{}"), 2};
+    }
+}
+
 static void fill_attempt(const struct script_task *task, struct attempt *attempt)
 {
     char data[300];
@@ -157,6 +178,8 @@ static void fill_attempt(const struct script_task *task, struct attempt *attempt
         attempt->lost = true;
     } else if (task->cut) {
         attempt->outcome = OUTCOME_CANCELLED_STARTED;
+    } else if (task->given.task->each.size > 0) {
+        fill_elements(task, attempt);
     } else if (skips(task)) {
         attempt->outcome = OUTCOME_SKIPPED;
     } else if (fails(task)) {
@@ -203,7 +226,7 @@ static bool poll(struct runner *base, int64_t now_ms, struct runner_report *repo
     struct script_runner *runner = script_of(base);
     struct script_task *task, *next;
     runner->wait_until_ms = INT64_MAX;
-    DL_FOREACH_SAFE(runner->tasks, task, next) {
+    DL_FOREACH_SAFE (runner->tasks, task, next) {
         if (!report_of(runner, task, now_ms, report)) {
             continue;
         }
@@ -234,7 +257,7 @@ int64_t script_runner_next_ms(const struct script_runner *runner)
 {
     int64_t due_ms = runner->wait_until_ms;
     const struct script_task *task;
-    DL_FOREACH(runner->tasks, task) {
+    DL_FOREACH (runner->tasks, task) {
         int64_t ms = task_due_ms(task);
         due_ms = ms < due_ms ? ms : due_ms;
     }
@@ -258,8 +281,14 @@ static void set_wake(struct runner *base, void (*wake)(void *state), void *state
     (void)state;
 }
 
-static const struct runner_operations operations = {.begin = begin, .go = go, .withdraw = withdraw, .cancel = cancel, .poll = poll,
-                                                    .due_ms = due_ms, .wait = wait, .set_wake = set_wake};
+static const struct runner_operations operations = {.begin = begin,
+                                                    .go = go,
+                                                    .withdraw = withdraw,
+                                                    .cancel = cancel,
+                                                    .poll = poll,
+                                                    .due_ms = due_ms,
+                                                    .wait = wait,
+                                                    .set_wake = set_wake};
 
 void script_runner_init(struct script_runner *runner)
 {
@@ -274,7 +303,7 @@ void script_runner_init(struct script_runner *runner)
 void script_runner_kill(struct script_runner *runner)
 {
     struct script_task *task, *next;
-    DL_FOREACH_SAFE(runner->tasks, task, next) {
+    DL_FOREACH_SAFE (runner->tasks, task, next) {
         stop(runner, task, "dies", false);
         drop(runner, task);
     }
@@ -285,7 +314,7 @@ bool script_runner_kill_programs(struct script_runner *runner)
     bool functions = false;
     runner->stopped = true;
     struct script_task *task;
-    DL_FOREACH(runner->tasks, task) {
+    DL_FOREACH (runner->tasks, task) {
         functions = functions || (task->stage == RUNNING && task->script->function);
         if (task->stage == RUNNING && !task->script->function) {
             task->lost = true;
@@ -298,7 +327,7 @@ bool script_runner_kill_programs(struct script_runner *runner)
 void script_runner_tick(struct script_runner *runner, bool frozen)
 {
     struct script_task *task;
-    DL_FOREACH(runner->tasks, task) {
+    DL_FOREACH (runner->tasks, task) {
         if (frozen && task->stage == RUNNING && !task->script->function && runner->now_ms() >= task->end_ms) {
             stop(runner, task, "is done, unheard", true);
         }

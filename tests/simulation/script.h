@@ -14,6 +14,8 @@ struct script_step {
     uint32_t rollback_fails; /* the same */
     bool permanent;          /* a failure is one for good */
     bool skips;
+    uint32_t elements;       /* of a step that fans out */
+    uint32_t fails_instance; /* only this one fails; 0: each */
     bool function;       /* a function in the worker, which only returns by itself; else a program, which can be killed */
     int64_t cancel_ms;   /* how long it takes to return after a cancel */
 };

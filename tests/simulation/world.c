@@ -48,8 +48,8 @@ struct process {
     char name[32];
     bool alive;
     bool gone; /* for good */
-    int64_t back_ms;  /* not alive: when it is started again */
-    int64_t thaw_ms;  /* frozen until then; 0: it is not */
+    int64_t back_ms; /* not alive: when it is started again */
+    int64_t thaw_ms; /* frozen until then; 0: it is not */
     struct watched_bus bus;
     struct service *service;
     struct worker *worker;
@@ -59,6 +59,10 @@ struct process {
     struct guard_state guard;
     struct worker_guard guard_calls;
     struct request starts[WORLD_RUNS_MAX], cancels[WORLD_RUNS_MAX];
+    struct request controls[WORLD_CONTROLS_MAX];
+    bool said_twice[WORLD_CONTROLS_MAX];
+    int64_t care_ms[WORLD_RUNS_MAX];
+    uint32_t cares[WORLD_RUNS_MAX];
 };
 
 struct world {
@@ -147,8 +151,8 @@ static bool watched_bounds(struct bus *bus, const char *topic, int32_t partition
     return bus_bounds(inner(bus), topic, partition, first, next, timeout_ms, error);
 }
 
-static bool watched_offset_at(struct bus *bus, const char *topic, int32_t partition, int64_t time_ms, int64_t *offset, int timeout_ms,
-                              struct error *error)
+static bool watched_offset_at(struct bus *bus, const char *topic, int32_t partition, int64_t time_ms, int64_t *offset,
+                              int timeout_ms, struct error *error)
 {
     return bus_offset_at(inner(bus), topic, partition, time_ms, offset, timeout_ms, error);
 }
@@ -255,7 +259,8 @@ static void end_coordinator(struct process *process, bool for_good)
 /* It has done the send by which it dies: what it would do about that, nobody will see. */
 static bool has_crashed(const struct world *world, const struct process *process)
 {
-    return !world->options.only_the_bus && process->bus.inner != NULL && memory_cluster_crashed(world->cluster) == process->bus.inner;
+    return !world->options.only_the_bus && process->bus.inner != NULL &&
+           memory_cluster_crashed(world->cluster) == process->bus.inner;
 }
 
 static void step_coordinator(struct world *world, struct process *process)
@@ -408,11 +413,15 @@ static void step_worker(struct world *world, struct process *process)
 
 /* ---- the client: knows what the oracle has read, and only writes */
 
-static bool send_request(struct process *process, struct request *request, const struct world_run *run, struct message *message)
+/* Every second request is one that was sent before, under the same id, where `again`. */
+static bool send_request(struct process *process, struct request *request, const struct world_run *run, struct message *message,
+                         bool again)
 {
     struct text bytes;
     struct error error = {0};
-    random_of(request->id, sizeof request->id);
+    if (!again) {
+        random_of(request->id, sizeof request->id);
+    }
     memcpy(message->event.request_id, request->id, sizeof request->id);
     message->event.run_id = span_of(run->id);
     text_init(&bytes, LIMIT_RECORD_BYTES);
@@ -433,16 +442,82 @@ static bool send_request(struct process *process, struct request *request, const
 
 static void send_start(struct process *process, struct request *request, const struct world_run *run)
 {
-    struct message message = {.kind = MESSAGE_START,
-                              .progress_partitions = PROGRESS_PARTITIONS,
-                              .event = {.kind = EVENT_START, .plan = run->plan, .params = S("{}"), .fold_version = SAGA_FOLD_VERSION}};
-    send_request(process, request, run, &message);
+    struct message message = {
+        .kind = MESSAGE_START,
+        .progress_partitions = PROGRESS_PARTITIONS,
+        .event = {.kind = EVENT_START, .plan = run->plan, .params = S("{}"), .fold_version = SAGA_FOLD_VERSION}};
+    send_request(process, request, run, &message, false);
 }
 
 static void send_cancel(struct process *process, struct request *request, const struct world_run *run)
 {
     struct message message = {.kind = MESSAGE_CANCEL, .event = {.kind = EVENT_CANCEL}};
-    send_request(process, request, run, &message);
+    send_request(process, request, run, &message, false);
+}
+
+static enum saga_event_kind event_of(enum message_kind kind)
+{
+    return (enum saga_event_kind)((int)EVENT_CANCEL + (int)kind - (int)MESSAGE_CANCEL);
+}
+
+static void send_controls(struct world *world, struct process *process)
+{
+    for (size_t i = 0; i < WORLD_CONTROLS_MAX && world->options.controls[i].kind != MESSAGE_NONE; i++) {
+        const struct world_control *control = &world->options.controls[i];
+        struct request *request = &process->controls[i];
+        struct message message = {.kind = control->kind,
+                                  .event = {.kind = event_of(control->kind),
+                                            .reason = S("as a person wants"),
+                                            .done = control->done,
+                                            .step_name = span_of(control->step != NULL ? control->step : ""),
+                                            .ticket = {.instance = control->instance}}};
+        if (now() >= control->at_ms && !request->sent) {
+            send_request(process, request, &world->options.runs[control->run], &message, false);
+        } else if (request->sent && control->twice && !process->said_twice[i] && now() >= control->at_ms + 50) {
+            process->said_twice[i] = true;
+            send_request(process, request, &world->options.runs[control->run], &message, true);
+        }
+    }
+}
+
+#define CARE_EVERY_MS 2500
+#define CARES_MAX 6 /* then it is undone */
+
+static const struct saga_step *find_failed(const struct saga *saga)
+{
+    const struct saga_step *step = NULL;
+    while ((step = saga_next_step(saga, step)) != NULL && (step->status != STEP_FAILED || step->fan != NULL)) {
+    }
+    return step;
+}
+
+/* Somebody looks at a paused run, and says what becomes of it. */
+static void care(struct world *world, struct process *process, size_t index)
+{
+    const struct world_run *run = &world->options.runs[index];
+    const struct saga *saga = oracle_saga(world->oracle, run->id);
+    uint64_t chance;
+    if (saga == NULL || saga->status != RUN_PAUSED || now() < process->care_ms[index]) {
+        return;
+    }
+    random_of(&chance, sizeof chance);
+    process->care_ms[index] = now() + CARE_EVERY_MS;
+    enum message_kind kind = !saga->held      ? MESSAGE_RESUME
+                             : chance % 8 < 4 ? MESSAGE_RETRY
+                             : chance % 8 < 6 ? MESSAGE_RESOLVE
+                                              : MESSAGE_ROLL_BACK;
+    kind = process->cares[index]++ >= CARES_MAX ? MESSAGE_ROLL_BACK : kind;
+    struct message message = {.kind = kind, .event = {.kind = event_of(kind), .done = chance / 8 % 4 != 0}};
+    const struct saga_step *failed = find_failed(saga);
+    if (kind == MESSAGE_RESOLVE && failed != NULL) {
+        message.event.step_name = saga->plan->steps[failed->index].name;
+        message.event.ticket.instance = failed->instance;
+    } else if (kind == MESSAGE_RESOLVE) {
+        message.kind = MESSAGE_RESUME;
+        message.event.kind = EVENT_RESUME;
+    }
+    struct request request;
+    send_request(process, &request, run, &message, false);
 }
 
 static void end_client(struct process *process)
@@ -452,6 +527,8 @@ static void end_client(struct process *process)
     process->back_ms = now() + CLIENT_BACK_MS;
     memset(process->starts, 0, sizeof process->starts); /* it remembers nothing */
     memset(process->cancels, 0, sizeof process->cancels);
+    memset(process->controls, 0, sizeof process->controls);
+    memset(process->said_twice, 0, sizeof process->said_twice);
 }
 
 static void step_client(struct world *world, struct process *process)
@@ -471,7 +548,11 @@ static void step_client(struct world *world, struct process *process)
         if (run->cancel_ms > 0 && process->starts[i].sent && !process->cancels[i].sent && now() >= run->cancel_ms) {
             send_cancel(process, &process->cancels[i], run);
         }
+        if (world->options.cares) {
+            care(world, process, i);
+        }
     }
+    send_controls(world, process);
 }
 
 static int64_t client_next_ms(const struct world *world, const struct process *process)
@@ -479,9 +560,21 @@ static int64_t client_next_ms(const struct world *world, const struct process *p
     int64_t next_ms = INT64_MAX;
     for (size_t i = 0; i < WORLD_RUNS_MAX && world->options.runs[i].id != NULL; i++) {
         const struct world_run *run = &world->options.runs[i];
-        int64_t due_ms = !process->starts[i].sent                            ? run->start_ms
+        int64_t due_ms = !process->starts[i].sent                          ? run->start_ms
                          : run->cancel_ms > 0 && !process->cancels[i].sent ? run->cancel_ms
                                                                            : INT64_MAX;
+        const struct saga *saga = world->options.cares ? oracle_saga(world->oracle, run->id) : NULL;
+        if (saga != NULL && saga->status == RUN_PAUSED) {
+            int64_t care_ms = process->care_ms[i] > now() ? process->care_ms[i] : now() + 1;
+            due_ms = care_ms < due_ms ? care_ms : due_ms;
+        }
+        next_ms = due_ms < next_ms ? due_ms : next_ms;
+    }
+    for (size_t i = 0; i < WORLD_CONTROLS_MAX && world->options.controls[i].kind != MESSAGE_NONE; i++) {
+        const struct world_control *control = &world->options.controls[i];
+        int64_t due_ms = !process->controls[i].sent                  ? control->at_ms
+                         : control->twice && !process->said_twice[i] ? control->at_ms + 50
+                                                                     : INT64_MAX;
         next_ms = due_ms < next_ms ? due_ms : next_ms;
     }
     return next_ms;
@@ -494,7 +587,7 @@ static void start_process(struct world *world, struct process *process)
     tell(world, process, "starts");
     switch (process->kind) {
     case COORDINATOR: start_coordinator(world, process); break;
-    case WORKER:      start_worker(world, process); break;
+    case WORKER: start_worker(world, process); break;
     case CLIENT:
         open_bus(world, process);
         process->alive = true;
@@ -508,8 +601,8 @@ static void kill_process(struct world *world, struct process *process)
     process->thaw_ms = 0;
     switch (process->kind) {
     case COORDINATOR: end_coordinator(process, false); break;
-    case WORKER:      end_worker(process, false); break;
-    case CLIENT:      end_client(process); break;
+    case WORKER: end_worker(process, false); break;
+    case CLIENT: end_client(process); break;
     }
 }
 
@@ -563,8 +656,8 @@ static bool step(struct world *world, struct process *process)
     uint64_t before = process->bus.events + process->bus.sends;
     switch (process->kind) {
     case COORDINATOR: step_coordinator(world, process); break;
-    case WORKER:      step_worker(world, process); break;
-    case CLIENT:      step_client(world, process); break;
+    case WORKER: step_worker(world, process); break;
+    case CLIENT: step_client(world, process); break;
     }
     return acted || has_crashed(world, process) || process->bus.events + process->bus.sends != before;
 }
@@ -673,7 +766,14 @@ static bool run_is_done(struct world *world, size_t index)
     const struct saga *saga = oracle_saga(world->oracle, world->options.runs[index].id);
     bool answered = client->starts[index].sent && oracle_verdict(world->oracle, client->starts[index].id) != VERDICT_NONE;
     if (world->options.runs[index].cancel_ms > 0) {
-        answered = answered && client->cancels[index].sent && oracle_verdict(world->oracle, client->cancels[index].id) != VERDICT_NONE;
+        answered =
+            answered && client->cancels[index].sent && oracle_verdict(world->oracle, client->cancels[index].id) != VERDICT_NONE;
+    }
+    for (size_t i = 0; i < WORLD_CONTROLS_MAX && world->options.controls[i].kind != MESSAGE_NONE; i++) {
+        if (world->options.controls[i].run == index) {
+            answered =
+                answered && client->controls[i].sent && oracle_verdict(world->oracle, client->controls[i].id) != VERDICT_NONE;
+        }
     }
     return answered && saga != NULL && saga_is_settled(saga);
 }
@@ -925,15 +1025,23 @@ static void expect_run(struct world *world, const struct world_run *run, bool fa
     const struct saga *saga = oracle_saga(world->oracle, run->id);
     enum run_status status = (enum run_status)saga->status;
     oracle_expect_end(world->oracle, run->id);
+    if (run->may_end_bits != 0) {
+        if ((run->may_end_bits >> status & 1) == 0) {
+            oracle_fail("%s has ended as %s: %.*s", run->id, run_status_name(status), SPAN_ARGS(saga->error));
+        }
+        return;
+    }
     if (status != run->ends && !(faults && run->may_end != RUN_NONE && status == run->may_end)) {
-        oracle_fail("%s has ended as %s, not as %s: %.*s", run->id, run_status_name(status), run_status_name(run->ends), SPAN_ARGS(saga->error));
+        oracle_fail("%s has ended as %s, not as %s: %.*s", run->id, run_status_name(status), run_status_name(run->ends),
+                    SPAN_ARGS(saga->error));
     }
     if (status == run->ends && run->error != NULL && !span_equal(saga->error, span_of(run->error))) {
         oracle_fail("%s: '%.*s', not '%s'", run->id, SPAN_ARGS(saga->error), run->error);
     }
     for (uint32_t i = 0; i < saga->plan->step_count && !faults; i++) {
         uint32_t executions = oracle_executions(world->oracle, run->id, i);
-        if (executions != saga->steps[i].attempts && saga->steps[i].direction == DIRECTION_EXECUTE && executions > 1 + saga->steps[i].attempts) {
+        if (executions != saga->steps[i].attempts && saga->steps[i].direction == DIRECTION_EXECUTE &&
+            executions > 1 + saga->steps[i].attempts) {
             oracle_fail("step %u of %s was executed %u times without a fault", i, run->id, executions);
         }
     }

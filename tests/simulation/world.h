@@ -20,6 +20,20 @@ struct world_run {
     enum run_status ends;      /* without faults */
     enum run_status may_end;   /* as well, with faults; RUN_NONE: no other way */
     const char *error;         /* of a run that ends as `ends`; NULL: none */
+    uint32_t may_end_bits;     /* 1 << status of each way it may end, instead of all that; 0: what stands above counts */
+};
+
+#define WORLD_CONTROLS_MAX 12
+
+/* Something a person asks for. */
+struct world_control {
+    enum message_kind kind; /* MESSAGE_NONE: the end of the list */
+    uint32_t run;           /* index */
+    int64_t at_ms;
+    const char *step;       /* RESOLVE */
+    uint32_t instance;
+    bool done;
+    bool twice;             /* the same request once more, a moment later */
 };
 
 struct world_options {
@@ -30,6 +44,8 @@ struct world_options {
     int64_t drain_ms; /* the first worker is asked to leave then; 0: never. Another takes its place */
     uint64_t seed;
     struct memory_faults faults;
+    struct world_control controls[WORLD_CONTROLS_MAX];
+    bool cares; /* somebody looks after what is paused, and decides by chance */
     bool only_the_bus; /* a crash by a send is the bus's: the process lives, and begins anew */
     bool trace;
 };

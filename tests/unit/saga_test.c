@@ -523,6 +523,21 @@ static void a_cancel_too_late_is_refused_and_a_second_one_accepted(void **state)
     fixture_release(&saga);
 }
 
+/* An owner that was about to forget the run still has it, a reader that began later has not: both must hear the second cancel. */
+static void what_was_asked_before_the_start_is_forgotten_with_it(void **state)
+{
+    (void)state;
+    struct saga saga = {0};
+    APPLY(&saga, CANCEL);
+    assert_int_equal(only_answer(&saga)->verdict, VERDICT_REFUSED);
+    answered(&saga, 2);
+    start(&saga, &stubborn);
+    answered(&saga, 1);
+    APPLY(&saga, CANCEL);
+    assert_int_equal(only_answer(&saga)->verdict, VERDICT_ACCEPTED);
+    fixture_release(&saga);
+}
+
 static struct saga_event cancel_number(unsigned number)
 {
     struct saga_event event = {.kind = EVENT_CANCEL, .reason = S("why not"), .time_ms = 1002000};
@@ -761,6 +776,7 @@ int main(void)
         cmocka_unit_test(a_start_that_cannot_be_run_is_refused_with_the_reason),
         cmocka_unit_test(a_cancel_of_nothing_is_refused),
         cmocka_unit_test(a_cancel_too_late_is_refused_and_a_second_one_accepted),
+        cmocka_unit_test(what_was_asked_before_the_start_is_forgotten_with_it),
         cmocka_unit_test(many_requests_forget_the_oldest_answered_first),
         cmocka_unit_test(more_requests_than_can_wait_are_not_heard),
         cmocka_unit_test(a_run_for_a_newer_fold_is_left_as_it_is),
