@@ -236,7 +236,7 @@ static bool is_sound(struct span expression, struct error *error)
 }
 
 /* Our own look at the brackets says more than jq's "syntax error" does. */
-static bool is_balanced(struct span expression, struct error *error)
+bool expression_is_balanced(struct span expression, struct error *error)
 {
     size_t size = 0;
     if (!expression_extent(expression, &size, error)) {
@@ -250,7 +250,8 @@ bool expression_check(struct span expression, struct error *error)
     if (!is_sound(expression, error)) {
         return false;
     }
-    return (is_balanced(expression, error) && compile(expression, error)) || expression_blame(expression, "is not jq", error);
+    return (expression_is_balanced(expression, error) && compile(expression, error)) ||
+           expression_blame(expression, "is not jq", error);
 }
 
 /* jq spends nearly all of its time on its own builtins, so that compiling them all at once, "(a),(b)", costs no more than one. Only where each
@@ -261,7 +262,7 @@ static bool all_compile(const struct span *expressions, size_t count)
     bool ok = true;
     text_init(&whole, SIZE_MAX / 2);
     for (size_t i = 0; i < count && ok; i++) {
-        ok = is_sound(expressions[i], NULL) && is_balanced(expressions[i], NULL);
+        ok = is_sound(expressions[i], NULL) && expression_is_balanced(expressions[i], NULL);
         text_append_string(&whole, i > 0 ? ",(" : "(");
         text_append_span(&whole, expressions[i]);
         text_append_string(&whole, "\n)"); /* a comment may end it */

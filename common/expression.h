@@ -22,6 +22,9 @@ bool expressions_check(const struct span *expressions, size_t count, size_t *whi
  * them and comments are passed over. INVALID: a string or bracket stays open, or is closed by another sort of bracket. */
 bool expression_extent(struct span text, size_t *size, struct error *error);
 
+/* Does it open and close its own brackets and strings only? INVALID: why not. */
+bool expression_is_balanced(struct span expression, struct error *error);
+
 /* Append it for a message: in quotes, control characters made visible, cut where it is long. */
 void expression_append_quoted(struct text *text, struct span expression);
 /* Put "'<expression>' <what>: " before the message. Returns false. */

@@ -23,6 +23,9 @@
 #define SANITIZED
 #endif
 
+#define NO_VALUE "it gives no value"
+#define MANY_VALUES "it gives more than one value; for a list of them put it in [ ]"
+
 extern char **environ;
 
 struct jq_program {
@@ -287,7 +290,7 @@ static bool has_no_second(struct jq_program *program, struct error *error)
     jv second = jq_next(program->state);
     if (jv_is_valid(second)) {
         jv_free(second);
-        return error_set(error, ERROR_INVALID, "it gives more than one value; for a list of them put it in [ ]");
+        return error_set(error, ERROR_INVALID, MANY_VALUES);
     }
     return has_ended_well(program, second, error);
 }
@@ -307,7 +310,7 @@ bool jq_program_run(struct jq_program *program, const struct jq_input *input, st
     jq_start(program->state, jv_copy(input->value), 0);
     jv value = jq_next(program->state);
     if (!jv_is_valid(value)) {
-        return has_ended_well(program, value, error) && error_set(error, ERROR_INVALID, "it gives no value");
+        return has_ended_well(program, value, error) && error_set(error, ERROR_INVALID, NO_VALUE);
     }
     if (!has_no_second(program, error)) {
         jv_free(value);
@@ -329,4 +332,31 @@ bool jq_program_run_all(struct jq_program *program, const struct jq_input *input
         }
         text_append_char(output, '\n');
     }
+}
+
+/* ---------------------------------------------------------------- running several in one program */
+
+/* A list of what it gives, so that one that gives nothing does not leave its place to the next; a comment may end it. */
+void jq_append_one(struct text *program, struct span expression)
+{
+    text_append_string(program, program->size > 0 ? ",[limit(2;(" : "[limit(2;(");
+    text_append_span(program, expression);
+    text_append_string(program, "\n))]");
+}
+
+bool jq_program_run_next(struct jq_program *program, const struct jq_input *input, struct text *output, struct error *error)
+{
+    if (input != NULL) {
+        jq_start(program->state, jv_copy(input->value), 0);
+    }
+    jv given = jq_next(program->state);
+    if (!jv_is_valid(given)) {
+        return has_ended_well(program, given, error) && error_set(error, ERROR_INVALID, NO_VALUE);
+    }
+    int count = jv_array_length(jv_copy(given));
+    if (count != 1) {
+        jv_free(given);
+        return error_set(error, ERROR_INVALID, "%s", count == 0 ? NO_VALUE : MANY_VALUES);
+    }
+    return print(jv_array_get(given, 0), output, error);
 }

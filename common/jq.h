@@ -27,6 +27,12 @@ void jq_program_free(struct jq_program *program); /* NULL is fine */
 struct jq_input *jq_input_new(struct span json, struct error *error);
 void jq_input_free(struct jq_input *input); /* NULL is fine */
 
+/* Run a program that jq_append_one() has put together: append what the next of its expressions gives, as jq_program_run() does. Begin with
+ * `input`; NULL goes on with the next. */
+bool jq_program_run_next(struct jq_program *program, const struct jq_input *input, struct text *output, struct error *error);
+/* Add an expression, balanced for itself, to such a program: nearly all that compiling takes is for jq's own definitions, once a program. */
+void jq_append_one(struct text *program, struct span expression);
+
 /* Append the one value that the program makes of the input, as compact JSON. false: it gives an error, no value or several, or what it gives
  * is larger than the text may be. */
 bool jq_program_run(struct jq_program *program, const struct jq_input *input, struct text *output, struct error *error);

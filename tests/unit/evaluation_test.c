@@ -131,6 +131,53 @@ static void several_expressions_are_answered_in_their_order(void **state)
     assert_null(values[0]);
 }
 
+/* The values or the failure, joined. */
+static void expect_all(const char *const *texts, size_t count, const char *joined)
+{
+    struct span expressions[200];
+    char *values[200];
+    struct error error = {0};
+    struct text text;
+    int64_t left_ms = LIMIT_EXPRESSION_MS;
+    for (size_t i = 0; i < count; i++) {
+        expressions[i] = span_of(texts[i]);
+    }
+    struct evaluation evaluation = {
+        .input = S("[7]"), .expressions = expressions, .count = count, .left_ms = &left_ms, .cancel_fd = -1};
+    evaluator_run(evaluator, &evaluation, values, &error);
+    text_init(&text, 10000);
+    text_append_string(&text, error.message);
+    for (size_t i = 0; i < count; i++) {
+        text_append_string(&text, values[i] != NULL ? values[i] : "");
+        text_append_string(&text, values[i] != NULL ? " " : "");
+        free(values[i]);
+    }
+    assert_string_equal(text_string(&text), joined);
+    text_fini(&text);
+}
+
+static void expressions_compiled_together_stay_apart(void **state)
+{
+    (void)state;
+    expect_all((const char *[]){"1 # one", "def f: 2; f", "3 as $x | $x", ".[0] | -."}, 4, "1 2 3 -7 ");
+    expect_all((const char *[]){"1", "def f: 2; f", "f"}, 3, "'f' fails: line 1, column 1: f/0 is not defined");
+    expect_all((const char *[]){"3 as $x | $x", "$x"}, 2, "'$x' fails: line 1, column 1: $x is not defined");
+    expect_all((const char *[]){"1)] , [(2", "3"}, 2, "'1)] , [(2' fails: line 1: syntax error, unexpected INVALID_CHARACTER, expecting end");
+    expect_all((const char *[]){"1", "empty", "3"}, 3, "'empty' fails: it gives no value");
+    expect_all((const char *[]){"1", "2, 3", "4"}, 3,
+               "'2, 3' fails: it gives more than one value; for a list of them put it in [ ]");
+    expect_all((const char *[]){"1", "2, error(\"no\")", "4"}, 3, "'2, error(\"no\")' fails: no");
+    expect_all((const char *[]){"1", "halt"}, 2, "'halt' fails: halt and halt_error are for jq itself; use error(\"why\")");
+    expect_all((const char *[]){"1", "def f: 1;"}, 2, "1 [7] "); /* no term, so it is compiled alone, where it is "." */
+    const char *many[200];
+    char joined[401] = "";
+    for (size_t i = 0; i < 200; i++) {
+        many[i] = ".[0] - 5";
+        strcat(joined, "2 ");
+    }
+    expect_all(many, 200, joined);
+}
+
 /* ---------------------------------------------------------------- the walls */
 
 static void an_expression_sees_neither_environment_nor_files_nor_input(void **state)
@@ -164,7 +211,8 @@ static void an_expression_that_eats_memory_is_ended(void **state)
     (void)state;
     expect_failure("reduce range(40) as $i (\"x\"; . + .)",
                    "'reduce range(40) as $i (\"x\"; . + .)' fails: it needs more than 256 MiB");
-    expect_failure("reduce range(40) as $i ([1]; . + .)", "'reduce range(40) as $i ([1]; . + .)' fails: it needs more than 256 MiB");
+    expect_failure("reduce range(40) as $i ([1]; . + .)",
+                   "'reduce range(40) as $i ([1]; . + .)' fails: it needs more than 256 MiB");
     expect("3", "3");
 }
 
@@ -179,13 +227,6 @@ static void a_recursion_without_end_is_ended(void **state)
     assert_non_null(
         strstr(answer.error.message, "jq crashes on it (SIGSEGV); is it a recursion without end, or nested very deep?"));
     expect("4", "4");
-}
-
-static void what_an_expression_gives_has_a_bound(void **state)
-{
-    (void)state;
-    expect_failure("[range(200000)]", "'[range(200000)]' fails: it gives 1288891 bytes; the most is 524288");
-    expect("[range(50000)] | length", "50000");
 }
 
 /* ---------------------------------------------------------------- the helper */
@@ -599,6 +640,16 @@ static void what_is_no_list_makes_none(void **state)
     }
 }
 
+static void what_an_expression_gives_has_a_bound(void **state)
+{
+    (void)state;
+    expect_failure("[range(200000)]", "'[range(200000)]' fails: it gives 1288891 bytes; the most is 524288");
+    expect("[range(50000)] | length", "50000");
+    struct attempt attempt = attempt_by(&echo_step, (struct task){.when = S("reduce range(200) as $i (1; [.])")});
+    assert_non_null(strstr(attempt.error, "' gives what is of no use: "));
+    attempt_fini(&attempt);
+}
+
 static void an_attempts_timeout_is_its_expressions_too(void **state)
 {
     (void)state;
@@ -622,6 +673,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_expression_gives_one_value),
         cmocka_unit_test(several_expressions_are_answered_in_their_order),
+        cmocka_unit_test(expressions_compiled_together_stay_apart),
         cmocka_unit_test(an_expression_sees_neither_environment_nor_files_nor_input),
         cmocka_unit_test(an_endless_expression_is_ended),
         cmocka_unit_test(an_expression_that_eats_memory_is_ended),
