@@ -113,6 +113,7 @@ static void put_waiting(struct frame *frame, const struct saga_step *step, const
         text_format(&words, " with '%.*s'", SPAN_ARGS(waiting->handler));
     }
     text_format(&words, " for %s", text_string(&age));
+    step_say_start_timeout(frame->view->saga, step, frame->view->now_ms, &words);
     if (width_of(frame, text_span(&words)) > room_of(frame)) {
         text_clear(&words);
         text_format(&words, "no worker: '%.*s', %s", SPAN_ARGS(waiting->queue), text_string(&age));

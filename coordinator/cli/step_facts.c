@@ -339,6 +339,16 @@ const struct waiting_step *step_waiting(const struct saga *saga, const struct sa
     return NULL;
 }
 
+void step_say_start_timeout(const struct saga *saga, const struct saga_step *step, int64_t now_ms, struct text *out)
+{
+    int64_t timeout_ms = plan_of(saga, step)->start_timeout_ms;
+    bool counts = timeout_ms > 0 && step->open && !step->started && !goes_back(step) && saga->status != RUN_PAUSED;
+    if (counts) {
+        int64_t rest_ms = step->ready_ms + timeout_ms - now_ms;
+        text_format(out, ", gives up in %lld s", (long long)(rest_ms > 0 ? (rest_ms + 999) / 1000 : 0));
+    }
+}
+
 /* ---- the run */
 
 bool saga_is_at_rest(const struct saga *saga)

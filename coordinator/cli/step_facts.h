@@ -43,6 +43,9 @@ void step_say_rest(int64_t rest_ms, struct text *out); /* "about 5 s left" */
 const struct waiting_step *step_waiting(const struct saga *saga, const struct saga_step *step, const struct waiting_step *waiting,
                                         size_t count);
 
+/* How long it may still wait before its start_timeout is over, as ", gives up in 19 s"; nothing where it has none. */
+void step_say_start_timeout(const struct saga *saga, const struct saga_step *step, int64_t now_ms, struct text *out);
+
 /* ---- the run */
 
 /* Paused, and what ran then has ended. */

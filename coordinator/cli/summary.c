@@ -196,8 +196,9 @@ static void append_json_result(struct text *out, const struct saga_step *step)
 }
 
 /* What only some steps have to say. */
-static void append_json_extras(struct text *out, const struct run *run, const struct saga_step *step)
+static void append_json_extras(struct text *out, const struct run *run, const struct saga_step *step, int64_t now_ms)
 {
+    int64_t rest_ms = step_rest_ms(&run->saga, step, now_ms);
     const struct waiting_step *waiting = waiting_of(run, step);
     if (waiting != NULL) {
         append_json_waiting(out, waiting);
@@ -209,6 +210,9 @@ static void append_json_extras(struct text *out, const struct run *run, const st
     }
     if (step->fan != NULL) {
         append_json_instances(out, step);
+    }
+    if (rest_ms >= 0) {
+        text_format(out, ",\"remaining_seconds\":%lld", (long long)((rest_ms + 999) / 1000));
     }
     if (step->resolved) {
         text_append_string(out, ",\"resolved\":true");
@@ -234,7 +238,7 @@ static void append_json_step(struct text *out, const struct run *run, uint32_t i
     append_json_text(out, "error", failure_of(step));
     text_append_char(out, ',');
     append_json_text(out, "rollback_error", step->rollback_error);
-    append_json_extras(out, run, step);
+    append_json_extras(out, run, step, now_ms);
     text_append_char(out, '}');
 }
 
@@ -318,7 +322,8 @@ static void append_seen(struct text *out, const struct waiting_step *waiting, co
     }
 }
 
-static void append_wait(struct text *out, const struct waiting_step *waiting, const struct roster *roster, int64_t now_ms)
+static void append_wait(struct text *out, const struct saga *saga, const struct saga_step *step, const struct waiting_step *waiting,
+                        const struct roster *roster, int64_t now_ms)
 {
     text_append_string(out, "waiting for a worker of queue '");
     text_append_visible(out, waiting->queue);
@@ -326,6 +331,7 @@ static void append_wait(struct text *out, const struct waiting_step *waiting, co
     text_append_visible(out, waiting->handler);
     text_append_string(out, "', for ");
     screen_duration(now_ms - waiting->since_ms, out);
+    step_say_start_timeout(saga, step, now_ms, out);
     if (roster != NULL) {
         append_seen(out, waiting, roster, now_ms);
     }
@@ -384,7 +390,7 @@ static void append_step(struct text *out, const struct run *run, uint32_t index,
     append_padded(out, step_short_name(plan, index), width + 2 > indent ? width + 2 - indent : 2);
     const struct waiting_step *waiting = waiting_of(run, &step);
     if (waiting != NULL) {
-        append_wait(out, waiting, roster, now_ms);
+        append_wait(out, &run->saga, &step, waiting, roster, now_ms);
     } else {
         text_append_string(out, step_status_name((enum step_status)step.status));
         append_step_details(out, &run->saga, &step, now_ms);

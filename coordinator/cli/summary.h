@@ -10,7 +10,8 @@
 
 /* {"run_id","pipeline","success","status","steps_executed","steps_total","progress","error","duration_seconds","steps":[…]},
  * without a newline. While it is paused also "paused":{"since","held","reason"}. A step says what only some have to say: "waiting":
- * {"handler","queue","since"} for a worker, "next_attempt", "instances":{"count","done","running","failed":[…]}, "resolved", and as a
+ * {"handler","queue","since"} for a worker, "next_attempt",
+ * "remaining_seconds" where that can be told, "instances":{"count","done","running","failed":[…]}, "resolved", and as a
  * heading of a pipeline in the pipeline its "progress". */
 void summary_json(const struct run *run, int64_t now_ms, struct text *out);
 /* The text of `backstep status`. `roster`: who is and was there, to say of a step that waits; NULL: nobody has looked. */
