@@ -32,8 +32,12 @@ static int compare_members(const void *a, const void *b)
 
 static bool is_stored(struct writing *writing, const struct send_file *file, struct error *error)
 {
-    struct store_object object;
-    if (!store_look(writing->store, file->key, &object, error)) {
+    struct store_object object = {0};
+    bool looked = false;
+    for (uint32_t i = 0; i < writing->job->tries && !looked; i++) {
+        looked = store_look(writing->store, file->key, &object, error);
+    }
+    if (!looked) {
         return error_prefix(error, "%s", file->name);
     }
     if (!object.exists || (object.size != file->size && object.size != 0)) {
