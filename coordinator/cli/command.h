@@ -50,6 +50,7 @@ int cmd_control(struct call *call);
 int cmd_workers(struct call *call);
 int cmd_topics(struct call *call);
 int cmd_check(struct call *call);
+int cmd_plan(struct call *call);
 int cmd_dev(struct call *call);
 int cmd_completion(struct call *call);
 int cmd_version(struct call *call);

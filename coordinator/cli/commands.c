@@ -223,6 +223,18 @@ const struct command commands[] = {
         .run = cmd_check,
     },
     {
+        .name = "plan",
+        .arguments = "FILE",
+        .summary = "Draw the order of a pipeline's steps, with the share of each.",
+        .example = "  backstep plan upload.yaml\n"
+                   "  backstep plan upload.yaml -o json | backstep start -\n",
+        .notes = "Steps in one bracket may run at the same time. With -o json it prints one file that needs no other.\n",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .options = OPTIONS_OUTPUT,
+        .run = cmd_plan,
+    },
+    {
         .name = "dev",
         .summary = "A broker, a coordinator and a worker to play with, until Ctrl-C.",
         .example = "  backstep dev --steps steps\n"
@@ -284,7 +296,7 @@ void commands_append_overview(struct text *out)
                             "               backstep-worker -b BROKERS --steps DIR\n"
                             "Runs           start  status  list  watch  events  history  logs\n"
                             "               cancel  pause  resume  retry  rollback  resolve\n"
-                            "Files          check\n"
+                            "Files          check  plan\n"
                             "Cluster        workers  topics\n"
                             "Shell          completion\n"
                             "\n"

@@ -24,7 +24,7 @@ printf 'name: c\nsteps:\n  - {name: ok, need: []}\n' >"$work/slip.yaml"
 printf 'name: c\nsteps: &all\n  - {name: ok}\nmore: *all\n' >"$work/alias.yaml"
 printf 'name: c\nsteps:\n  - {name: ok, when: "x"}\n' >"$work/later.yaml"
 mkdir "$work/directory.yaml"
-for command in run check; do
+for command in run check plan; do
     refuses $command "$work/missing.yaml" "a file that is not there" "No such file"
     refuses $command "$work/directory.yaml" "a directory" "directory"
     refuses $command "$work/empty.yaml" "an empty file" "empty"
@@ -57,4 +57,33 @@ printf 'name: c\nsteps:\n  - {name: absent}\n' >"$work/absent.yaml"
 run backstep check "$work/absent.yaml" --steps "$work/steps"
 check "check names a handler that no program serves" has "$work/err" "absent"
 check "... exit 2" is "$code" 2
+
+cat >"$work/diamond.yaml" <<'YAML'
+name: diamond
+params: {x: {default: 7}}
+steps:
+  - {name: begin, weight: 20}
+  - {name: left, weight: 30, needs: [begin], when: ".params.x > 1"}
+  - {name: right, weight: 30, needs: [begin]}
+  - {name: aside, weight: 0, needs: []}
+  - {name: join, weight: 20, needs: [left, right], rollback: none}
+YAML
+cat >"$work/wanted" <<'YAML'
+diamond  5 steps
+
+   20 %  / begin
+    0 %  \ aside
+   30 %  / left   after begin  when .params.x > 1
+   30 %  \ right  after begin
+   20 %  - join   rollback none
+YAML
+run env LC_ALL=C backstep plan "$work/diamond.yaml"
+check "plan draws branches and joins" diff "$work/wanted" "$work/out"
+run env LC_ALL=C.UTF-8 backstep plan "$work/diamond.yaml"
+check "... with better lines where the locale has them" has "$work/out" "└ right"
+run backstep plan "$work/diamond.yaml" -o json
+check "plan -o json keeps the params" json .params.x.default 7
+cp "$work/out" "$work/again.json"
+run backstep plan "$work/again.json" -o json
+check "... and reads what it prints, to the same" diff "$work/again.json" "$work/out"
 done_checking

@@ -7,7 +7,7 @@ run backstep
 check "no command: the overview" has "$work/out" "backstep run FILE"
 run backstep --help
 check "--help: exit 0" is "$code" 0
-for command in run serve start status list watch events cancel pause resume retry rollback resolve workers topics check dev version; do
+for command in run serve start status list watch events cancel pause resume retry rollback resolve workers topics check plan dev version; do
     run backstep $command --help
     check "$command --help: exit 0" is "$code" 0
     check "... has an example" has "$work/out" "backstep $command"
