@@ -42,6 +42,9 @@
 #define LIMIT_REQUESTS_PER_RUN 64       /* remembered answers; the oldest answered one is forgotten */
 
 /* ---- workers */
+#define LIMIT_REGISTRY_BYTES (16 * MIB) /* steps a registry makes itself: a thousand, wrapped many times over */
+#define LIMIT_MEMORY_BYTES (4 * LIMIT_RESULT_BYTES) /* what `once` remembers of a step: its result, escaped */
+#define LIMIT_WRAPS 64             /* wrappers around one step: each is a few stack frames */
 #define LIMIT_HANDLERS 1000        /* of one worker: its hello fits a record */
 #define LIMIT_HANDLERS_SAID (LIMIT_HANDLERS + 2) /* with those every worker of ours serves */
 #define LIMIT_CONCURRENCY 256      /* threads, and programs of one guard */

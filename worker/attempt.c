@@ -6,6 +6,7 @@
 #include "common/names.h"
 #include "worker/evaluation.h"
 #include "worker/step_log.h"
+#include "worker/wrap.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -33,27 +34,47 @@ void attempt_fail(struct attempt *attempt, bool permanent, const char *error)
     attempt->error = strdup(error);
 }
 
-static enum backstep_outcome roll_back(struct backstep_context *context, struct backstep_result *result)
+enum backstep_outcome step_call(const struct backstep_step *step, struct backstep_context *context,
+                                const struct backstep_result *done, struct backstep_result *result)
 {
-    if (context->step->rollback == NULL) {
+    const struct backstep_step *outer = context->step;
+    enum backstep_outcome outcome = BACKSTEP_SKIPPED; /* without a rollback there is nothing to undo */
+    context->step = step;
+    if (!backstep_is_rollback(context)) {
+        outcome = step->execute(context, result);
+    } else if (step->rollback != NULL) {
+        outcome = step->rollback(context, done, result);
+    }
+    context->step = outer;
+    return outcome;
+}
+
+static enum backstep_outcome call_with(struct backstep_context *context, const struct backstep_result *done,
+                                       struct backstep_result *result)
+{
+    const struct backstep_step *step = context->step;
+    if (!backstep_is_rollback(context) && step->can_skip != NULL && step->can_skip(context)) {
         return BACKSTEP_SKIPPED;
     }
-    struct backstep_result done;
-    result_from(&done, context->task->result);
-    enum backstep_outcome outcome = context->step->rollback(context, &done, result);
-    result_fini(&done);
-    return outcome;
+    return context->task->wrap_count > 0 ? wrap_call(step, context, done, result) : step_call(step, context, done, result);
 }
 
 static enum backstep_outcome call(struct backstep_context *context, struct backstep_result *result)
 {
-    if (backstep_is_rollback(context)) {
-        return roll_back(context, result);
+    const struct context_listener *listener = &context->listener;
+    enum backstep_outcome outcome =
+        listener->before != NULL ? listener->before(listener->state, context, result) : BACKSTEP_SUCCEEDED;
+    if (outcome != BACKSTEP_SUCCEEDED) {
+        return outcome;
     }
-    if (context->step->can_skip != NULL && context->step->can_skip(context)) {
-        return BACKSTEP_SKIPPED;
+    if (!backstep_is_rollback(context)) {
+        return call_with(context, NULL, result);
     }
-    return context->step->execute(context, result);
+    struct backstep_result done;
+    result_from(&done, context->task->result);
+    outcome = call_with(context, &done, result);
+    result_fini(&done);
+    return outcome;
 }
 
 /* It stays as the step wrote it, but on one line. */

@@ -42,6 +42,8 @@ extern "C" {
 struct backstep_context;
 struct backstep_result;
 struct backstep_registry;
+struct backstep_orchestrator;
+struct backstep_call;
 struct backstep_json;
 
 /* ---------------------------------------------------------------- a step */
@@ -51,6 +53,21 @@ enum backstep_outcome {
     BACKSTEP_SKIPPED,            /* nothing was done; rollback: there was nothing to undo */
     BACKSTEP_FAILED,             /* tried again, where the pipeline asks for it */
     BACKSTEP_FAILED_PERMANENTLY, /* not tried again */
+};
+
+/* How often and how long a step is tried. Zero is the default of each; times are in milliseconds, a year at most. */
+struct backstep_policy {
+    int max_attempts;            /* 0: 1. What fails, or is not done in time, is tried again so often in all; at most 1000 */
+    int64_t backoff_ms;          /* 0: 1 s. Before the second attempt */
+    double multiplier;           /* 0: 2. Each further wait is so many times longer; 1 to 100 */
+    int64_t max_backoff_ms;      /* 0: 1 min, or backoff_ms where that is more */
+    int max_losses;              /* 0: 5. A worker that is lost while it runs the step is no attempt; at most 1000 */
+    bool never_twice;            /* it must never begin a second time, not even when a worker was lost: no losses, one attempt */
+    int64_t timeout_ms;          /* 0: none. For one attempt, from its beginning: see backstep_time_left_ms() */
+    int64_t heartbeat_timeout_ms; /* 0: none. It must report something so often */
+    int64_t start_timeout_ms;    /* 0: none. A worker must have taken it within this, on Kafka */
+    int rollback_max_attempts;   /* 0: 10. Of its rollback */
+    int64_t rollback_timeout_ms; /* 0: none. For one attempt of its rollback */
 };
 
 /* Designated initialisers; what is not said is zero, and zero is a sane default. Must outlive the registry it is in. */
@@ -69,6 +86,12 @@ struct backstep_step {
     bool (*can_skip)(struct backstep_context *context);
 
     void *state; /* of the implementation: see backstep_state(). Used by several threads at once */
+
+    /* Names of the steps that must have ended well before this one, the last one NULL. NULL: the one that stands before it; {NULL}: none.
+     * Steps that do not need one another run at the same time on Kafka, and in list order in process. */
+    const char *const *needs;
+    const char *with; /* its input, a JSON object: see backstep_input(). NULL: {} */
+    struct backstep_policy policy;
 };
 
 /* ---------------------------------------------------------------- the result of a step */
@@ -90,11 +113,19 @@ void backstep_result_set_rollback_data(struct backstep_result *result, const cha
 /* The same for `data`, also of a step that fails. */
 void backstep_result_set_data(struct backstep_result *result, const char *format, ...) BACKSTEP_PRINTF(2, 3);
 
-/* What rollback is told: */
+/* Merge members into `data`, which is an object or not set yet. For wrappers, which add to what the step has said.
+ * fails    no JSON object, or `data` is something else: false, and nothing is changed */
+bool backstep_result_merge_data(struct backstep_result *result, const char *format, ...) BACKSTEP_PRINTF(2, 3);
+
+/* What a result says; of the one that rollback is told, and of the one a step or wrapper is making. `success`: succeeded or skipped.
+ * `timestamp`: when the step ended, in UTC, as "2026-01-31T12:00:00.123Z"; of a result that is being made: now. What is given out lives as
+ * long as the result, and until it is changed. */
 bool backstep_result_success(const struct backstep_result *result);
 const struct backstep_json *backstep_result_data(const struct backstep_result *result);          /* NULL: none */
 const struct backstep_json *backstep_result_rollback_data(const struct backstep_result *result); /* NULL: none */
 const char *backstep_result_error(const struct backstep_result *result);                         /* "": none */
+bool backstep_result_skipped(const struct backstep_result *result);
+const char *backstep_result_timestamp(const struct backstep_result *result); /* "": not known */
 
 /* ---------------------------------------------------------------- what a step knows */
 
@@ -107,6 +138,13 @@ int backstep_attempt(const struct backstep_context *context); /* from 1 */
  * know how to do a thing once. */
 const char *backstep_idempotency_key(const struct backstep_context *context);
 void *backstep_state(const struct backstep_context *context); /* `state` of the step */
+
+/* What is left of the attempt's timeout, in milliseconds; 0: nothing, -1: it has none. */
+int64_t backstep_time_left_ms(const struct backstep_context *context);
+
+/* What has failed, as far as this step is told: an array of {"step": NAME, "error": TEXT}. Forward it is empty, for what comes after a failure
+ * does not run; a rollback sees the failure of its own step. */
+const struct backstep_json *backstep_errors(struct backstep_context *context);
 
 /* The run's parameter `name`; the step's `with`; the data of an earlier step (NULL: not there, or skipped); what a step has shared. */
 const struct backstep_json *backstep_param(struct backstep_context *context, const char *name);
@@ -130,8 +168,17 @@ bool backstep_set_progress(struct backstep_context *context, int64_t current, in
 /* Merge a JSON object into the step's metrics: at most 64 keys and 4 KiB. */
 bool backstep_set_metrics(struct backstep_context *context, const char *format, ...) BACKSTEP_PRINTF(2, 3);
 
-/* One line for whoever operates the worker. */
+enum backstep_level { BACKSTEP_DEBUG, BACKSTEP_INFO, BACKSTEP_WARN, BACKSTEP_ERROR };
+
+/* One line for whoever operates the run: a message at level info; a message; an event with data.
+ *
+ * event    its name, e.g. "file_stored"
+ * format   of its data, a JSON object; NULL: none
+ * fails    data that is no JSON object: false, and it is logged without */
 void backstep_log(struct backstep_context *context, const char *format, ...) BACKSTEP_PRINTF(2, 3);
+void backstep_log_message(struct backstep_context *context, enum backstep_level level, const char *format, ...) BACKSTEP_PRINTF(3, 4);
+bool backstep_log_event(struct backstep_context *context, enum backstep_level level, const char *event, const char *format, ...)
+    BACKSTEP_PRINTF(4, 5);
 
 /* Is this attempt to stop: the run is cancelled, out of time, or the worker leaves? A step that may take long asks now and then, and returns
  * (with whatever outcome). */
@@ -142,8 +189,11 @@ int backstep_cancel_fd(struct backstep_context *context);
 /* Why the last call on this context failed. "": none did. */
 const char *backstep_error(const struct backstep_context *context);
 
-/* `string` as a JSON string with its quotes, for the formats above. Lives as long as the context. */
+/* `string` as a JSON string with its quotes, for the formats above; NULL is "". Lives as long as the context. */
 const char *backstep_quote(struct backstep_context *context, const char *string);
+
+/* What printf() would write. Lives as long as the context; "" where memory is out. */
+const char *backstep_format(struct backstep_context *context, const char *format, ...) BACKSTEP_PRINTF(2, 3);
 
 /* ---------------------------------------------------------------- reading JSON: NULL is fine everywhere, and is nothing */
 
@@ -157,22 +207,203 @@ const char *backstep_json_string(const struct backstep_json *json, const char *o
 /* As text. The caller owes free(); NULL where memory is out. */
 char *backstep_json_text(const struct backstep_json *json);
 
+/* As a value of its own, for code that has JSON but no context. The caller owes backstep_json_free(). NULL: no JSON, nested too deep, or
+ * a key that comes twice. */
+const struct backstep_json *backstep_json_parse(const char *text);
+void backstep_json_free(const struct backstep_json *json);
+
 /* ---------------------------------------------------------------- the registry */
 
 struct backstep_registry *backstep_registry_new(void);          /* caller owes backstep_registry_free(), or gives it to backstep_main() */
-void backstep_registry_free(struct backstep_registry *registry); /* NULL is fine; the steps are the caller's */
+void backstep_registry_free(struct backstep_registry *registry); /* NULL is fine; the steps are the caller's, but for those it made itself */
 
-/* Add a step after the others.
- * fails    no name or one that is not an identifier, no execute, a weight that is negative or no number, "step 'NAME' is registered already":
- *          see backstep_registry_error(). backstep_main() refuses to start then: the return value need not be looked at */
+/* Add a step after the others; before or after the one of that name; in the place of the one of that name.
+ *
+ * fails    false, where something is NULL; no name or one that is not an identifier; no execute; a weight that is negative or not finite;
+ *          a policy out of its range; "step 'NAME' is registered already"; "Step 'NAME' not found". The first reason of all is kept for
+ *          backstep_registry_error(), and a registry with one is not run: the return values need not be looked at. */
 bool backstep_register(struct backstep_registry *registry, const struct backstep_step *step);
-bool backstep_unregister(struct backstep_registry *registry, const char *name); /* false: there was none */
+bool backstep_insert_before(struct backstep_registry *registry, const char *name, const struct backstep_step *step);
+bool backstep_insert_after(struct backstep_registry *registry, const char *name, const struct backstep_step *step);
+bool backstep_replace(struct backstep_registry *registry, const char *name, const struct backstep_step *step);
 
+bool backstep_unregister(struct backstep_registry *registry, const char *name); /* false: there was none, which is no error */
+
+/* Steps by place, from 0, and by name. */
 int backstep_registry_count(const struct backstep_registry *registry);
-const struct backstep_step *backstep_registry_step(const struct backstep_registry *registry, int index);
+const struct backstep_step *backstep_registry_step(const struct backstep_registry *registry, int index);        /* NULL: out of range */
 const struct backstep_step *backstep_registry_find(const struct backstep_registry *registry, const char *name); /* NULL: none */
 double backstep_registry_total_weight(const struct backstep_registry *registry);
 const char *backstep_registry_error(const struct backstep_registry *registry); /* of the first call that failed; "": none did */
+
+/* ---------------------------------------------------------------- wrappers: a step around a step */
+
+/* A wrapper is one function around execute and rollback of any step (backstep_is_rollback() tells which). It calls backstep_proceed() at most
+ * once, and returns what that returned unless it knows better. What the step reports, shares and says goes through untouched.
+ *
+ * A wrapped step is named `prefix` and the name of the step in it, "timed_upload", and has its weight, needs, input and policy. */
+struct backstep_wrapper {
+    const char *prefix; /* of the name; "" or NULL: the name stays */
+    enum backstep_outcome (*around)(struct backstep_call *call, struct backstep_context *context, struct backstep_result *result);
+    void *state; /* see backstep_call_state(); must outlive the registry */
+};
+
+/* Make a step of a wrapper and a step; it belongs to the registry, but is not registered yet:
+ *     backstep_register(registry, backstep_wrap(registry, &audited, backstep_timing(registry, &upload_step)));
+ * returns  NULL where something is NULL or unsound, or memory is out; the registry's error then says so */
+const struct backstep_step *backstep_wrap(struct backstep_registry *registry, const struct backstep_wrapper *wrapper,
+                                          const struct backstep_step *step);
+
+/* Do the rest: the next wrapper, or the step. A second time: BACKSTEP_FAILED_PERMANENTLY, and nothing is done. */
+enum backstep_outcome backstep_proceed(struct backstep_call *call);
+void *backstep_call_state(const struct backstep_call *call);                            /* `state` of the wrapper */
+const struct backstep_step *backstep_call_step(const struct backstep_call *call);        /* what is wrapped */
+const struct backstep_result *backstep_call_done(const struct backstep_call *call);      /* rollback: what execute said; else NULL */
+
+/* logged_NAME: logs step_start {"step"}, step_end {"step", "elapsed", "success", "skipped"}, also when it fails, and step_rollback {"step"}.
+ * timed_NAME: adds "duration_seconds" to the data of the step, also when it fails, where the data is an object or none. */
+const struct backstep_step *backstep_logging(struct backstep_registry *registry, const struct backstep_step *step);
+const struct backstep_step *backstep_timing(struct backstep_registry *registry, const struct backstep_step *step);
+
+/* A step that lets nothing pass that is not right. Designated initialisers. */
+struct backstep_validation {
+    const char *name; /* NULL: "validate" */
+    double weight;    /* 0: 0.05 */
+    /* NULL: all is well. Else why it is not; a literal, or made by backstep_format(). The step then fails for good with this as its error. */
+    const char *(*validate)(struct backstep_context *context);
+    void *state; /* for backstep_state() */
+};
+const struct backstep_step *backstep_validating(struct backstep_registry *registry, const struct backstep_validation *validation);
+
+/* Where `once` remembers. Several processes may use it at a time, so each call is atomic. The key is an idempotency key without its direction.
+ *   claim   remember `value` (a JSON text) for `key` if nothing is remembered yet: *there stays NULL. Else put what is there into *there,
+ *           allocated with malloc(); the library frees it
+ *   store   remember `value` for `key`, whatever was there
+ * Both return false where the store cannot be reached: the attempt fails, and may be tried again. */
+struct backstep_memory {
+    const char *directory; /* NULL: the two functions; else files in this directory, which must exist and be shared by all workers */
+    bool (*claim)(void *state, const char *key, const char *value, char **there);
+    bool (*store)(void *state, const char *key, const char *value);
+    void *state;
+};
+
+/* once_NAME: an execution whose outcome is remembered is not done again, its result is given once more; a rollback of what never began does
+ * nothing, and bars the step from beginning later; what was rolled back does not begin again. An execution that began and of which no outcome is
+ * remembered is done again: that much only the step itself can know. `memory` must outlive the registry. */
+const struct backstep_step *backstep_once(struct backstep_registry *registry, const struct backstep_step *step,
+                                          const struct backstep_memory *memory);
+
+/* Trouble on demand, for tests and drills. Counted in attempts of one run's step: the first `fails` of them fail. */
+struct backstep_fault {
+    int fails;           /* so many attempts fail instead of running; after them all goes well */
+    const char *message; /* with this reason; NULL: "fault injected" */
+    bool permanent;      /* and are not tried again */
+    bool after;          /* they fail after the step has done its work, not instead */
+    int crashes;         /* so many attempts kill the process, as SIGKILL does, before anything else */
+    int64_t delay_ms;    /* each attempt waits so long first; a cancel ends the wait */
+    bool rollback;       /* all of this in rollback, and not in execute */
+};
+
+/* fault_NAME. What the run's parameter "fault" says of the step ({"STEP": {"fails": 2, "delay_ms": 100, "rollback": true}}) goes before `fault`,
+ * which may be NULL and must outlive the registry else. */
+const struct backstep_step *backstep_faulty(struct backstep_registry *registry, const struct backstep_step *step,
+                                            const struct backstep_fault *fault);
+
+/* ---------------------------------------------------------------- the orchestrator: a run in this process */
+
+enum backstep_status {
+    BACKSTEP_RUN_NONE, /* nothing was executed yet, or it could not begin: see backstep_orchestrator_error() */
+    BACKSTEP_RUN_SUCCEEDED,
+    BACKSTEP_RUN_ROLLED_BACK,
+    BACKSTEP_RUN_CANCELLED,
+    BACKSTEP_RUN_ROLLBACK_INCOMPLETE,
+};
+
+struct backstep_progress {
+    const char *step;      /* whose report or end this is */
+    double percent;        /* of the run: 0 to 100, never going back, two decimals */
+    double step_percent;   /* of the step, two decimals */
+    int64_t current, total; /* as the step said; 0, 0: it said nothing */
+    double seconds_left;   /* of the step: what it took so far / current x rest; -1: not known */
+};
+
+/* Runs what is in `registry`, which must outlive it, in the calling thread, by the same rules as a coordinator. Steps may be added and removed
+ * between two executions. Caller owes backstep_orchestrator_free(). NULL: memory is out, or `registry` is NULL. */
+struct backstep_orchestrator *backstep_orchestrator_new(const struct backstep_registry *registry);
+void backstep_orchestrator_free(struct backstep_orchestrator *orchestrator); /* NULL is fine */
+void backstep_orchestrator_set_name(struct backstep_orchestrator *orchestrator, const char *pipeline); /* "pipeline" else; is copied */
+
+/* Called before each step, and before its can_skip: BACKSTEP_SUCCEEDED lets it run, BACKSTEP_SKIPPED skips it, a failure is the step's. */
+void backstep_orchestrator_before_step(struct backstep_orchestrator *orchestrator,
+                                       enum backstep_outcome (*hook)(void *state, struct backstep_context *context,
+                                                                     struct backstep_result *result),
+                                       void *state);
+
+/* Called at each report of a step and at the end of each, executing only. Everything is borrowed for the call. */
+void backstep_orchestrator_on_progress(struct backstep_orchestrator *orchestrator,
+                                       void (*listener)(void *state, const struct backstep_progress *progress), void *state);
+
+/* Called for what steps log, instead of the process's own log. `event` NULL: `text` is a message; else it is the event's data, a JSON object or
+ * "". Everything is borrowed for the call. */
+void backstep_orchestrator_on_log(struct backstep_orchestrator *orchestrator,
+                                  void (*listener)(void *state, enum backstep_level level, const char *event, const char *text),
+                                  void *state);
+
+/* Run to the end. A second call begins anew.
+ *
+ * run_id   an identifier; NULL: one is made
+ * params   a JSON object; NULL: {}
+ * returns  whether all went well. An empty registry succeeds */
+bool backstep_execute(struct backstep_orchestrator *orchestrator, const char *run_id, const char *params);
+
+/* Ask the run to stop and roll back. From any thread and any signal handler; where nothing runs it does nothing. */
+void backstep_orchestrator_cancel(struct backstep_orchestrator *orchestrator);
+
+/* How the last execution went. What is given out lives until the next one.
+ *   error    "Step 'NAME' failed: REASON", or why it did not begin; "": none
+ *   result   one JSON object, {"success", "steps_executed", "steps_total", "run_id", "pipeline", "status", "progress", "error",
+ *            "duration_seconds", "steps": [{"name", "status", "attempts", "duration_seconds", "data", "error", "rollback_error"}]}
+ *   history  a line for each attempt that ended, "NAME execute OUTCOME[: ERROR]" or "NAME rollback ...", in their order;
+ *            OUTCOME is ok, skipped, failed or cancelled
+ *   data     what a step has returned, as JSON text; NULL: it did not succeed, or there is no such step */
+enum backstep_status backstep_orchestrator_status(const struct backstep_orchestrator *orchestrator);
+int backstep_orchestrator_steps_executed(const struct backstep_orchestrator *orchestrator);
+int backstep_orchestrator_steps_total(const struct backstep_orchestrator *orchestrator);
+double backstep_orchestrator_percent(const struct backstep_orchestrator *orchestrator);
+const char *backstep_orchestrator_run_id(const struct backstep_orchestrator *orchestrator);
+const char *backstep_orchestrator_error(const struct backstep_orchestrator *orchestrator);
+const char *backstep_orchestrator_result(struct backstep_orchestrator *orchestrator);
+const char *backstep_orchestrator_history(struct backstep_orchestrator *orchestrator);
+const char *backstep_orchestrator_data(struct backstep_orchestrator *orchestrator, const char *step);
+
+/* ---------------------------------------------------------------- an action: steps, and the parameters they want */
+
+/* The last one of a list is all zero. */
+struct backstep_param_spec {
+    const char *name;        /* an identifier */
+    const char *description; /* one line; NULL: none */
+    const char *fallback;    /* its value where none is given, as JSON: "3", "\"text\"". NULL: it is left out */
+    bool required;
+};
+
+/* Designated initialisers. Must outlive what it is given to. */
+struct backstep_action {
+    const char *name;        /* of the pipeline; NULL: the program's */
+    const char *description; /* one line; NULL: none */
+    const struct backstep_param_spec *params; /* NULL: any are taken */
+    /* The action's own steps. `params`: of the run, an object; NULL where there is no run (worker, steps): then every step that may be wanted is
+     * to be registered. */
+    void (*default_steps)(const struct backstep_action *action, struct backstep_registry *registry, const struct backstep_json *params);
+    /* Said by whoever changes an action: takes the place of default_steps, and may call it and then insert, replace and unregister. */
+    void (*setup_steps)(const struct backstep_action *action, struct backstep_registry *registry, const struct backstep_json *params);
+    void *state; /* for these two */
+};
+
+/* Fill `registry`: setup_steps if there is one, else default_steps. false: the registry's error says why. */
+bool backstep_action_setup(const struct backstep_action *action, struct backstep_registry *registry, const struct backstep_json *params);
+
+/* backstep_main() for an action; parameters are checked against its list, and the result has defaults filled in. */
+int backstep_action_main(int argc, char **argv, const struct backstep_action *action);
 
 /* ---------------------------------------------------------------- the program */
 

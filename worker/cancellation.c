@@ -44,6 +44,15 @@ int cancellation_fd(struct cancellation *cancellation)
     return fd;
 }
 
+void cancellation_reset(struct cancellation *cancellation)
+{
+    uint64_t rung;
+    int fd = atomic_load(&cancellation->fd) - 1;
+    atomic_store(&cancellation->requested, false);
+    ssize_t size = fd >= 0 ? read(fd, &rung, sizeof rung) : 0;
+    (void)size; /* nothing was there, or it is gone now */
+}
+
 void cancellation_fini(struct cancellation *cancellation)
 {
     int fd = atomic_exchange(&cancellation->fd, 0) - 1;

@@ -13,7 +13,8 @@ struct cancellation {
 
 void cancellation_request(struct cancellation *cancellation); /* async-signal-safe */
 bool cancellation_requested(const struct cancellation *cancellation);
-int cancellation_fd(struct cancellation *cancellation);    /* readable once requested; -1: none could be made. One thread asks */
+int cancellation_fd(struct cancellation *cancellation); /* readable once requested; -1: none could be made. One thread asks */
+void cancellation_reset(struct cancellation *cancellation); /* as if it had never been requested; keeps the descriptor */
 void cancellation_fini(struct cancellation *cancellation); /* nobody uses it any more. All zero is a fresh one */
 
 #endif

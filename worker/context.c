@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "worker/context.h"
 
+#include "common/clock.h"
+#include "common/json.h"
 #include "common/limits.h"
 #include "worker/step_log.h"
 
@@ -14,17 +16,29 @@ struct context_note {
     char text[];
 };
 
+static int64_t now_ms(const struct backstep_context *context)
+{
+    const struct context_listener *listener = &context->listener;
+    return listener->now_ms != NULL ? listener->now_ms(listener->state) : clock_monotonic_ms();
+}
+
 void context_init(struct backstep_context *context, const struct task *task, const struct backstep_step *step,
                   struct cancellation *cancellation, const struct context_listener *listener)
 {
-    *context = (struct backstep_context){
-        .task = task, .step = step, .cancellation = cancellation, .listener = *listener};
+    memset(context, 0, offsetof(struct backstep_context, error) + 1);
+    context->task = task;
+    context->step = step;
+    context->cancellation = cancellation;
+    context->listener = *listener;
+    if (task->timeout_ms > 0) {
+        context->deadline_ms = now_ms(context) + task->timeout_ms;
+    }
 }
 
 void context_fini(struct backstep_context *context)
 {
-    json_t *values[] = {context->params, context->input,  context->results,
-                        context->shared, context->set,    context->metrics};
+    json_t *values[] = {context->params, context->input,   context->results, context->shared,
+                        context->set,    context->metrics, context->errors};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         json_decref(values[i]);
     }
@@ -34,7 +48,6 @@ void context_fini(struct backstep_context *context)
         context->notes = next;
     }
     free(context->json);
-    *context = (struct backstep_context){0};
 }
 
 static bool fail(struct backstep_context *context, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -77,8 +90,8 @@ char *idempotency_key(const struct task *task)
 {
     char *key = NULL;
     const char *direction = task->ticket.direction == DIRECTION_ROLLBACK ? "rollback" : "execute";
-    int size = asprintf(&key, "%.*s/%.*s/%" PRIu32 "/%s", SPAN_ARGS(task->run_id), SPAN_ARGS(task->step),
-                        task->ticket.instance, direction);
+    int size = asprintf(&key, "%.*s/%.*s/%" PRIu32 "/%s", SPAN_ARGS(task->run_id), SPAN_ARGS(task->step), task->ticket.instance,
+                        direction);
     return size < 0 ? NULL : key;
 }
 
@@ -212,11 +225,21 @@ static json_t *result_data(struct backstep_context *context, const struct step_r
     return result->scope ? json_object() : parse(context, "result", result->data, json_object());
 }
 
+/* In process the results are collected for the steps that ask for them only. */
+static void need(struct backstep_context *context)
+{
+    if (!context->needed && context->listener.need != NULL) {
+        context->needed = true;
+        context->listener.need(context->listener.state, context);
+    }
+}
+
 static json_t *results(struct backstep_context *context)
 {
     if (context->results != NULL) {
         return context->results;
     }
+    need(context);
     json_t *all = json_object();
     for (size_t i = 0; i < context->task->result_count; i++) {
         const struct step_result *result = &context->task->results[i];
@@ -235,6 +258,7 @@ static json_t *shared(struct backstep_context *context)
     if (context->shared != NULL) {
         return context->shared;
     }
+    need(context);
     json_t *all = json_object();
     for (size_t i = 0; i < context->task->set_count; i++) {
         json_t *set = parse(context, "shared", context->task->sets[i], json_object());
@@ -256,7 +280,7 @@ static const struct backstep_json *value(const json_t *json)
 
 const struct backstep_json *backstep_param(struct backstep_context *context, const char *name)
 {
-    return value(json_object_get(params(context), name));
+    return name != NULL ? value(json_object_get(params(context), name)) : NULL;
 }
 
 const struct backstep_json *backstep_input(struct backstep_context *context)
@@ -266,14 +290,28 @@ const struct backstep_json *backstep_input(struct backstep_context *context)
 
 const struct backstep_json *backstep_step_data(struct backstep_context *context, const char *step)
 {
-    const json_t *data = json_object_get(results(context), step);
+    const json_t *data = step != NULL ? json_object_get(results(context), step) : NULL;
     return json_is_null(data) ? NULL : value(data);
 }
 
 const struct backstep_json *backstep_context_get(struct backstep_context *context, const char *name)
 {
-    const json_t *own = json_object_get(context->set, name);
-    return value(own != NULL ? own : json_object_get(shared(context), name));
+    const json_t *own = name != NULL ? json_object_get(context->set, name) : NULL;
+    return own != NULL || name == NULL ? value(own) : value(json_object_get(shared(context), name));
+}
+
+const struct backstep_json *backstep_errors(struct backstep_context *context)
+{
+    const struct step_result *result = context->task->result;
+    if (context->errors == NULL) {
+        context->errors = json_array();
+        if (backstep_is_rollback(context) && result != NULL && result->error.size > 0) {
+            json_array_append_new(context->errors,
+                                  json_pack("{s:s%, s:s%}", "step", context->task->step.bytes, context->task->step.size, "error",
+                                            result->error.bytes, result->error.size));
+        }
+    }
+    return value(context->errors);
 }
 
 static json_t *result_value(struct backstep_context *context)
@@ -284,9 +322,8 @@ static json_t *result_value(struct backstep_context *context)
     }
     json_t *data = parse(context, "result", result->data, json_object());
     json_t *rollback_data = parse(context, "result", result->rollback_data, json_object());
-    return json_pack("{s:b, s:o*, s:o*, s:s%}", "success", (int)(result->success || result->skipped), "data", data,
-                     "rollback_data", rollback_data, "error", result->error.size > 0 ? result->error.bytes : "",
-                     result->error.size);
+    return json_pack("{s:b, s:o*, s:o*, s:s%}", "success", (int)(result->success || result->skipped), "data", data, "rollback_data",
+                     rollback_data, "error", result->error.size > 0 ? result->error.bytes : "", result->error.size);
 }
 
 /* Of an instance of a step that fans out: its element, and which it is, from 0. */
@@ -353,19 +390,39 @@ const char *backstep_quote(struct backstep_context *context, const char *string)
     return kept;
 }
 
+const char *backstep_format(struct backstep_context *context, const char *format, ...)
+{
+    char *text = NULL;
+    va_list arguments;
+    va_start(arguments, format);
+    int size = vasprintf(&text, format, arguments);
+    va_end(arguments);
+    const char *kept = size >= 0 ? keep(context, span_of(text)) : "";
+    free(size >= 0 ? text : NULL);
+    return kept;
+}
+
 static json_t *print_json(struct backstep_context *context, const char *what, const char *format, va_list arguments)
 {
     char *text = NULL;
-    json_t *json = NULL;
-    if (vasprintf(&text, format, arguments) >= 0) {
-        json = parse(context, what, span_of(text), NULL);
-        free(text);
+    struct error error = {0};
+    if (format == NULL || vasprintf(&text, format, arguments) < 0) {
+        fail(context, "%s: %s", what, format == NULL ? "nothing is no JSON" : "out of memory");
+        return NULL;
     }
+    json_t *json = json_read(span_of(text), &error);
+    if (json == NULL) {
+        fail(context, "%s: %s", what, error.message);
+    }
+    free(text);
     return json;
 }
 
 bool backstep_context_set(struct backstep_context *context, const char *name, const char *format, ...)
 {
+    if (name == NULL || name[0] == '\0') {
+        return fail(context, "a shared value has no name");
+    }
     va_list arguments;
     va_start(arguments, format);
     json_t *json = print_json(context, name, format, arguments);
@@ -373,10 +430,10 @@ bool backstep_context_set(struct backstep_context *context, const char *name, co
     if (context->set == NULL) {
         context->set = json_object();
     }
-    if (json == NULL || json_object_set_new(context->set, name, json) != 0) {
-        return context->error[0] != '\0' ? false : fail(context, "%s: not JSON", name);
+    if (json == NULL) {
+        return false;
     }
-    return true;
+    return json_object_set_new(context->set, name, json) == 0 || fail(context, "a shared value's name is no UTF-8");
 }
 
 bool backstep_set_progress(struct backstep_context *context, int64_t current, int64_t total)
@@ -425,22 +482,68 @@ bool backstep_set_metrics(struct backstep_context *context, const char *format, 
     return ok;
 }
 
+static enum log_level level_of(enum backstep_level level)
+{
+    static const enum log_level levels[] = {
+        [BACKSTEP_DEBUG] = LOG_DEBUG, [BACKSTEP_INFO] = LOG_INFO, [BACKSTEP_WARN] = LOG_WARN, [BACKSTEP_ERROR] = LOG_ERROR};
+    return (unsigned)level <= BACKSTEP_ERROR ? levels[level] : LOG_INFO;
+}
+
+static void say(struct backstep_context *context, enum backstep_level level, const char *format, va_list arguments)
+{
+    char *text = NULL;
+    int size = format != NULL ? vasprintf(&text, format, arguments) : -1;
+    if (size >= 0) {
+        step_log(context, level_of(level), (struct span){0}, (struct span){text, (size_t)size}, (struct span){0});
+        free(text);
+    }
+}
+
 void backstep_log(struct backstep_context *context, const char *format, ...)
 {
-    char *line = NULL;
     va_list arguments;
     va_start(arguments, format);
-    int size = vasprintf(&line, format, arguments);
+    say(context, BACKSTEP_INFO, format, arguments);
     va_end(arguments);
-    if (size >= 0) {
-        step_log(context, LOG_INFO, (struct span){0}, (struct span){line, (size_t)size}, (struct span){0});
-        free(line);
+}
+
+void backstep_log_message(struct backstep_context *context, enum backstep_level level, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    say(context, level, format, arguments);
+    va_end(arguments);
+}
+
+bool backstep_log_event(struct backstep_context *context, enum backstep_level level, const char *event, const char *format, ...)
+{
+    json_t *data = NULL;
+    if (format != NULL) {
+        va_list arguments;
+        va_start(arguments, format);
+        data = print_json(context, "data", format, arguments);
+        va_end(arguments);
     }
+    bool ok = format == NULL || json_is_object(data) || fail(context, "data of the event: not a JSON object");
+    char *text = json_is_object(data) ? json_text(data) : NULL;
+    step_log(context, level_of(level), span_of(event != NULL && event[0] != '\0' ? event : "event"), (struct span){0}, span_of(text));
+    free(text);
+    json_decref(data);
+    return ok;
+}
+
+int64_t backstep_time_left_ms(const struct backstep_context *context)
+{
+    if (context->deadline_ms == 0) {
+        return -1;
+    }
+    int64_t left_ms = context->deadline_ms - now_ms(context);
+    return left_ms > 0 ? left_ms : 0;
 }
 
 bool backstep_cancelled(const struct backstep_context *context)
 {
-    return cancellation_requested(context->cancellation);
+    return cancellation_requested(context->cancellation) || backstep_time_left_ms(context) == 0;
 }
 
 int backstep_cancel_fd(struct backstep_context *context)

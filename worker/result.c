@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "common/clock.h"
+#include "common/json.h"
 #include "common/limits.h"
 #include "worker/context.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 void result_init(struct backstep_result *result)
 {
@@ -29,6 +32,7 @@ static json_t *parsed(struct span text)
 void result_from(struct backstep_result *result, const struct step_result *from)
 {
     result_init(result);
+    result->foreign = true;
     if (from == NULL) {
         return;
     }
@@ -38,8 +42,8 @@ void result_from(struct backstep_result *result, const struct step_result *from)
     result->error = strndup(from->error.size > 0 ? from->error.bytes : "", from->error.size);
 }
 
-/* Replace `*field` by what printf() would write; nothing where memory is out. */
-static void print_to(char **field, const char *format, va_list arguments)
+/* Replace `*field` by what printf() would write; nothing where memory is out. `*parsed` was made of the old one. */
+static void print_to(char **field, json_t **parsed, const char *format, va_list arguments)
 {
     char *text = NULL;
     if (format == NULL || vasprintf(&text, format, arguments) < 0) {
@@ -47,20 +51,24 @@ static void print_to(char **field, const char *format, va_list arguments)
     }
     free(*field);
     *field = text;
+    if (parsed != NULL) {
+        json_decref(*parsed);
+        *parsed = NULL;
+    }
 }
 
-#define PRINT_TO(field, format)                 \
-    do {                                        \
-        va_list arguments;                      \
-        va_start(arguments, format);            \
-        print_to((field), (format), arguments); \
-        va_end(arguments);                      \
+#define PRINT_TO(field, parsed, format)                                                                                            \
+    do {                                                                                                                           \
+        va_list arguments;                                                                                                         \
+        va_start(arguments, format);                                                                                               \
+        print_to((field), (parsed), (format), arguments);                                                                          \
+        va_end(arguments);                                                                                                         \
     } while (0)
 
 enum backstep_outcome backstep_succeed(struct backstep_result *result, const char *format, ...)
 {
     if (format != NULL) {
-        PRINT_TO(&result->data, format);
+        PRINT_TO(&result->data, &result->data_json, format);
     }
     return result->outcome = BACKSTEP_SUCCEEDED;
 }
@@ -72,42 +80,109 @@ enum backstep_outcome backstep_skip(struct backstep_result *result)
 
 enum backstep_outcome backstep_fail(struct backstep_result *result, const char *format, ...)
 {
-    PRINT_TO(&result->error, format);
+    PRINT_TO(&result->error, NULL, format);
     return result->outcome = BACKSTEP_FAILED;
 }
 
 enum backstep_outcome backstep_fail_permanently(struct backstep_result *result, const char *format, ...)
 {
-    PRINT_TO(&result->error, format);
+    PRINT_TO(&result->error, NULL, format);
     return result->outcome = BACKSTEP_FAILED_PERMANENTLY;
 }
 
 void backstep_result_set_data(struct backstep_result *result, const char *format, ...)
 {
-    PRINT_TO(&result->data, format);
+    PRINT_TO(&result->data, &result->data_json, format);
 }
 
 void backstep_result_set_rollback_data(struct backstep_result *result, const char *format, ...)
 {
-    PRINT_TO(&result->rollback_data, format);
+    PRINT_TO(&result->rollback_data, &result->rollback_json, format);
 }
+
+/* ---------------------------------------------------------------- what a result says */
 
 bool backstep_result_success(const struct backstep_result *result)
 {
     return result->outcome == BACKSTEP_SUCCEEDED || result->outcome == BACKSTEP_SKIPPED;
 }
 
+bool backstep_result_skipped(const struct backstep_result *result)
+{
+    return result->outcome == BACKSTEP_SKIPPED;
+}
+
+/* Parsed on first use; nobody outside can tell. */
+static const struct backstep_json *parse_once(const char *text, json_t *const *parsed_json)
+{
+    if (*parsed_json == NULL && text != NULL) {
+        *(json_t **)(uintptr_t)parsed_json = json_read(span_of(text), NULL);
+    }
+    return (const struct backstep_json *)*parsed_json;
+}
+
 const struct backstep_json *backstep_result_data(const struct backstep_result *result)
 {
-    return (const struct backstep_json *)result->data_json;
+    return parse_once(result->data, &result->data_json);
 }
 
 const struct backstep_json *backstep_result_rollback_data(const struct backstep_result *result)
 {
-    return (const struct backstep_json *)result->rollback_json;
+    return parse_once(result->rollback_data, &result->rollback_json);
 }
 
 const char *backstep_result_error(const struct backstep_result *result)
 {
     return result->error != NULL ? result->error : "";
+}
+
+const char *backstep_result_timestamp(const struct backstep_result *result)
+{
+    int64_t time_ms = result->time_ms > 0 ? result->time_ms : result->foreign ? 0 : clock_realtime_ms();
+    char *out = (char *)(uintptr_t)result->timestamp;
+    struct tm utc;
+    time_t seconds = (time_t)(time_ms / 1000);
+    out[0] = '\0';
+    if (time_ms > 0 && gmtime_r(&seconds, &utc) != NULL) {
+        size_t used = strftime(out, sizeof result->timestamp, "%Y-%m-%dT%H:%M:%S", &utc);
+        snprintf(out + used, sizeof result->timestamp - used, ".%03dZ", (int)(time_ms % 1000));
+    }
+    return out;
+}
+
+/* Into a copy: what does not fit changes nothing. */
+static bool merge(struct backstep_result *result, const json_t *more)
+{
+    json_t *now = (json_t *)(uintptr_t)backstep_result_data(result);
+    if ((result->data != NULL && now == NULL) || (now != NULL && !json_is_object(now)) || !json_is_object(more)) {
+        return false;
+    }
+    json_t *merged = now != NULL ? json_copy(now) : json_object();
+    char *text = json_object_update(merged, (json_t *)(uintptr_t)more) == 0 ? json_text(merged) : NULL;
+    if (text == NULL) {
+        json_decref(merged);
+        return false;
+    }
+    free(result->data);
+    json_decref(result->data_json);
+    result->data = text;
+    result->data_json = merged;
+    return true;
+}
+
+bool backstep_result_merge_data(struct backstep_result *result, const char *format, ...)
+{
+    char *text = NULL;
+    va_list arguments;
+    va_start(arguments, format);
+    int size = format != NULL ? vasprintf(&text, format, arguments) : -1;
+    va_end(arguments);
+    if (size < 0) {
+        return false;
+    }
+    json_t *more = json_read(span_of(text), NULL);
+    bool ok = merge(result, more);
+    json_decref(more);
+    free(text);
+    return ok;
 }

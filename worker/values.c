@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reading JSON: struct backstep_json is jansson's value under a name of ours. */
-#include "worker/backstep.h"
-
 #include "common/json.h"
+#include "worker/backstep.h"
 #include "worker/context.h"
 
 #define JSON(value) ((const json_t *)(value))
@@ -21,7 +20,7 @@ const struct backstep_json *backstep_json_element(const struct backstep_json *js
 
 const struct backstep_json *backstep_json_member(const struct backstep_json *json, const char *name)
 {
-    return VALUE(json_object_get(JSON(json), name));
+    return name != NULL ? VALUE(json_object_get(JSON(json), name)) : NULL;
 }
 
 bool backstep_json_bool(const struct backstep_json *json, bool otherwise)
@@ -42,6 +41,16 @@ double backstep_json_number(const struct backstep_json *json, double otherwise)
 const char *backstep_json_string(const struct backstep_json *json, const char *otherwise)
 {
     return json_is_string(JSON(json)) ? json_string_value(JSON(json)) : otherwise;
+}
+
+const struct backstep_json *backstep_json_parse(const char *text)
+{
+    return text != NULL ? VALUE(json_read(span_of(text), NULL)) : NULL;
+}
+
+void backstep_json_free(const struct backstep_json *json)
+{
+    json_decref((json_t *)(uintptr_t)json);
 }
 
 char *json_text(const json_t *value)

@@ -9,7 +9,7 @@
 #include "common/runs.h"
 #include "common/topics.h"
 #include "coordinator/service/service.h"
-#include "worker/in_process.h"
+#include "worker/orchestrator.h"
 #include "worker/pool.h"
 #include "worker/worker.h"
 

@@ -56,6 +56,13 @@ static const struct refused {
     {{.name = "b"}, "step 'b' has no execute"},
     {{.name = "b", .execute = nothing, .weight = -1}, "step 'b': weight must not be negative"},
     {{.name = "b", .execute = nothing, .weight = INFINITY}, "step 'b': weight must not be negative"},
+    {{.name = "b", .execute = nothing, .weight = NAN}, "step 'b': weight must not be negative"},
+    {{.name = "b", .execute = nothing, .with = "[1]"}, "step 'b': with: is an array, not an object"},
+    {{.name = "b", .execute = nothing, .policy = {.max_attempts = -1}}, "step 'b': policy.max_attempts is out of its range"},
+    {{.name = "b", .execute = nothing, .policy = {.max_losses = 1001}}, "step 'b': policy.max_losses is out of its range"},
+    {{.name = "b", .execute = nothing, .policy = {.multiplier = 0.5}}, "step 'b': policy.multiplier is out of its range"},
+    {{.name = "b", .execute = nothing, .policy = {.multiplier = NAN}}, "step 'b': policy.multiplier is out of its range"},
+    {{.name = "b", .execute = nothing, .policy = {.timeout_ms = INT64_MAX}}, "step 'b': policy.timeout_ms is out of its range"},
 };
 
 static void an_unsound_step_is_refused_and_the_first_reason_is_kept(void **state)
@@ -74,6 +81,58 @@ static void an_unsound_step_is_refused_and_the_first_reason_is_kept(void **state
     }
 }
 
+static const char *order_of(const struct backstep_registry *registry)
+{
+    static char order[64];
+    order[0] = '\0';
+    for (int i = 0; i < backstep_registry_count(registry); i++) {
+        strcat(order, backstep_registry_step(registry, i)->name);
+    }
+    return order;
+}
+
+static void steps_are_put_before_after_and_in_the_place_of_others(void **state)
+{
+    (void)state;
+    static const struct backstep_step a = {.name = "a", .execute = nothing}, b = {.name = "b", .execute = nothing},
+                                      c = {.name = "c", .execute = nothing}, d = {.name = "d", .execute = nothing};
+    struct backstep_registry *registry = backstep_registry_new();
+    assert_true(backstep_register(registry, &b));
+    assert_true(backstep_insert_before(registry, "b", &a));
+    assert_true(backstep_insert_after(registry, "b", &d));
+    assert_true(backstep_insert_after(registry, "b", &c));
+    assert_string_equal(order_of(registry), "abcd");
+    assert_true(backstep_unregister(registry, "b"));
+    assert_true(backstep_replace(registry, "c", &b));
+    assert_string_equal(order_of(registry), "abd");
+    assert_true(backstep_replace(registry, "b", &b)); /* by itself */
+    assert_string_equal(backstep_registry_error(registry), "");
+    assert_false(backstep_replace(registry, "b", &a));
+    assert_string_equal(backstep_registry_error(registry), "step 'a' is registered already");
+    backstep_registry_free(registry);
+}
+
+static void a_place_that_is_not_there_is_named(void **state)
+{
+    (void)state;
+    static const struct backstep_step a = {.name = "a", .execute = nothing};
+    bool (*const calls[])(struct backstep_registry *, const char *,
+                          const struct backstep_step *) = {backstep_insert_before, backstep_insert_after, backstep_replace};
+    for (size_t i = 0; i < 3; i++) {
+        struct backstep_registry *registry = backstep_registry_new();
+        assert_false(calls[i](registry, "x", &a));
+        assert_string_equal(backstep_registry_error(registry), "Step 'x' not found");
+        assert_false(calls[i](registry, NULL, NULL));
+        assert_false(calls[i](NULL, "x", &a));
+        assert_int_equal(backstep_registry_count(registry), 0);
+        backstep_registry_free(registry);
+    }
+    assert_false(backstep_register(NULL, &a));
+    assert_false(backstep_unregister(NULL, "a"));
+    assert_null(backstep_registry_find(NULL, "a"));
+    assert_string_equal(backstep_registry_error(NULL), "the registry is NULL");
+}
+
 /* ---------------------------------------------------------------- one attempt */
 
 struct seen {
@@ -89,7 +148,10 @@ static void see(void *state, uint64_t current, uint64_t total, struct span metri
     snprintf(seen->metrics, sizeof seen->metrics, "%.*s", SPAN_ARGS(metrics));
 }
 
-#define SPAN(text) {text, sizeof(text) - 1}
+#define SPAN(text)                                                                                                                 \
+    {                                                                                                                              \
+        text, sizeof(text) - 1                                                                                                     \
+    }
 
 static const struct step_result earlier[] = {
     {.step = SPAN("load data"), .success = true, .data = SPAN("{\"n\": 3}")},
@@ -149,12 +211,13 @@ static enum backstep_outcome read_all(struct backstep_context *context, struct b
     assert_true(backstep_context_set(context, "b", "%d", 3));
     assert_int_equal(backstep_json_integer(backstep_context_get(context, "b"), 0), 3);
     assert_false(backstep_context_set(context, "c", "{broken"));
-    assert_non_null(strstr(backstep_error(context), "c: not JSON"));
+    assert_non_null(strstr(backstep_error(context), "c: no JSON"));
     assert_string_equal(backstep_quote(context, "a\"b"), "\"a\\\"b\"");
-    assert_string_equal(backstep_context_json(context),
-                        "{\"run_id\":\"run-1\",\"pipeline\":\"p\",\"step\":\"Do \\\"it\\\"\",\"direction\":\"execute\",\"attempt\":2,"
-                        "\"idempotency_key\":\"run-1/Do \\\"it\\\"/0/execute\",\"input\":{\"max\":5},\"params\":{\"source\":\"photos\"},"
-                        "\"steps\":{\"load data\":{\"n\":3},\"cache\":null,\"silent\":{}},\"shared\":{\"a\":1,\"b\":2},\"result\":null}");
+    assert_string_equal(
+        backstep_context_json(context),
+        "{\"run_id\":\"run-1\",\"pipeline\":\"p\",\"step\":\"Do \\\"it\\\"\",\"direction\":\"execute\",\"attempt\":2,"
+        "\"idempotency_key\":\"run-1/Do \\\"it\\\"/0/execute\",\"input\":{\"max\":5},\"params\":{\"source\":\"photos\"},"
+        "\"steps\":{\"load data\":{\"n\":3},\"cache\":null,\"silent\":{}},\"shared\":{\"a\":1,\"b\":2},\"result\":null}");
     return backstep_succeed(result, "{\"quoted\": %s}", backstep_quote(context, "x"));
 }
 
@@ -291,7 +354,8 @@ static void can_skip_is_asked_before_execute_only(void **state)
     attempt_fini(&attempt);
 }
 
-static enum backstep_outcome undo(struct backstep_context *context, const struct backstep_result *done, struct backstep_result *result)
+static enum backstep_outcome undo(struct backstep_context *context, const struct backstep_result *done,
+                                  struct backstep_result *result)
 {
     assert_true(backstep_is_rollback(context));
     assert_string_equal(backstep_idempotency_key(context), "run-1/Do \"it\"/0/rollback");
@@ -299,8 +363,9 @@ static enum backstep_outcome undo(struct backstep_context *context, const struct
     assert_string_equal(backstep_result_error(done), "disk is full");
     assert_int_equal(backstep_json_integer(backstep_json_member(backstep_result_data(done), "d"), 0), 1);
     assert_int_equal(backstep_json_integer(backstep_json_member(backstep_result_rollback_data(done), "r"), 0), 2);
-    assert_non_null(strstr(backstep_context_json(context), "\"result\":{\"success\":false,\"data\":{\"d\":1},\"rollback_data\":{\"r\":2},"
-                                                           "\"error\":\"disk is full\"}"));
+    assert_non_null(strstr(backstep_context_json(context),
+                           "\"result\":{\"success\":false,\"data\":{\"d\":1},\"rollback_data\":{\"r\":2},"
+                           "\"error\":\"disk is full\"}"));
     return backstep_succeed(result, NULL);
 }
 
@@ -366,6 +431,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(steps_stand_in_the_order_of_registration),
         cmocka_unit_test(an_unsound_step_is_refused_and_the_first_reason_is_kept),
+        cmocka_unit_test(steps_are_put_before_after_and_in_the_place_of_others),
+        cmocka_unit_test(a_place_that_is_not_there_is_named),
         cmocka_unit_test(a_step_reads_what_it_is_told),
         cmocka_unit_test(a_step_reports_and_is_told_what_it_may_not),
         cmocka_unit_test(a_result_that_breaks_a_limit_is_a_failure),
