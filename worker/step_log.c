@@ -72,6 +72,9 @@ static void say_here(struct backstep_context *context, const struct log_line *li
 {
     enum log_level level = context->listener.logged == NULL ? line->level : LOG_DEBUG;
     static const char *const sources[] = {"handler", "stderr", "stdout"};
+    if (!log_enabled(level)) {
+        return; /* before the quoting: that costs more than all the rest */
+    }
     log_event(level, "step_says", "run=%s step=%s source=%s said=%s text=%s data=%s", backstep_run_id(context),
               LOG_QUOTED(backstep_step_name(context)), sources[line->source], LOG_QUOTED_SPAN(line->event),
               LOG_QUOTED_SPAN(line->text), LOG_QUOTED_SPAN(line->data));
