@@ -80,6 +80,50 @@ static int loop(struct logs *logs, struct error *error)
     return EXIT_DONE;
 }
 
+/* ---- before there is anything */
+
+#define LOOK_AGAIN_MS 500
+
+static bool may_still_come(const struct logs *logs)
+{
+    const struct saga *saga = saga_of(logs);
+    return !saga_is_settled(saga) || clock_realtime_ms() - saga->finished_ms < LOG_TAIL_FIRST_MS;
+}
+
+/* Whoever follows waits for the first line of all, which makes the topic. */
+static bool await_topic(struct logs *logs, struct error *error)
+{
+    int64_t look_ms = 0;
+    while (logs->follow && may_still_come(logs) && signals_interrupts() == 0 && !output_is_closed()) {
+        struct bus_event event;
+        struct reader_record record;
+        if (clock_monotonic_ms() >= look_ms) {
+            if (log_tail_is_there(&logs->tail, error) || error->kind != ERROR_NONE) {
+                break;
+            }
+            look_ms = clock_monotonic_ms() + LOOK_AGAIN_MS;
+        }
+        bus_poll(logs->client->bus, POLL_MS, &event);
+        if (!client_take(logs->client, logs->reader, NULL, &event, &record, error) && error->kind != ERROR_NONE) {
+            return false;
+        }
+    }
+    return log_tail_is_there(&logs->tail, error);
+}
+
+static int show_logs(struct logs *logs)
+{
+    struct error error = {0};
+    if (!await_topic(logs, &error)) {
+        if (error.kind == ERROR_NONE && !logs->call->quiet) {
+            complain("no step has logged anything yet on prefix '%s'", logs->call->client.prefix);
+        }
+        return error.kind != ERROR_NONE ? complain_of(&error) : EXIT_DONE;
+    }
+    bool ok = log_tail_begin(&logs->tail, saga_of(logs)->started_ms, &error) && log_tail_bound(&logs->tail, &logs->end, &error);
+    return ok ? loop(logs, &error) : complain_of(&error);
+}
+
 /* ---- the command */
 
 static bool step_exists(const struct logs *logs)
@@ -119,8 +163,7 @@ static int read_logs(struct logs *logs)
         return EXIT_USAGE;
     }
     logs->tail.style.saga = saga_of(logs);
-    bool ok = log_tail_begin(&logs->tail, saga_of(logs)->started_ms, &error) && log_tail_bound(&logs->tail, &logs->end, &error);
-    return ok ? loop(logs, &error) : complain_of(&error);
+    return show_logs(logs);
 }
 
 int cmd_logs(struct call *call)

@@ -11,6 +11,19 @@ bool log_tail_bound(const struct log_tail *tail, int64_t *end, struct error *err
     return bus_bounds(tail->client->bus, tail->topic, tail->partition, &first, end, tail->client->options.timeout_ms, error);
 }
 
+bool log_tail_is_there(const struct log_tail *tail, struct error *error)
+{
+    char topic[TOPICS_NAME_BYTES];
+    int32_t partitions;
+    topics_name(topic, TOPICS_LOGS, tail->client->options.prefix, NULL);
+    error->kind = ERROR_NONE;
+    bool is_there = bus_partition_count(tail->client->bus, topic, &partitions, tail->client->options.timeout_ms, error);
+    if (!is_there && error->kind == ERROR_INVALID) {
+        error->kind = ERROR_NONE;
+    }
+    return is_there;
+}
+
 bool log_tail_begin(struct log_tail *tail, int64_t since_ms, struct error *error)
 {
     struct bus *bus = tail->client->bus;

@@ -8,7 +8,9 @@
 #include "coordinator/cli/log_line.h"
 
 /* A worker hands its lines over within a tenth of a second: they may come after the end of the run, by less than this. */
-#define LOG_TAIL_LAST_MS 500
+#define LOG_TAIL_LAST_MS 1000
+/* The very first one connects and makes the topic before. */
+#define LOG_TAIL_FIRST_MS 5000
 /* Of the brokers that lead the two topics. */
 #define LOG_TAIL_CLOCKS_MS (60 * 1000)
 
@@ -19,11 +21,13 @@ struct log_tail {
     struct log_style style;
     bool json;
     /* its own */
-    char topic[TOPICS_NAME_BYTES];
+    char topic[TOPICS_NAME_BYTES]; /* once it has begun */
     int32_t partition;
     int64_t next; /* offset of the next record to come */
 };
 
+/* Is the topic there? A worker makes it for the first line. false with error->kind NONE: it is not; TRANSIENT. */
+bool log_tail_is_there(const struct log_tail *tail, struct error *error);
 /* Begin with what was written at `since_ms`, by the log's clock, or later. INVALID: there is no such topic; TRANSIENT. */
 bool log_tail_begin(struct log_tail *tail, int64_t since_ms, struct error *error);
 /* Append the lines of a record of the topic. false: the event is not of that topic. */

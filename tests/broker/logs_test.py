@@ -20,8 +20,8 @@ PIPELINE = "name: chat\nsteps: [{name: talk}]\n"
 NOISE = b"noise-1\t\xca\x01\x02\x10\x02\n"
 
 
-def add_noise(cluster, partition, count):
-    subprocess.run(["kcat", "-P", "-b", cluster.brokers, "-t", "backstep.progress", "-p", str(partition), "-K", "\t", "-H",
+def add_noise(cluster, count):
+    subprocess.run(["kcat", "-P", "-b", cluster.brokers, "-t", "backstep.progress", "-p", "0", "-K", "\t", "-H",
                     "type=RunProgressed"], input=NOISE * count, check=True, timeout=120)
 
 
@@ -29,20 +29,20 @@ def lines_of(cluster, run_id, *options):
     return [json.loads(line) for line in cluster.cli("logs", run_id, "-o", "json", *options).lines]
 
 
-def partition_of(cluster, run_id):
-    return next(int(line.split(" ")[0]) for line in cluster.records() if line.split(" ")[3] == run_id)
-
-
 def logs_are_read():
     """A step's lines are on a topic of their own with its settings, and `logs` reads them, by level and until the end"""
     with Cluster() as cluster:
         pipeline = cluster.pipeline(PIPELINE)
-        cluster.cli("topics")
         cluster.serve()
-        cluster.worker(cluster.steps(talk=CHAT))
         run_id = cluster.start(pipeline)
-        followed = subprocess.run([BIN / "backstep", "logs", run_id, "-b", cluster.brokers, "-f", "-o", "json"], capture_output=True,
-                                  timeout=60, check=True).stdout.splitlines()
+        check("no step has logged anything" in cluster.cli("logs", run_id).stderr, "before the first line of all, it is said that there is none")
+        follower = subprocess.Popen([BIN / "backstep", "logs", run_id, "-b", cluster.brokers, "-f", "-o", "json"], stdout=subprocess.PIPE)
+        try:
+            cluster.worker(cluster.steps(talk=CHAT))
+            followed = follower.communicate(timeout=60)[0].splitlines()
+        finally:
+            follower.kill()
+            follower.wait()
         check(len(followed) == 101, "-f shows every line, and ends with the run")
         lines = lines_of(cluster, run_id)
         check([line["text"] for line in lines if line["source"] == "stdout"] == [str(n) for n in range(1, 101)], "each line once, in order")
@@ -76,35 +76,25 @@ def lines_of_any(cluster, run_id):
 def far_back():
     """A run between 100,000 and 70,000 other records is found by its second, and, named by hand, from the end backwards"""
     with Cluster() as cluster:
-        cluster.cli("topics")
+        cluster.cli("topics", "--progress-partitions", "1")
         coordinator = cluster.serve()
         cluster.worker(cluster.steps(talk=CHAT))
         pipeline = cluster.pipeline(PIPELINE)
-        cluster.start(pipeline, "--wait", "--id", "by-hand")
-        partition = partition_of(cluster, "by-hand")
+        cluster.cli("start", pipeline, "--wait", "--id", "at-first")
         check(coordinator.stop() == 0, "the coordinator ends")
-        add_noise(cluster, partition, 100000)
+        add_noise(cluster, 100000)
         coordinator = cluster.serve()
-        count = 0
-        ids = {}
-        while "second" not in ids or "hand" not in ids:
-            count += 1
-            by_hand = f"hand-{count}"
-            cluster.cli("start", pipeline, "--wait", "--id", by_hand)
-            if partition_of(cluster, by_hand) == partition:
-                ids["hand"] = by_hand
-            run_id = cluster.start(pipeline)
+        ids = {"by its second": cluster.start(pipeline), "backwards": cluster.start(pipeline, "--id", "by-hand")}
+        for run_id in ids.values():
             cluster.wait_for(lambda: cluster.status(run_id)["status"] == "succeeded", "a run to succeed")
-            if partition_of(cluster, run_id) == partition:
-                ids["second"] = run_id
         check(coordinator.stop() == 0, "the coordinator ends")
-        add_noise(cluster, partition, 70000)
+        add_noise(cluster, 70000)
         for how, run_id in ids.items():
             told = cluster.cli("history", run_id).lines
             check(" succeeded " in told[0] and told[0].startswith(run_id), f"history of {run_id} says how it ended ({how})")
             check([line.split()[4] for line in told[1:] if " running " not in line] == ["started", "done", "succeeded"], "... and every event, once")
             check(len(lines_of(cluster, run_id)) == 101, "... and logs finds its lines")
-        check(len(cluster.cli("history", "by-hand").lines) >= 4, "one at the log's very beginning, too")
+        check(len(cluster.cli("history", "at-first").lines) >= 4, "one at the log's very beginning, too")
         check(cluster.cli("history", "nobody", expect=2).stderr.find("no such run") >= 0, "and one that never was is said to be none")
 
 
