@@ -164,6 +164,23 @@ static void tell_end(const struct teller *teller, const struct saga_step *step, 
     }
 }
 
+/* The heading of a pipeline that has begun is done, or undone, with the last of its steps; what fails says so itself. */
+static void tell_heading(const struct teller *teller, struct told *told, uint32_t index)
+{
+    struct saga_step shown = step_as_shown(teller->saga, index);
+    struct told_step *before = &told->steps[index];
+    bool back = shown.status == STEP_ROLLED_BACK;
+    if (shown.status != before->status && (back || shown.status == STEP_SUCCEEDED)) {
+        tell_done(teller, &shown, back ? DIRECTION_ROLLBACK : DIRECTION_EXECUTE);
+    }
+    before->status = shown.status;
+}
+
+static bool is_open_heading(const struct saga *saga, const struct saga_step *step)
+{
+    return step_is_heading(saga->plan, step->index) && step->status == STEP_SUCCEEDED;
+}
+
 static void tell_begin(const struct teller *teller, const struct saga_step *step, const struct told_step *before)
 {
     bool begun = step->open && step->started;
@@ -260,6 +277,26 @@ static struct told_step *told_of(struct told *told, const struct saga *saga, con
     return &whole->instances[step->instance - 1];
 }
 
+/* What is part of another comes before it: elements, and the steps under a heading. */
+static void tell_ends(const struct teller *teller, struct told *told)
+{
+    const struct saga *saga = teller->saga;
+    for (uint32_t i = 0; i < saga->plan->step_count; i++) {
+        const struct saga_step *whole = &saga->steps[i];
+        for (uint32_t n = 0; whole->fan != NULL && n < whole->fan->count; n++) {
+            tell_end(teller, &whole->fan->instances[n], told_of(told, saga, &whole->fan->instances[n]));
+        }
+        if (!is_open_heading(saga, whole)) {
+            tell_end(teller, whole, &told->steps[i]);
+        }
+    }
+    for (uint32_t i = saga->plan->step_count; i-- > 0;) {
+        if (is_open_heading(saga, &saga->steps[i])) {
+            tell_heading(teller, told, i);
+        }
+    }
+}
+
 void told_update(struct told *told, const struct saga *saga, int64_t time_ms, struct text *out)
 {
     if (saga == NULL || saga->status == RUN_NONE || saga->plan == NULL || !told_is_ready(told, saga)) {
@@ -270,16 +307,16 @@ void told_update(struct told *told, const struct saga *saga, int64_t time_ms, st
     if (first && !over) {
         tell_run(&teller, told->status);
     }
-    for (const struct saga_step *step = NULL; (step = saga_next_step(saga, step)) != NULL;) {
-        tell_end(&teller, step, told_of(told, saga, step));
-    }
+    tell_ends(&teller, told);
     if (!first || over) {
         tell_run(&teller, told->status);
     }
     for (const struct saga_step *step = NULL; (step = saga_next_step(saga, step)) != NULL;) {
         struct told_step *seen = told_of(told, saga, step);
         tell_begin(&teller, step, seen);
-        see(seen, step);
+        if (!is_open_heading(saga, step)) {
+            see(seen, step);
+        }
     }
     told->status = saga->status;
 }

@@ -45,6 +45,7 @@ export GATES
 open_gate() { touch "$GATES/$1"; }
 printf 'name: two\nsteps: [{name: held}, {name: ok}]\n' >"$work/two.yaml"
 printf 'name: holds\nsteps: [{name: ok}, {name: moody}, {name: reads}]\n' >"$work/holds.yaml"
+printf 'name: asks\non_failure: pause\nsteps: [{name: ok}, {name: fails}]\n' >"$work/asks.yaml"
 printf 'name: stays\nsteps: [{name: stuck}, {name: fails}]\n' >"$work/stays.yaml"
 printf 'name: slowly\nsteps: [{name: slowly, retry: {max_attempts: 3, backoff: 1h}}]\n' >"$work/slowly.yaml"
 
@@ -178,4 +179,16 @@ check "resolve of it: exit 0" is "$code" 0
 run timeout 20 backstep watch slowly-1 -o json
 check "... and the run has succeeded" json '[.status,.steps[0].data]' '["succeeded",1]'
 
+begin asks asks-1
+check "on_failure: pause holds a run that has failed" wait_for 20 stands asks-1 paused
+run backstep status asks-1
+check "... status: what can be done" has "$work/out" "a step failed: retry, roll back or resolve it"
+run backstep resume asks-1
+check "resume of it: exit 7" is "$code" 7
+run timeout 20 backstep rollback asks-1 --wait
+check "rollback of it: exit 1" is "$code" 1
+
+run timeout 30 env -u BACKSTEP_BROKERS backstep run "$work/asks.yaml" --steps "$work/steps"
+check "a pause on a broker that ends with its command: exit 3" is "$code" 3
+check "... which names what stays undone" has "$work/err" "'ok', 'fails'"
 done_checking

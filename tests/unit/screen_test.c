@@ -561,6 +561,34 @@ static void elements_are_told_one_by_one(void **state)
     text_fini(&out);
 }
 
+static void a_heading_is_told_with_the_last_of_its_steps(void **state)
+{
+    struct fixture *f = *state;
+    struct told told = {0};
+    struct text out;
+    text_init(&out, 1 << 20);
+    setenv("TZ", "UTC", 1);
+    memset(f->steps, 0, sizeof f->steps);
+    f->saga.plan = &nested;
+    f->steps[0] = succeeded(0, 100);
+    f->steps[1] = succeeded(200, 200); /* has begun */
+    tell(f, &told, T0 + 200, &out);
+    assert_null(strstr(text_string(&out), " store "));
+    text_clear(&out);
+    f->steps[2] = succeeded(200, 700);
+    f->steps[3] = succeeded(700, 1200);
+    tell(f, &told, T0 + 1200, &out);
+    assert_null(strstr(text_string(&out), " store "));
+    text_clear(&out);
+    f->steps[4] = succeeded(1200, 1300);
+    tell(f, &told, T0 + 1300, &out);
+    tell(f, &told, T0 + 1300, &out);
+    assert_string_equal(text_string(&out), "00:00:01.300 upload-1k7qj4m9x2 store/close execute  done      0.1 s\n"
+                                           "00:00:01.300 upload-1k7qj4m9x2 store       execute  done      1.1 s\n");
+    told_fini(&told);
+    text_fini(&out);
+}
+
 static void what_a_person_resolved_is_told_as_such(void **state)
 {
     struct fixture *f = *state;
@@ -759,6 +787,7 @@ int main(void)
         TEST(a_paused_run_says_why_and_what_can_be_done),
         TEST(a_pipeline_in_a_pipeline_stands_under_its_name),
         TEST(elements_are_told_one_by_one),
+        TEST(a_heading_is_told_with_the_last_of_its_steps),
         TEST(what_a_person_resolved_is_told_as_such),
         TEST(before_the_run_is_known_its_id_and_a_notice_are_shown),
         TEST(each_change_is_one_line),
