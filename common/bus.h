@@ -79,6 +79,7 @@ struct bus_operations {
     void (*close)(struct bus *bus);
     bool (*ensure_topic)(struct bus *bus, const struct bus_topic *topic, bool create, int32_t *partitions, int timeout_ms,
                          struct error *error);
+    bool (*delete_topic)(struct bus *bus, const char *topic, int timeout_ms, struct error *error);
     bool (*partition_count)(struct bus *bus, const char *topic, int32_t *count, int timeout_ms, struct error *error);
     bool (*bounds)(struct bus *bus, const char *topic, int32_t partition, int64_t *first, int64_t *next, int timeout_ms,
                    struct error *error);
@@ -114,6 +115,12 @@ static inline bool bus_ensure_topic(struct bus *bus, const struct bus_topic *top
                                     struct error *error)
 {
     return bus->operations->ensure_topic(bus, topic, create, partitions, timeout_ms, error);
+}
+
+/* For a topic that nobody else uses. One that is not there is fine; an embedded broker cannot, and keeps it. INVALID: it must not. */
+static inline bool bus_delete_topic(struct bus *bus, const char *topic, int timeout_ms, struct error *error)
+{
+    return bus->operations->delete_topic(bus, topic, timeout_ms, error);
 }
 
 /* INVALID: no such topic. Never creates one. TRANSIENT: no broker in time. */

@@ -765,6 +765,42 @@ static bool kafka_ensure_topic(struct bus *bus, const struct bus_topic *wanted, 
     return true;
 }
 
+/* The one topic asked for: what became of it, and why in `reason`. */
+static rd_kafka_resp_err_t deleted_code(rd_kafka_event_t *answer, char *reason, size_t size)
+{
+    rd_kafka_resp_err_t code = answer == NULL ? RD_KAFKA_RESP_ERR__TIMED_OUT : rd_kafka_event_error(answer);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        size_t count = 0;
+        code = rd_kafka_topic_result_error(rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(answer), &count)[0]);
+        assert(count == 1);
+    }
+    snprintf(reason, size, "%s", rd_kafka_err2str(code));
+    return code;
+}
+
+static bool kafka_delete_topic(struct bus *bus, const char *name, int timeout_ms, struct error *error)
+{
+    struct kafka_bus *kafka = kafka_of(bus);
+    if (kafka->embedded) {
+        return true;
+    }
+    rd_kafka_AdminOptions_t *options = admin_options(kafka, RD_KAFKA_ADMIN_OP_DELETETOPICS, timeout_ms);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(kafka->producer);
+    rd_kafka_DeleteTopic_t *topic = rd_kafka_DeleteTopic_new(name);
+    char reason[512];
+    rd_kafka_DeleteTopics(kafka->producer, &topic, 1, options, queue);
+    rd_kafka_event_t *answer = rd_kafka_queue_poll(queue, timeout_ms + RETRY_MS);
+    rd_kafka_resp_err_t code = deleted_code(answer, reason, sizeof reason);
+    if (answer != NULL) {
+        rd_kafka_event_destroy(answer);
+    }
+    rd_kafka_DeleteTopic_destroy(topic);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_AdminOptions_destroy(options);
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR || code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+           error_set(error, is_transient(code) ? ERROR_TRANSIENT : ERROR_INVALID, "topic '%s' cannot be deleted: %s", name, reason);
+}
+
 /* ---- offsets */
 
 static bool kafka_bounds(struct bus *bus, const char *name, int32_t partition, int64_t *first, int64_t *next, int timeout_ms,
@@ -1289,6 +1325,7 @@ static void kafka_close(struct bus *bus)
 static const struct bus_operations kafka_operations = {
     .close = kafka_close,
     .ensure_topic = kafka_ensure_topic,
+    .delete_topic = kafka_delete_topic,
     .partition_count = kafka_partition_count,
     .bounds = kafka_bounds,
     .offset_at = kafka_offset_at,

@@ -676,6 +676,12 @@ static bool memory_ensure_topic(struct bus *base, const struct bus_topic *wanted
     return true;
 }
 
+static bool memory_delete_topic(struct bus *bus, const char *topic, int timeout_ms, struct error *error)
+{
+    (void)bus, (void)topic, (void)timeout_ms, (void)error;
+    return true; /* kept, as an embedded broker does */
+}
+
 static bool memory_partition_count(struct bus *bus, const char *name, int32_t *count, int timeout_ms, struct error *error)
 {
     (void)timeout_ms;
@@ -741,6 +747,7 @@ static void memory_close(struct bus *base)
 static const struct bus_operations memory_operations = {
     .close = memory_close,
     .ensure_topic = memory_ensure_topic,
+    .delete_topic = memory_delete_topic,
     .partition_count = memory_partition_count,
     .bounds = memory_bounds,
     .offset_at = memory_offset_at,

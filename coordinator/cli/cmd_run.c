@@ -89,6 +89,22 @@ static struct child *start_worker(const struct call *call, const char *queue, co
     return child_start(&options, error);
 }
 
+/* Nobody comes to that queue any more. A run that may be taken up again keeps it. */
+static void delete_queue(const struct call *call, const char *queue, int code)
+{
+    struct error error = {0};
+    struct client client;
+    char topic[TOPICS_NAME_BYTES];
+    if (code != EXIT_DONE && code != EXIT_ROLLED_BACK && code != EXIT_CANCELLED) {
+        return;
+    }
+    topics_name(topic, TOPICS_TASKS, call->client.prefix, queue);
+    if (!client_open(&client, &call->client, &error) || !bus_delete_topic(client.bus, topic, call->client.timeout_ms, &error)) {
+        complain("%s; it is not needed any more", error.message);
+    }
+    client_close(&client);
+}
+
 /* A cluster, and programs of ours: this process also serves them, for this run only, on a queue of its own. */
 static int run_serving(const struct call *call, struct launch *launch, const char *steps)
 {
@@ -103,6 +119,7 @@ static int run_serving(const struct call *call, struct launch *launch, const cha
     struct follow follow = {.worker = worker};
     int code = start_and_follow(call, launch, &call->client, &follow);
     child_stop(worker, WORKER_GRACE_MS);
+    delete_queue(call, queue, code);
     return code;
 }
 

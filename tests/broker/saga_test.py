@@ -4,6 +4,7 @@
 
 import json
 import os
+import subprocess
 from collections import Counter
 
 from cluster import Cluster, check, main
@@ -216,12 +217,20 @@ def a_held_run_is_retried(saga):
     check("did it by hand" in saga.cluster.cli("history", run).stdout, "a step can be resolved by a person, and history says so")
 
 
+def a_run_with_steps_of_its_own_leaves_no_topic(saga):
+    cluster = saga.cluster
+    cluster.cli("run", cluster.pipeline("name: own\n" + PARAMS + "steps: [{name: a, uses: step}]\n", "own.yaml"), "--steps", cluster.directory / "steps")
+    topics = subprocess.run(["kcat", "-L", "-b", cluster.brokers], capture_output=True, text=True, timeout=60, check=True).stdout
+    check("backstep.tasks.default" in topics and "tasks.run-" not in topics, "a run with steps of its own leaves no topic behind")
+
+
 def the_whole_saga():
     """diamond, condition, 500 elements, nesting, cancel, pause, incomplete rollback, held run: on a real broker"""
     with Cluster() as cluster:
         saga = Saga(cluster)
         for scenario in (a_branch_of_a_diamond_fails, a_condition_skips, five_hundred_elements, a_pipeline_in_a_pipeline_is_rolled_back,
-                         three_running_steps_are_cancelled, pause_and_resume, an_incomplete_rollback_is_taken_up_again, a_held_run_is_retried):
+                         three_running_steps_are_cancelled, pause_and_resume, an_incomplete_rollback_is_taken_up_again, a_held_run_is_retried,
+                         a_run_with_steps_of_its_own_leaves_no_topic):
             scenario(saga)
 
 
