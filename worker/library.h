@@ -8,6 +8,7 @@
 #include "common/saga/plan.h"
 #include "common/text.h"
 #include "worker/backstep.h"
+#include "worker/context.h"
 
 #define LIBRARY_USAGE 2
 
@@ -38,5 +39,8 @@ bool library_append_plan(const struct library_call *call, const struct plan *pla
 
 /* Call one step with a context from standard input, and print what it said. */
 int library_test_step(const struct library_call *call);
+/* The same for any step and context (an object): appends {"outcome", "permanent", "data", ...} to `text`. Returns whether it went well. */
+bool library_call_step(const struct backstep_step *step, const char *pipeline, json_t *context, const struct context_listener *listener,
+                       struct text *text);
 
 #endif

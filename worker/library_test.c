@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `test STEP`: one step, called as a worker would call it. */
+/* One step, called as a worker would call it: for `test STEP` and for the test kit. */
 #include "common/json.h"
 #include "common/limits.h"
 #include "worker/attempt.h"
@@ -54,7 +54,7 @@ static void sample_result(struct sample *sample)
     sample->task.result = &sample->result;
 }
 
-static void sample_fill(struct sample *sample, const struct library_call *call)
+static void sample_fill(struct sample *sample, const struct backstep_step *step, const char *pipeline)
 {
     const json_t *attempt = json_object_get(sample->root, "attempt");
     bool rolls_back = span_equal(string_member(sample->root, "direction", "execute"), span_of("rollback"));
@@ -63,9 +63,9 @@ static void sample_fill(struct sample *sample, const struct library_call *call)
     sample->shared = json_text(json_object_get(sample->root, "shared"));
     sample->set = span_of(sample->shared);
     sample->task = (struct task){.run_id = string_member(sample->root, "run_id", "test"),
-                                 .pipeline = string_member(sample->root, "pipeline", call->program),
-                                 .step = string_member(sample->root, "step", call->arguments[0]),
-                                 .handler = span_of(call->arguments[0]),
+                                 .pipeline = string_member(sample->root, "pipeline", pipeline),
+                                 .step = string_member(sample->root, "step", step->name),
+                                 .handler = span_of(step->name),
                                  .attempt = json_is_integer(attempt) ? (uint32_t)json_integer_value(attempt) : 1,
                                  .ticket = {.direction = rolls_back ? DIRECTION_ROLLBACK : DIRECTION_EXECUTE, .number = 1},
                                  .input = span_of(sample->input),
@@ -86,7 +86,6 @@ static void sample_fini(struct sample *sample)
     free(sample->shared);
     free(sample->data);
     free(sample->rollback_data);
-    json_decref(sample->root);
 }
 
 static void ignore_progress(void *state, uint64_t current, uint64_t total, struct span metrics)
@@ -104,57 +103,69 @@ static void append_member(struct text *text, const char *name, const char *json)
     text_format(text, ",\"%s\":%s", name, json != NULL ? json : "null");
 }
 
-static int print_attempt(const struct attempt *attempt)
+static void append_attempt(const struct attempt *attempt, struct text *text)
 {
-    struct text text;
-    text_init(&text, SIZE_MAX / 2);
-    text_format(&text, "{\"outcome\":\"%s\",\"permanent\":%s", outcome_name(attempt->outcome),
+    text_format(text, "{\"outcome\":\"%s\",\"permanent\":%s", outcome_name(attempt->outcome),
                 attempt->permanent ? "true" : "false");
-    append_member(&text, "data", attempt->data);
-    append_member(&text, "rollback_data", attempt->rollback_data);
-    append_member(&text, "set", attempt->set);
-    append_member(&text, "metrics", attempt->metrics);
-    text_append_string(&text, ",\"error\":");
+    append_member(text, "data", attempt->data);
+    append_member(text, "rollback_data", attempt->rollback_data);
+    append_member(text, "set", attempt->set);
+    append_member(text, "metrics", attempt->metrics);
+    text_append_string(text, ",\"error\":");
     if (attempt->error != NULL) {
-        text_append_json_string(&text, span_of(attempt->error));
+        text_append_json_string(text, span_of(attempt->error));
     } else {
-        text_append_string(&text, "null");
+        text_append_string(text, "null");
     }
-    text_append_char(&text, '}');
-    bool well = attempt->outcome == OUTCOME_OK || attempt->outcome == OUTCOME_SKIPPED;
-    int code = library_print(&text, well ? 0 : 1);
-    text_fini(&text);
-    return code;
+    text_append_char(text, '}');
 }
 
-static int test_step(const struct library_call *call, const struct backstep_step *step, struct sample *sample)
+bool library_call_step(const struct backstep_step *step, const char *pipeline, json_t *context, const struct context_listener *listener,
+                       struct text *text)
 {
     struct attempt attempt = {0};
     struct cancellation never = {0};
-    sample_fill(sample, call);
-    attempt_run(&attempt, &sample->task, step, &never, &(struct context_listener){.progressed = ignore_progress});
-    int code = print_attempt(&attempt);
+    struct sample *sample = calloc(1, sizeof *sample);
+    if (sample == NULL) {
+        return false;
+    }
+    sample->root = context;
+    sample_fill(sample, step, pipeline);
+    attempt_run(&attempt, &sample->task, step, &never, listener);
+    append_attempt(&attempt, text);
+    bool well = attempt.outcome == OUTCOME_OK || attempt.outcome == OUTCOME_SKIPPED;
     attempt_fini(&attempt);
     cancellation_fini(&never);
     sample_fini(sample);
+    free(sample);
+    return well;
+}
+
+static int test_step(const struct library_call *call, const struct backstep_step *step)
+{
+    json_error_t problem;
+    struct text text;
+    json_t *context = json_loadf(stdin, JSON_REJECT_DUPLICATES, &problem);
+    if (!json_is_object(context)) {
+        library_complain(call, context == NULL ? problem.text : "the context is not a JSON object");
+        json_decref(context);
+        return LIBRARY_USAGE;
+    }
+    text_init(&text, SIZE_MAX / 2);
+    bool well = library_call_step(step, call->pipeline, context, &(struct context_listener){.progressed = ignore_progress}, &text);
+    int code = library_print(&text, well ? 0 : 1);
+    text_fini(&text);
+    json_decref(context);
     return code;
 }
 
 int library_test_step(const struct library_call *call)
 {
-    json_error_t problem;
     const struct backstep_step *step =
         call->argument_count == 1 ? backstep_registry_find(call->registry, call->arguments[0]) : NULL;
     if (step == NULL) {
         return library_complain(call,
                                 call->argument_count == 1 ? "there is no such step; 'steps' lists them" : "test: name one step");
     }
-    struct sample *sample = calloc(1, sizeof *sample);
-    if (sample == NULL) {
-        return library_complain(call, "out of memory");
-    }
-    sample->root = json_loadf(stdin, JSON_REJECT_DUPLICATES, &problem);
-    int code = sample->root != NULL ? test_step(call, step, sample) : library_complain(call, problem.text);
-    free(sample);
-    return code;
+    return test_step(call, step);
 }
