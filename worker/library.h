@@ -40,7 +40,7 @@ bool library_append_plan(const struct library_call *call, const struct plan *pla
 /* Call one step with a context from standard input, and print what it said. */
 int library_test_step(const struct library_call *call);
 /* The same for any step and context (an object): appends {"outcome", "permanent", "data", ...} to `text`. Returns whether it went well. */
-bool library_call_step(const struct backstep_step *step, const char *pipeline, json_t *context, const struct context_listener *listener,
-                       struct text *text);
+bool library_call_step(const struct backstep_step *step, const char *pipeline, json_t *context,
+                       const struct context_listener *listener, struct text *text);
 
 #endif

@@ -120,8 +120,8 @@ static void append_attempt(const struct attempt *attempt, struct text *text)
     text_append_char(text, '}');
 }
 
-bool library_call_step(const struct backstep_step *step, const char *pipeline, json_t *context, const struct context_listener *listener,
-                       struct text *text)
+bool library_call_step(const struct backstep_step *step, const char *pipeline, json_t *context,
+                       const struct context_listener *listener, struct text *text)
 {
     struct attempt attempt = {0};
     struct cancellation never = {0};

@@ -13,11 +13,11 @@
 /* What is to go wrong in the next run. */
 struct trouble {
     struct trouble *next;
-    int call;       /* the n-th call; 0: by step */
-    char *step;     /* NULL: by call */
-    int attempts;   /* the first so many of the step */
-    bool rollback;  /* of its rollback */
-    bool cancels;   /* instead of failing */
+    int call; /* the n-th call; 0: by step */
+    char *step; /* NULL: by call */
+    int attempts; /* the first so many of the step */
+    bool rollback; /* of its rollback */
+    bool cancels; /* instead of failing */
     char *message;
 };
 

@@ -16,10 +16,12 @@ static enum backstep_outcome make(struct backstep_context *context, struct backs
 {
     things++;
     backstep_log(context, "made");
-    return backstep_succeed(result, "{\"color\": %s}", backstep_quote(context, backstep_json_string(backstep_param(context, "color"), "none")));
+    return backstep_succeed(result, "{\"color\": %s}",
+                            backstep_quote(context, backstep_json_string(backstep_param(context, "color"), "none")));
 }
 
-static enum backstep_outcome unmake(struct backstep_context *context, const struct backstep_result *done, struct backstep_result *result)
+static enum backstep_outcome unmake(struct backstep_context *context, const struct backstep_result *done,
+                                    struct backstep_result *result)
 {
     (void)context;
     things -= backstep_result_success(done);
@@ -48,7 +50,8 @@ static void a_step_that_fails_at_first_is_tried_again_on_virtual_time(void **sta
     things = 0;
     backstep_test_fail_step(test, "b", 2, "no luck");
     assert_true(backstep_test_run(test));
-    assert_string_equal(backstep_test_history(test), "a execute ok\nb execute failed: no luck\nb execute failed: no luck\nb execute ok\n");
+    assert_string_equal(backstep_test_history(test),
+                        "a execute ok\nb execute failed: no luck\nb execute failed: no luck\nb execute ok\n");
     assert_true(backstep_test_elapsed_ms(test) >= 60000 && backstep_test_elapsed_ms(test) < 200000);
     assert_int_equal(backstep_test_calls(test), 4);
     assert_string_equal(backstep_test_data(test, "a"), "{\"color\": \"red\"}");
@@ -94,7 +97,8 @@ static void one_step_is_called_on_its_own(void **state)
 {
     (void)state;
     struct backstep_test *test = backstep_test_new_action(&action, NULL);
-    assert_non_null(strstr(backstep_test_step(test, "a", "{\"params\": {\"color\": \"blue\"}}"), "{\"outcome\":\"ok\",\"permanent\":false,\"data\":{\"color\": \"blue\"}"));
+    assert_non_null(strstr(backstep_test_step(test, "a", "{\"params\": {\"color\": \"blue\"}}"),
+                           "{\"outcome\":\"ok\",\"permanent\":false,\"data\":{\"color\": \"blue\"}"));
     assert_non_null(strstr(backstep_test_step(test, "a", "{\"direction\": \"rollback\"}"), "\"outcome\":\"ok\""));
     assert_null(backstep_test_step(test, "nobody", NULL));
     assert_null(backstep_test_step(test, "a", "[]"));
