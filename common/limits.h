@@ -41,6 +41,10 @@
 #define LIMIT_RECORD_BYTES (4 * MIB)    /* max.message.bytes on progress and tasks: context, plan and input with room to spare */
 #define LIMIT_REQUESTS_PER_RUN 64       /* remembered answers; the oldest answered one is forgotten */
 
+/* ---- recovery */
+#define LIMIT_FINISHED_IDS 4096     /* of one FinishedIds: 32 KiB, and few enough to be looked through */
+#define LIMIT_SNAPSHOT_STEPS 50000  /* steps and instances of one snapshot: bounds what decoding takes; a larger run is replayed instead */
+
 /* ---- workers */
 #define LIMIT_REGISTRY_BYTES (16 * MIB) /* steps a registry makes itself: a thousand, wrapped many times over */
 #define LIMIT_MEMORY_BYTES (4 * LIMIT_RESULT_BYTES) /* what `once` remembers of a step: its result, escaped */

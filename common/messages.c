@@ -115,6 +115,36 @@ static const struct pair log_sources[] = {
     {BACKSTEP__V1__LOG_SOURCE__LOG_SOURCE_STDOUT, LOG_SOURCE_STDOUT},
 };
 
+static const struct pair step_statuses[] = {
+    {BACKSTEP__V1__STEP_STATUS__STEP_STATUS_WAITING, STEP_WAITING},
+    {BACKSTEP__V1__STEP_STATUS__STEP_STATUS_READY, STEP_READY},
+    {BACKSTEP__V1__STEP_STATUS__STEP_STATUS_RUNNING, STEP_RUNNING},
+    {BACKSTEP__V1__STEP_STATUS__STEP_STATUS_RETRYING, STEP_RETRYING},
+    {BACKSTEP__V1__STEP_STATUS__STEP_STATUS_SUCCEEDED, STEP_SUCCEEDED},
+    {BACKSTEP__V1__STEP_STATUS__STEP_STATUS_SKIPPED, STEP_SKIPPED},
+    {BACKSTEP__V1__STEP_STATUS__STEP_STATUS_FAILED, STEP_FAILED},
+    {BACKSTEP__V1__STEP_STATUS__STEP_STATUS_ROLLING_BACK, STEP_ROLLING_BACK},
+    {BACKSTEP__V1__STEP_STATUS__STEP_STATUS_ROLLED_BACK, STEP_ROLLED_BACK},
+    {BACKSTEP__V1__STEP_STATUS__STEP_STATUS_ROLLBACK_FAILED, STEP_ROLLBACK_FAILED},
+    {BACKSTEP__V1__STEP_STATUS__STEP_STATUS_NOT_RUN, STEP_NOT_RUN},
+};
+static const struct pair cancels[] = {
+    /* saga_step.cancel: 0 is none */
+    {BACKSTEP__V1__CANCEL_REASON__CANCEL_REASON_UNSPECIFIED, 0},
+    {BACKSTEP__V1__CANCEL_REASON__CANCEL_REASON_REQUESTED, 1 + CANCEL_REQUESTED},
+    {BACKSTEP__V1__CANCEL_REASON__CANCEL_REASON_SIBLING_FAILED, 1 + CANCEL_SIBLING_FAILED},
+    {BACKSTEP__V1__CANCEL_REASON__CANCEL_REASON_TIMEOUT, 1 + CANCEL_TIMEOUT},
+    {BACKSTEP__V1__CANCEL_REASON__CANCEL_REASON_HEARTBEAT, 1 + CANCEL_HEARTBEAT},
+    {BACKSTEP__V1__CANCEL_REASON__CANCEL_REASON_START_TIMEOUT, 1 + CANCEL_START_TIMEOUT},
+    {BACKSTEP__V1__CANCEL_REASON__CANCEL_REASON_RUN_TIMEOUT, 1 + CANCEL_RUN_TIMEOUT},
+};
+static const struct pair fired_timers[] = {
+    {BACKSTEP__V1__TIMER__TIMER_UNSPECIFIED, TIMER_NONE},
+    {BACKSTEP__V1__TIMER__TIMER_TIMEOUT, TIMER_TIMEOUT},
+    {BACKSTEP__V1__TIMER__TIMER_HEARTBEAT, TIMER_HEARTBEAT},
+    {BACKSTEP__V1__TIMER__TIMER_START, TIMER_START},
+};
+
 #define PAIRS(table) table, sizeof(table) / sizeof *(table)
 
 /* -1: no such value. */
@@ -1334,6 +1364,433 @@ static void fill_log_lines(struct encoder *encoder, void *body, const struct mes
     }
 }
 
+/* ---- snapshots */
+
+static bool read_step_enums(struct decoder *decoder, const Backstep__V1__StepState *wire, struct saga_step *step)
+{
+    int status, fired, cancel;
+    if (!read_enum(decoder, PAIRS(step_statuses), (int)wire->status, "step status", &status) ||
+        !read_enum(decoder, PAIRS(fired_timers), (int)wire->fired, "fired", &fired) ||
+        !read_enum(decoder, PAIRS(cancels), (int)wire->cancel, "cancel", &cancel)) {
+        return false;
+    }
+    step->status = (uint8_t)status;
+    step->fired = (uint8_t)fired;
+    step->cancel = (uint8_t)cancel;
+    step->direction = wire->rolls_back ? DIRECTION_ROLLBACK : DIRECTION_EXECUTE;
+    return read_range(decoder, wire->losses, 0, UINT16_MAX, "losses") &&
+           read_range(decoder, wire->silent_losses, 0, UINT16_MAX, "silent_losses");
+}
+
+static bool read_step_state(struct decoder *decoder, const Backstep__V1__StepState *wire, struct saga_step *step)
+{
+    *step = (struct saga_step){
+        .index = step->index,
+        .instance = step->instance,
+        .open = wire->open,
+        .started = wire->started,
+        .confirm = wire->confirm,
+        .may_have_begun = wire->may_have_begun,
+        .begun_before = wire->begun_before,
+        .executed = wire->executed,
+        .nothing_to_undo = wire->nothing_to_undo,
+        .resolved = wire->resolved,
+        .losses = (uint16_t)wire->losses,
+        .silent_losses = (uint16_t)wire->silent_losses,
+        .ticket = wire->ticket,
+        .attempts = wire->attempts,
+        .execute_attempts = wire->execute_attempts,
+        .fraction_ppm = wire->fraction_ppm,
+        .end_order = wire->end_order,
+        .ready_ms = wire->ready_ms,
+        .begun_ms = wire->begun_ms,
+        .attempt_ms = wire->attempt_ms,
+        .report_ms = wire->report_ms,
+        .ended_ms = wire->ended_ms,
+        .rollback_begun_ms = wire->rollback_begun_ms,
+        .rollback_ended_ms = wire->rollback_ended_ms,
+        .retry_ms = wire->retry_ms,
+        .current = wire->current,
+        .total = wire->total,
+        .data = span_of_binary(wire->data),
+        .rollback_data = span_of_binary(wire->rollback_data),
+        .set = span_of_binary(wire->set),
+        .metrics = span_of_binary(wire->metrics),
+        .error = span_of(wire->error),
+        .rollback_error = span_of(wire->rollback_error),
+        .worker = span_of(wire->worker),
+    };
+    return read_step_enums(decoder, wire, step);
+}
+
+static bool read_fan(struct decoder *decoder, const Backstep__V1__StepState *wire, struct saga_step *step)
+{
+    size_t count = wire->n_elements;
+    if (!wire->expanded) {
+        return true;
+    }
+    if (!read_count(decoder, count, LIMIT_ELEMENTS, "elements") ||
+        !read_range(decoder, (int64_t)wire->n_instances, (int64_t)count, (int64_t)count, "instances")) {
+        return false;
+    }
+    struct saga_fan *fan = arena_take(&decoder->arena, sizeof *fan);
+    struct span *elements = arena_take_array(&decoder->arena, count, sizeof *elements);
+    struct saga_step *instances = arena_take_array(&decoder->arena, count, sizeof *instances);
+    if (fan == NULL || elements == NULL || instances == NULL) {
+        return garbage(decoder, "out of memory");
+    }
+    for (size_t i = 0; i < count; i++) {
+        elements[i] = span_of_binary(wire->elements[i]);
+        instances[i].index = step->index;
+        instances[i].instance = (uint32_t)i + 1;
+        if (!read_step_state(decoder, wire->instances[i], &instances[i])) {
+            return error_prefix(decoder->error, "instance %zu", i + 1);
+        }
+    }
+    *fan = (struct saga_fan){.count = (uint32_t)count, .elements = elements, .instances = instances};
+    step->fan = fan;
+    return true;
+}
+
+static struct saga_step *read_step_ref(struct decoder *decoder, const struct saga *image, const Backstep__V1__StepRef *wire)
+{
+    struct saga_step *step = saga_find_step(image, wire->step, wire->instance);
+    if (step == NULL) {
+        error_set(decoder->error, ERROR_INVALID, "a list names instance %u of step %u, which is not there", wire->instance,
+                  wire->step);
+    }
+    return step;
+}
+
+static bool read_active(struct decoder *decoder, const Backstep__V1__Snapshot *wire, struct saga *image)
+{
+    for (size_t i = 0; i < wire->n_active; i++) {
+        struct saga_step *step = read_step_ref(decoder, image, wire->active[i]);
+        if (step == NULL || step->active) {
+            return step == NULL ? false : garbage(decoder, "a step is active twice");
+        }
+        step->active = true;
+        step->active_before = image->active_last;
+        *(image->active_last != NULL ? &image->active_last->active_next : &image->active) = step;
+        image->active_last = step;
+    }
+    return true;
+}
+
+static bool read_set_list(struct decoder *decoder, const Backstep__V1__Snapshot *wire, struct saga *image)
+{
+    for (size_t i = 0; i < wire->n_sets; i++) {
+        struct saga_step *step = read_step_ref(decoder, image, wire->sets[i]);
+        if (step == NULL || step->set_next != NULL || step == image->sets_last) {
+            return step == NULL ? false : garbage(decoder, "a step has set values twice");
+        }
+        *(image->sets_last != NULL ? &image->sets_last->set_next : &image->sets) = step;
+        image->sets_last = step;
+        image->set_count++;
+    }
+    return true;
+}
+
+static bool read_requests(struct decoder *decoder, const Backstep__V1__Snapshot *wire, struct saga *image)
+{
+    struct saga_request **link = &image->requests;
+    if (!read_count(decoder, wire->n_requests, LIMIT_REQUESTS_PER_RUN, "requests")) {
+        return false;
+    }
+    for (size_t i = 0; i < wire->n_requests; i++, link = &(*link)->next) {
+        int verdict;
+        struct saga_request *request = arena_take(&decoder->arena, sizeof *request);
+        if (request == NULL) {
+            return garbage(decoder, "out of memory");
+        }
+        if (!read_bytes16(decoder, wire->requests[i]->id, "request id", request->id) ||
+            !read_enum(decoder, PAIRS(verdicts), (int)wire->requests[i]->verdict, "verdict", &verdict)) {
+            return false;
+        }
+        request->verdict = (uint8_t)verdict;
+        request->answered = wire->requests[i]->answered;
+        request->reason = span_of(wire->requests[i]->reason);
+        *link = request;
+    }
+    return true;
+}
+
+static bool read_steps(struct decoder *decoder, const Backstep__V1__Snapshot *wire, struct saga *image)
+{
+    uint32_t count = image->plan->step_count;
+    if (!read_range(decoder, (int64_t)wire->n_steps, count, count, "steps")) {
+        return false;
+    }
+    image->steps = arena_take_array(&decoder->arena, count, sizeof *image->steps);
+    if (image->steps == NULL) {
+        return garbage(decoder, "out of memory");
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        image->steps[i].index = i;
+        image->has_scopes = image->has_scopes || image->plan->steps[i].kind == PLAN_SCOPE;
+        if (!read_step_state(decoder, wire->steps[i], &image->steps[i]) || !read_fan(decoder, wire->steps[i], &image->steps[i])) {
+            return error_prefix(decoder->error, "step %u", i);
+        }
+    }
+    return read_active(decoder, wire, image) && read_set_list(decoder, wire, image) && read_requests(decoder, wire, image);
+}
+
+static void read_course(const Backstep__V1__Snapshot *wire, struct saga *image)
+{
+    image->finish_recorded = wire->finish_recorded;
+    image->cancelling = wire->cancelling;
+    image->stopping = wire->stopping;
+    image->paused = wire->paused;
+    image->held = wire->held;
+    image->begun = wire->begun;
+    image->fold_version = wire->fold_version;
+    image->cause_step = wire->cause > 0 ? wire->cause - 1 : UINT32_MAX;
+    image->cause_instance = wire->cause_instance;
+    image->finish_count = wire->finish_count;
+    image->ended_count = wire->ended_count;
+    image->progress_ppm = wire->progress_ppm;
+    image->undo_total = wire->undo_total;
+    image->started_ms = wire->started_ms;
+    image->finished_ms = wire->finished_ms;
+    image->time_ms = wire->time_ms;
+    image->pause_ms = wire->pause_ms;
+    image->paused_ms = wire->paused_ms;
+    image->params = span_of_binary(wire->params);
+    image->error = span_of(wire->error);
+}
+
+/* What the fold asserts of its own states it must not be made to assert by a record. */
+static bool check_image(struct decoder *decoder, struct saga *image)
+{
+    for (uint32_t i = 0; i < image->plan->step_count; i++) {
+        if (image->steps[i].fan != NULL) {
+            saga_count_fan(image->steps[i].fan);
+        }
+    }
+    const char *problem = saga_image_problem(image);
+    return problem == NULL || garbage(decoder, problem);
+}
+
+static bool read_snapshot(struct decoder *decoder, const void *body, struct message *message)
+{
+    const Backstep__V1__Snapshot *wire = body;
+    int status;
+    struct saga *image = arena_take(&decoder->arena, sizeof *image);
+    if (image == NULL) {
+        return garbage(decoder, "out of memory");
+    }
+    if (!read_epoch(decoder, wire->epoch, message) ||
+        !read_offset(decoder, wire->state_offset, "state_offset", &message->state_offset) ||
+        !read_offset(decoder, wire->start_offset, "start_offset", &image->start_offset) ||
+        !read_enum(decoder, PAIRS(statuses), (int)wire->status, "status", &status) ||
+        !read_range(decoder, wire->fold_version, 1, SAGA_FOLD_VERSION, "fold_version") ||
+        !read_size(decoder, wire->params.len, LIMIT_CONTEXT_BYTES, "params") ||
+        !read_range(decoder, (int64_t)(wire->context_bytes > INT64_MAX ? INT64_MAX : wire->context_bytes), 0, LIMIT_CONTEXT_BYTES,
+                    "context_bytes") ||
+        !read_plan(decoder, wire->plan, &image->plan)) {
+        return false;
+    }
+    read_course(wire, image);
+    image->status = (uint8_t)status;
+    image->context_bytes = (size_t)wire->context_bytes;
+    image->run_id = message->event.run_id;
+    message->image = image;
+    return read_steps(decoder, wire, image) && check_image(decoder, image);
+}
+
+static void fill_step_state(struct encoder *encoder, Backstep__V1__StepState *wire, const struct saga_step *step)
+{
+    backstep__v1__step_state__init(wire);
+    wire->status = (Backstep__V1__StepStatus)wire_of(PAIRS(step_statuses), step->status);
+    wire->rolls_back = step->direction == DIRECTION_ROLLBACK;
+    wire->fired = (Backstep__V1__Timer)wire_of(PAIRS(fired_timers), step->fired);
+    wire->cancel = (Backstep__V1__CancelReason)wire_of(PAIRS(cancels), step->cancel);
+    wire->open = step->open;
+    wire->started = step->started;
+    wire->confirm = step->confirm;
+    wire->may_have_begun = step->may_have_begun;
+    wire->begun_before = step->begun_before;
+    wire->executed = step->executed;
+    wire->nothing_to_undo = step->nothing_to_undo;
+    wire->resolved = step->resolved;
+    wire->losses = step->losses;
+    wire->silent_losses = step->silent_losses;
+    wire->ticket = step->ticket;
+    wire->attempts = step->attempts;
+    wire->execute_attempts = step->execute_attempts;
+    wire->fraction_ppm = step->fraction_ppm;
+    wire->end_order = step->end_order;
+    wire->ready_ms = step->ready_ms;
+    wire->begun_ms = step->begun_ms;
+    wire->attempt_ms = step->attempt_ms;
+    wire->report_ms = step->report_ms;
+    wire->ended_ms = step->ended_ms;
+    wire->rollback_begun_ms = step->rollback_begun_ms;
+    wire->rollback_ended_ms = step->rollback_ended_ms;
+    wire->retry_ms = step->retry_ms;
+    wire->current = step->current;
+    wire->total = step->total;
+    wire->data = binary_of(step->data);
+    wire->rollback_data = binary_of(step->rollback_data);
+    wire->set = binary_of(step->set);
+    wire->metrics = binary_of(step->metrics);
+    wire->error = string_of(encoder, step->error);
+    wire->rollback_error = string_of(encoder, step->rollback_error);
+    wire->worker = string_of(encoder, step->worker);
+}
+
+static void fill_fan(struct encoder *encoder, Backstep__V1__StepState *wire, const struct saga_fan *fan)
+{
+    Backstep__V1__StepState *instances = take(encoder, fan->count, sizeof *instances);
+    wire->elements = take(encoder, fan->count, sizeof *wire->elements);
+    wire->instances = take(encoder, fan->count, sizeof *wire->instances);
+    wire->expanded = true;
+    if (instances == NULL || wire->elements == NULL || wire->instances == NULL) {
+        return;
+    }
+    wire->n_elements = wire->n_instances = fan->count;
+    for (uint32_t i = 0; i < fan->count; i++) {
+        wire->elements[i] = binary_of(fan->elements[i]);
+        wire->instances[i] = &instances[i];
+        fill_step_state(encoder, &instances[i], &fan->instances[i]);
+    }
+}
+
+static void fill_steps(struct encoder *encoder, Backstep__V1__Snapshot *wire, const struct saga *image)
+{
+    uint32_t count = image->plan->step_count;
+    Backstep__V1__StepState *steps = take(encoder, count, sizeof *steps);
+    wire->steps = take(encoder, count, sizeof *wire->steps);
+    if (steps == NULL || wire->steps == NULL) {
+        return;
+    }
+    wire->n_steps = count;
+    for (uint32_t i = 0; i < count; i++) {
+        wire->steps[i] = &steps[i];
+        fill_step_state(encoder, &steps[i], &image->steps[i]);
+        if (image->steps[i].fan != NULL) {
+            fill_fan(encoder, &steps[i], image->steps[i].fan);
+        }
+    }
+}
+
+static const struct saga_step *next_active(const struct saga_step *step)
+{
+    return step->active_next;
+}
+
+static const struct saga_step *next_set(const struct saga_step *step)
+{
+    return step->set_next;
+}
+
+static Backstep__V1__StepRef **refs_of(struct encoder *encoder, const struct saga_step *first,
+                                       const struct saga_step *(*next)(const struct saga_step *), size_t *count)
+{
+    size_t length = 0, i = 0;
+    for (const struct saga_step *step = first; step != NULL; step = next(step)) {
+        length++;
+    }
+    Backstep__V1__StepRef *refs = take(encoder, length, sizeof *refs);
+    Backstep__V1__StepRef **pointers = take(encoder, length, sizeof *pointers);
+    if (refs == NULL || pointers == NULL) {
+        return NULL;
+    }
+    for (const struct saga_step *step = first; step != NULL; step = next(step), i++) {
+        backstep__v1__step_ref__init(&refs[i]);
+        refs[i].step = step->index;
+        refs[i].instance = step->instance;
+        pointers[i] = &refs[i];
+    }
+    *count = length;
+    return pointers;
+}
+
+static void fill_requests(struct encoder *encoder, Backstep__V1__Snapshot *wire, const struct saga *image)
+{
+    wire->requests = take(encoder, LIMIT_REQUESTS_PER_RUN, sizeof *wire->requests);
+    for (const struct saga_request *request = image->requests; request != NULL && wire->requests != NULL; request = request->next) {
+        Backstep__V1__RequestState *state = take(encoder, 1, sizeof *state);
+        if (state == NULL) {
+            return;
+        }
+        backstep__v1__request_state__init(state);
+        state->id = binary_of_bytes(request->id, sizeof request->id);
+        state->verdict = (Backstep__V1__Verdict)wire_of(PAIRS(verdicts), request->verdict);
+        state->answered = request->answered;
+        state->reason = string_of(encoder, request->reason);
+        wire->requests[wire->n_requests++] = state;
+    }
+}
+
+static void fill_snapshot(struct encoder *encoder, void *body, const struct message *message)
+{
+    Backstep__V1__Snapshot *wire = body;
+    const struct saga *image = message->image;
+    wire->epoch = message->epoch;
+    wire->state_offset = message->state_offset;
+    wire->start_offset = image->start_offset;
+    wire->fold_version = image->fold_version;
+    wire->plan = plan_of(encoder, image->plan);
+    wire->params = binary_of(image->params);
+    wire->status = (Backstep__V1__RunStatus)wire_of(PAIRS(statuses), image->status);
+    wire->error = string_of(encoder, image->error);
+    wire->finish_recorded = image->finish_recorded;
+    wire->cancelling = image->cancelling;
+    wire->stopping = image->stopping;
+    wire->paused = image->paused;
+    wire->held = image->held;
+    wire->begun = image->begun;
+    wire->cause = image->cause_step != UINT32_MAX ? image->cause_step + 1 : 0;
+    wire->cause_instance = image->cause_instance;
+    wire->finish_count = image->finish_count;
+    wire->ended_count = image->ended_count;
+    wire->progress_ppm = image->progress_ppm;
+    wire->undo_total = image->undo_total;
+    wire->started_ms = image->started_ms;
+    wire->finished_ms = image->finished_ms;
+    wire->time_ms = image->time_ms;
+    wire->pause_ms = image->pause_ms;
+    wire->paused_ms = image->paused_ms;
+    wire->context_bytes = image->context_bytes;
+    fill_steps(encoder, wire, image);
+    wire->active = refs_of(encoder, image->active, next_active, &wire->n_active);
+    wire->sets = refs_of(encoder, image->sets, next_set, &wire->n_sets);
+    fill_requests(encoder, wire, image);
+}
+
+uint64_t message_hash(struct span run_id)
+{
+    uint64_t hash = 14695981039346656037u;
+    for (size_t i = 0; i < run_id.size; i++) {
+        hash = (hash ^ (unsigned char)run_id.bytes[i]) * 1099511628211u;
+    }
+    return hash;
+}
+
+static bool read_finished_ids(struct decoder *decoder, const void *body, struct message *message)
+{
+    const Backstep__V1__FinishedIds *wire = body;
+    message->hashes = wire->hashes;
+    message->hash_count = wire->n_hashes;
+    message->previous = wire->previous - 1;
+    return read_epoch(decoder, wire->epoch, message) &&
+           read_offset(decoder, wire->state_offset, "state_offset", &message->state_offset) &&
+           read_range(decoder, wire->previous, 0, INT64_MAX, "previous") &&
+           read_count(decoder, wire->n_hashes, LIMIT_FINISHED_IDS, "hashes");
+}
+
+static void fill_finished_ids(struct encoder *encoder, void *body, const struct message *message)
+{
+    (void)encoder;
+    Backstep__V1__FinishedIds *wire = body;
+    wire->epoch = message->epoch;
+    wire->state_offset = message->state_offset;
+    wire->previous = message->previous + 1;
+    wire->n_hashes = message->hash_count;
+    wire->hashes = (uint64_t *)(uintptr_t)message->hashes;
+}
+
 /* ---- the table */
 
 enum trait {
@@ -1389,6 +1846,9 @@ static const struct codec codecs[] = {
                                 read_run_progressed, fill_run_progressed},
     [MESSAGE_RUN_FINISHED] = {PROGRESS(RUN_FINISHED), OF(run_finished), "RunFinished", OF_RUN | OWNERS, EVENT_FINISHED,
                               read_run_finished, fill_run_finished},
+    [MESSAGE_SNAPSHOT] = {PROGRESS(SNAPSHOT), OF(snapshot), "Snapshot", OF_RUN | OWNERS, 0, read_snapshot, fill_snapshot},
+    [MESSAGE_FINISHED_IDS] = {PROGRESS(FINISHED_IDS), OF(finished_ids), "FinishedIds", OWNERS, 0, read_finished_ids,
+                              fill_finished_ids},
     [MESSAGE_TASK] = {TASKS(TASK), OF(task), "Task", 0, 0, read_task, fill_task},
     [MESSAGE_CANCEL_TASK] = {TASKS(CANCEL), OF(cancel_task), "CancelTask", 0, 0, read_cancel_task, fill_cancel_task},
     [MESSAGE_WELCOME] = {TASKS(WELCOME), OF(welcome), "Welcome", 0, 0, read_welcome, fill_welcome},

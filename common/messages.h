@@ -40,6 +40,8 @@ enum message_kind {
     MESSAGE_ANSWERED,
     MESSAGE_RUN_PROGRESSED,
     MESSAGE_RUN_FINISHED,
+    MESSAGE_SNAPSHOT,
+    MESSAGE_FINISHED_IDS,
     /* task topics */
     MESSAGE_TASK,
     MESSAGE_CANCEL_TASK,
@@ -160,10 +162,19 @@ struct message {
     const struct waiting_step *waiting;
     size_t waiting_count;
 
+    int64_t state_offset; /* SNAPSHOT FINISHED_IDS: what stands below it is told; `epoch` says who wrote it */
+    const struct saga *image; /* SNAPSHOT: saga_image_problem() has found nothing; its run_id is event.run_id */
+    const uint64_t *hashes; /* FINISHED_IDS: of the run ids, see message_hash() */
+    size_t hash_count;
+    int64_t previous; /* FINISHED_IDS: offset of the one before it; -1: none */
+
     struct log_lines log; /* LOG_LINES, with event.run_id, event.ticket and event.worker */
 
     void *storage; /* of a decoded message; NULL else */
 };
+
+/* Of a run id, FNV-1a of 64 bits: what is left of a run that ended. */
+uint64_t message_hash(struct span run_id);
 
 /* Append the bytes of `message` to `bytes`. false when the record limit (LIMIT_RECORD_BYTES) or memory does not allow it. */
 bool message_encode(const struct message *message, struct text *bytes, struct error *error);

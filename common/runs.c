@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/runs.h"
 
+#include "common/limits.h"
+#include "common/runs_ended.h"
+
+#include <assert.h>
 #include <stdalign.h>
 #include <stdlib.h>
 #include <uthash.h>
@@ -17,27 +21,183 @@ static void *allocate(size_t size)
 
 struct entry {
     struct run run; /* first: a run is its entry */
+    uint64_t hash;
+    int64_t last_offset; /* of its records but snapshots, duplicates included */
+    int64_t named_ms; /* time of the FinishedIds that names it; 0: none */
+    bool unnamed; /* it has ended, and none does */
+    bool holds; /* it is in the list of those that hold K back */
+    size_t room_bytes;
+    struct entry *before, *after; /* in that list */
     UT_hash_handle hh;
+};
+
+struct claim {
+    int64_t offset, time_ms;
 };
 
 struct runs {
     struct entry *entries;
     uint32_t partition_count;
-    int64_t epoch, epoch_time_ms;
+    int64_t from; /* the first record read */
+    struct claim *claims; /* by offset; the last is the epoch */
+    size_t claim_count, claim_room;
+    struct entry *first, *last; /* those that hold K back, by base_offset */
+    struct ended ended; /* hash: time when it was named */
+    struct ended heard; /* hash: last offset of a record of a run that is not known. Until all is caught up */
+    bool caught_up, keep_ended;
+    void (*forget)(struct run *run);
+    size_t unnamed_count, room_bytes;
+    int64_t bytes;
+    int64_t ids_offset, ids_base; /* of the last FinishedIds: where it stands, and what is named below */
+    int64_t pruned_ms;
 };
+
+/* ---- claims */
+
+static void add_claim(struct runs *runs, int64_t offset, int64_t time_ms)
+{
+    if (runs->claim_count == runs->claim_room) {
+        runs->claim_room = runs->claim_room > 0 ? runs->claim_room * 2 : 4;
+        runs->claims = realloc(runs->claims, runs->claim_room * sizeof *runs->claims);
+        if (runs->claims == NULL) {
+            abort();
+        }
+    }
+    runs->claims[runs->claim_count++] = (struct claim){offset, time_ms};
+}
+
+/* The last claim before `offset`. */
+static const struct claim *claim_before(const struct runs *runs, int64_t offset)
+{
+    size_t count = runs->claim_count;
+    while (count > 0 && runs->claims[count - 1].offset >= offset) {
+        count--;
+    }
+    return count > 0 ? &runs->claims[count - 1] : NULL;
+}
+
+void runs_drop_claims(struct runs *runs, int64_t offset)
+{
+    const struct claim *keep = claim_before(runs, offset);
+    size_t drop = keep != NULL ? (size_t)(keep - runs->claims) : 0;
+    runs->claim_count -= drop;
+    memmove(runs->claims, runs->claims + drop, runs->claim_count * sizeof *runs->claims);
+}
+
+int64_t runs_epoch(const struct runs *runs)
+{
+    return runs->claim_count > 0 ? runs->claims[runs->claim_count - 1].offset : -1;
+}
+
+int64_t runs_epoch_time_ms(const struct runs *runs)
+{
+    return runs->claim_count > 0 ? runs->claims[runs->claim_count - 1].time_ms : 0;
+}
+
+/* ---- those that hold K back */
+
+static void list_remove(struct runs *runs, struct entry *entry)
+{
+    if (!entry->holds) {
+        return;
+    }
+    *(entry->before != NULL ? &entry->before->after : &runs->first) = entry->after;
+    *(entry->after != NULL ? &entry->after->before : &runs->last) = entry->before;
+    entry->before = entry->after = NULL;
+    entry->holds = false;
+}
+
+/* Nearly always at the end. */
+static void list_insert(struct runs *runs, struct entry *entry)
+{
+    struct entry *before = runs->last;
+    while (before != NULL && before->run.base_offset > entry->run.base_offset) {
+        before = before->before;
+    }
+    entry->before = before;
+    entry->after = before != NULL ? before->after : runs->first;
+    *(before != NULL ? &before->after : &runs->first) = entry;
+    *(entry->after != NULL ? &entry->after->before : &runs->last) = entry;
+    entry->holds = true;
+}
+
+static void set_base(struct runs *runs, struct entry *entry, int64_t offset, int64_t time_ms)
+{
+    list_remove(runs, entry);
+    entry->run.base_offset = offset;
+    entry->run.base_bytes = runs->bytes;
+    entry->run.base_ms = time_ms;
+    list_insert(runs, entry);
+}
+
+struct run *runs_next_held(const struct runs *runs, const struct run *run)
+{
+    const struct entry *entry = (const struct entry *)run;
+    struct entry *next = entry != NULL ? entry->after : runs->first;
+    return next != NULL ? &next->run : NULL;
+}
+
+/* ---- all of them */
 
 struct runs *runs_new(uint32_t partition_count)
 {
     struct runs *runs = allocate(sizeof *runs);
-    *runs = (struct runs){.partition_count = partition_count, .epoch = -1};
+    *runs = (struct runs){.partition_count = partition_count, .ids_offset = -1, .ids_base = INT64_MAX, .caught_up = true};
     return runs;
+}
+
+void runs_begin_at(struct runs *runs, const struct runs_checkpoint *checkpoint)
+{
+    assert(runs->entries == NULL && runs->claim_count == 0);
+    runs->from = checkpoint->offset;
+    runs->caught_up = checkpoint->offset == 0;
+    runs->ids_offset = checkpoint->ids;
+    if (checkpoint->epoch >= 0) {
+        add_claim(runs, checkpoint->epoch, checkpoint->epoch_ms);
+    }
+}
+
+void runs_keep_ended(struct runs *runs, void (*forget)(struct run *run))
+{
+    runs->keep_ended = true;
+    runs->forget = forget;
+}
+
+void runs_caught_up(struct runs *runs)
+{
+    runs->caught_up = true;
+    ended_fini(&runs->heard);
+}
+
+static void hear(struct runs *runs, uint64_t hash, int64_t offset)
+{
+    if (!runs->caught_up) {
+        ended_put(&runs->heard, hash, offset);
+    }
+}
+
+static void give_back(struct runs *runs, struct entry *entry)
+{
+    runs->room_bytes -= entry->room_bytes;
+    entry->room_bytes = 0;
+    saga_release(&entry->run.saga, free);
+}
+
+static void set_unnamed(struct runs *runs, struct entry *entry, bool unnamed)
+{
+    runs->unnamed_count += unnamed && !entry->unnamed;
+    runs->unnamed_count -= !unnamed && entry->unnamed;
+    entry->unnamed = unnamed;
 }
 
 void runs_remove(struct runs *runs, struct run *run)
 {
     struct entry *entry = (struct entry *)run;
+    hear(runs, entry->hash, entry->last_offset);
+    set_unnamed(runs, entry, false);
+    list_remove(runs, entry);
     HASH_DELETE(hh, runs->entries, entry);
-    saga_release(&entry->run.saga, free);
+    give_back(runs, entry);
     free(entry);
 }
 
@@ -49,17 +209,10 @@ void runs_free(struct runs *runs)
     while (runs->entries != NULL) {
         runs_remove(runs, &runs->entries->run);
     }
+    ended_fini(&runs->ended);
+    ended_fini(&runs->heard);
+    free(runs->claims);
     free(runs);
-}
-
-int64_t runs_epoch(const struct runs *runs)
-{
-    return runs->epoch;
-}
-
-int64_t runs_epoch_time_ms(const struct runs *runs)
-{
-    return runs->epoch_time_ms;
 }
 
 static struct entry *find(struct runs *runs, struct span run_id)
@@ -86,6 +239,12 @@ struct run *runs_next(struct runs *runs, struct run *run)
     return next != NULL ? &next->run : NULL;
 }
 
+static void take_room(struct runs *runs, struct entry *entry, size_t size)
+{
+    runs->room_bytes += size;
+    entry->room_bytes += size;
+}
+
 void runs_retire(struct runs *runs, struct run *run)
 {
     /* The hash refers to the run id's bytes, which move. */
@@ -93,17 +252,271 @@ void runs_retire(struct runs *runs, struct run *run)
     HASH_DELETE(hh, runs->entries, entry);
     size_t size = saga_retire_room(&run->saga);
     saga_retire(&run->saga, allocate(size), size, free);
+    runs->room_bytes -= entry->room_bytes;
+    entry->room_bytes = 0;
+    take_room(runs, entry, size);
     HASH_ADD_KEYPTR(hh, runs->entries, run->saga.run_id.bytes, run->saga.run_id.size, entry);
 }
 
+void runs_count_bytes(struct runs *runs, size_t size_bytes)
+{
+    runs->bytes += (int64_t)size_bytes;
+}
+
+int64_t runs_bytes(const struct runs *runs)
+{
+    return runs->bytes;
+}
+
+size_t runs_room_bytes(const struct runs *runs)
+{
+    return runs->room_bytes;
+}
+
+struct runs_checkpoint runs_checkpoint(const struct runs *runs, int64_t next)
+{
+    struct runs_checkpoint checkpoint = {.offset = next, .epoch = -1, .ids = runs->ids_offset};
+    if (runs->first != NULL && runs->first->run.base_offset < checkpoint.offset) {
+        checkpoint.offset = runs->first->run.base_offset;
+    }
+    if (runs->ids_base < checkpoint.offset) {
+        checkpoint.offset = runs->ids_base;
+    }
+    const struct claim *claim = claim_before(runs, checkpoint.offset);
+    if (claim != NULL) {
+        checkpoint.epoch = claim->offset;
+        checkpoint.epoch_ms = claim->time_ms;
+    }
+    return checkpoint;
+}
+
+/* ---- runs that have ended */
+
+bool runs_is_named(const struct run *run)
+{
+    return ((const struct entry *)run)->named_ms != 0;
+}
+
+size_t runs_unnamed(const struct runs *runs)
+{
+    return runs->unnamed_count;
+}
+
+size_t runs_unnamed_hashes(const struct runs *runs, uint64_t *hashes, size_t max)
+{
+    size_t count = 0;
+    for (const struct entry *entry = runs->first; entry != NULL && count < max; entry = entry->after) {
+        if (entry->unnamed) {
+            hashes[count++] = entry->hash;
+        }
+    }
+    return count;
+}
+
+void runs_add_ended(struct runs *runs, const uint64_t *hashes, size_t count, int64_t time_ms)
+{
+    for (size_t i = 0; i < count; i++) {
+        ended_put(&runs->ended, hashes[i], time_ms);
+    }
+}
+
+/* "Ids of finished runs are remembered for 24 h": by the log's clock, so that all readers agree. */
+static bool is_known_to_have_ended(const struct runs *runs, uint64_t hash, int64_t time_ms)
+{
+    int64_t named_ms;
+    return ended_get(&runs->ended, hash, &named_ms) && time_ms < named_ms + RUNS_ENDED_KNOWN_MS;
+}
+
+static void prune_ended(struct runs *runs, int64_t time_ms)
+{
+    if (time_ms - runs->pruned_ms > RUNS_ENDED_KNOWN_MS / 24) {
+        runs->pruned_ms = time_ms;
+        ended_prune(&runs->ended, time_ms - RUNS_ENDED_KNOWN_MS);
+    }
+}
+
+/* false: something is attached to it, and nobody would free that. */
+static bool forget(struct runs *runs, struct entry *entry)
+{
+    if (entry->run.attached != NULL) {
+        if (runs->forget == NULL) {
+            return false;
+        }
+        runs->forget(&entry->run);
+        entry->run.attached = NULL;
+    }
+    return true;
+}
+
+static bool has_ended(const struct saga *saga)
+{
+    return saga_is_over(saga) && saga->status != RUN_ROLLBACK_INCOMPLETE && saga->finish_recorded;
+}
+
+/* After each event: does it hold K back, and is it to be named? */
+static void note_state(struct runs *runs, struct entry *entry)
+{
+    bool closed = saga_is_closed(&entry->run.saga);
+    set_unnamed(runs, entry, closed && entry->named_ms == 0);
+    if (closed && entry->named_ms != 0) {
+        list_remove(runs, entry);
+    }
+}
+
+static void name_entry(struct runs *runs, struct entry *entry, int64_t base_offset, int64_t time_ms)
+{
+    if (!has_ended(&entry->run.saga)) { /* a late second Start was taken for the first */
+        if (entry->run.saga.status != RUN_NONE && forget(runs, entry)) {
+            runs_remove(runs, &entry->run);
+        }
+        return;
+    }
+    entry->named_ms = time_ms;
+    if (!saga_is_closed(&entry->run.saga)) {
+        set_base(runs, entry, base_offset, time_ms); /* something was asked since, and is not answered */
+    }
+    note_state(runs, entry);
+    if (!runs->keep_ended && !entry->holds && entry->run.attached == NULL) {
+        runs_remove(runs, &entry->run);
+    }
+}
+
+static int compare_hashes(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* "It counts if ..." is weaker than for a snapshot: runs that ended since hold K back by themselves, and the next one names them. */
+static enum runs_result on_finished_ids(struct runs *runs, const struct message *message, int64_t offset, int64_t time_ms)
+{
+    if (message->state_offset < runs->from || message->state_offset > offset) {
+        return RUNS_IGNORED;
+    }
+    uint64_t *hashes = allocate(message->hash_count * sizeof *hashes + 1);
+    if (message->hash_count > 0) {
+        memcpy(hashes, message->hashes, message->hash_count * sizeof *hashes);
+        qsort(hashes, message->hash_count, sizeof *hashes, compare_hashes);
+    }
+    runs_add_ended(runs, hashes, message->hash_count, time_ms);
+    for (struct entry *entry = runs->entries, *next; entry != NULL; entry = next) {
+        next = entry->hh.next;
+        if (bsearch(&entry->hash, hashes, message->hash_count, sizeof *hashes, compare_hashes) != NULL) {
+            name_entry(runs, entry, message->state_offset, time_ms);
+        }
+    }
+    free(hashes);
+    runs->ids_offset = offset;
+    runs->ids_base = message->state_offset;
+    prune_ended(runs, time_ms);
+    return RUNS_CHECKED;
+}
+
+/* ---- snapshots */
+
+static bool same_state(const struct saga *a, const struct saga *b)
+{
+    struct text texts[2];
+    const struct saga *sagas[2] = {a, b};
+    struct error error;
+    bool ok = true;
+    for (int i = 0; i < 2; i++) {
+        struct message message = {.kind = MESSAGE_SNAPSHOT, .image = sagas[i]};
+        text_init(&texts[i], LIMIT_RECORD_BYTES);
+        ok = message_encode(&message, &texts[i], &error) && ok;
+    }
+    ok = ok && span_equal(text_span(&texts[0]), text_span(&texts[1]));
+    text_fini(&texts[0]);
+    text_fini(&texts[1]);
+    return ok;
+}
+
+static struct entry *new_entry(uint64_t hash)
+{
+    struct entry *entry = allocate(sizeof *entry);
+    memset(entry, 0, sizeof *entry);
+    entry->hash = hash;
+    entry->last_offset = -1;
+    return entry;
+}
+
+static void add_entry(struct runs *runs, struct entry *entry)
+{
+    HASH_ADD_KEYPTR(hh, runs->entries, entry->run.saga.run_id.bytes, entry->run.saga.run_id.size, entry);
+}
+
+static struct entry *replace_state(struct runs *runs, struct entry *entry, const struct saga *image, uint64_t hash)
+{
+    if (entry != NULL) {
+        HASH_DELETE(hh, runs->entries, entry);
+        give_back(runs, entry);
+    } else {
+        int64_t last = -1;
+        entry = new_entry(hash);
+        entry->last_offset = ended_get(&runs->heard, hash, &last) ? last : -1;
+    }
+    size_t size = saga_copy_room(image);
+    saga_copy(&entry->run.saga, image, allocate(size), size);
+    take_room(runs, entry, size);
+    add_entry(runs, entry);
+    return entry;
+}
+
+/* "It counts if no other record of that run than snapshots, duplicates included, stands at or after s and before it. A reader that began
+ * at K takes only those with s >= K." RunProgressed is no record in this sense: it is read off the state, and changes none. */
+static bool snapshot_counts(const struct runs *runs, const struct entry *entry, const struct message *message, int64_t offset,
+                            int64_t time_ms, uint64_t hash)
+{
+    int64_t last = -1;
+    if (message->state_offset < runs->from || message->state_offset > offset ||
+        message->image->start_offset >= message->state_offset) {
+        return false;
+    }
+    if (entry != NULL ? has_ended(&entry->run.saga) || entry->run.saga.newer
+                      : runs->caught_up || is_known_to_have_ended(runs, hash, time_ms)) {
+        return false;
+    }
+    return (entry == NULL || entry->last_offset < message->state_offset) &&
+           (!ended_get(&runs->heard, hash, &last) || last < message->state_offset);
+}
+
+static enum runs_result on_snapshot(struct runs *runs, const struct message *message, int64_t offset, int64_t time_ms,
+                                    struct run **run)
+{
+    uint64_t hash = message_hash(message->event.run_id);
+    struct entry *entry = find(runs, message->event.run_id);
+    *run = entry != NULL ? &entry->run : NULL;
+    if (!snapshot_counts(runs, entry, message, offset, time_ms, hash)) {
+        return RUNS_IGNORED;
+    }
+    bool known =
+        entry != NULL && entry->run.saga.status != RUN_NONE && entry->run.saga.start_offset == message->image->start_offset;
+    if (known && !same_state(&entry->run.saga, message->image)) {
+        return RUNS_DIFFERS;
+    }
+    if (!known) {
+        if (entry != NULL && !forget(runs, entry)) {
+            return RUNS_IGNORED;
+        }
+        entry = replace_state(runs, entry, message->image, hash);
+        *run = &entry->run;
+    }
+    set_base(runs, entry, message->state_offset, time_ms);
+    note_state(runs, entry);
+    return RUNS_CHECKED;
+}
+
+/* ---- events */
+
 #define CHUNK_MIN_BYTES 512 /* small events share a chunk */
 
-static void provide_room(struct saga *saga, const struct saga_event *event)
+static void provide_room(struct runs *runs, struct entry *entry, const struct saga_event *event)
 {
-    size_t size = saga_room(saga, event);
+    size_t size = saga_room(&entry->run.saga, event);
     if (size > 0) {
         size = size < CHUNK_MIN_BYTES ? CHUNK_MIN_BYTES : size;
-        saga_provide(saga, allocate(size), size);
+        saga_provide(&entry->run.saga, allocate(size), size);
+        take_room(runs, entry, size);
     }
 }
 
@@ -132,7 +545,7 @@ static bool is_of_a_run(enum message_kind kind)
     case MESSAGE_TIMER_FIRED:
     case MESSAGE_ANSWERED:
     case MESSAGE_RUN_FINISHED: return true;
-    default:                   return false;
+    default: return false;
     }
 }
 
@@ -148,11 +561,13 @@ static enum runs_result apply_to(struct runs *runs, struct entry *entry, const s
 {
     struct saga *saga = &entry->run.saga;
     bool is_new = saga->run_id.bytes == NULL;
-    provide_room(saga, event);
+    provide_room(runs, entry, event);
     enum saga_verdict verdict = saga_apply(saga, event);
     if (is_new) {
-        HASH_ADD_KEYPTR(hh, runs->entries, saga->run_id.bytes, saga->run_id.size, entry);
+        add_entry(runs, entry);
+        set_base(runs, entry, event->offset, event->time_ms);
     }
+    entry->last_offset = event->offset;
     *run = &entry->run;
     if (saga->newer) {
         return verdict == SAGA_APPLIED ? RUNS_NEWER : RUNS_IGNORED;
@@ -162,38 +577,82 @@ static enum runs_result apply_to(struct runs *runs, struct entry *entry, const s
         *run = NULL;
         return RUNS_IGNORED;
     }
+    note_state(runs, entry);
     return verdict == SAGA_APPLIED ? RUNS_APPLIED : verdict == SAGA_IGNORED ? RUNS_IGNORED : RUNS_ALIEN;
 }
 
-enum runs_result runs_apply(struct runs *runs, struct message *message, int64_t offset, int64_t time_ms, struct run **run)
+/* The owner knew of an earlier run of this id, which this reader has not read: what it took for the run is none. */
+static bool is_disowned(const struct entry *entry, const struct message *message)
 {
-    *run = NULL;
-    if (message->kind == MESSAGE_OWNER_CLAIM) {
-        runs->epoch = offset;
-        runs->epoch_time_ms = time_ms;
-        return RUNS_CLAIMED;
+    const struct saga *saga = &entry->run.saga;
+    if (message->kind != MESSAGE_ANSWERED || message->verdict != VERDICT_EXISTING || saga->status == RUN_NONE) {
+        return false;
     }
-    if (message_is_owners(message->kind) && message->epoch != runs->epoch) {
-        return RUNS_FENCED;
+    for (const struct saga_request *request = saga->requests; request != NULL; request = request->next) {
+        if (memcmp(request->id, message->event.request_id, sizeof request->id) == 0) {
+            return request->verdict == VERDICT_ACCEPTED;
+        }
     }
-    if (!is_of_a_run(message->kind)) {
-        *run = message->event.run_id.size > 0 ? runs_find(runs, message->event.run_id) : NULL;
+    return false;
+}
+
+/* After a day the id of a run that has ended may be used again. */
+static bool is_forgotten(const struct entry *entry, const struct message *message, int64_t time_ms)
+{
+    return message->kind == MESSAGE_START && entry->named_ms != 0 && saga_is_closed(&entry->run.saga) &&
+           time_ms >= entry->named_ms + RUNS_ENDED_KNOWN_MS;
+}
+
+static enum runs_result apply_unknown(struct runs *runs, const struct message *message, uint64_t hash)
+{
+    hear(runs, hash, message->event.offset);
+    if (is_known_to_have_ended(runs, hash, message->event.time_ms)) {
         return RUNS_IGNORED;
     }
+    return saga_judge_unknown(&message->event) == SAGA_ALIEN ? RUNS_ALIEN : RUNS_IGNORED;
+}
+
+static enum runs_result apply_event(struct runs *runs, struct message *message, int64_t offset, int64_t time_ms, struct run **run)
+{
     struct saga_event *event = &message->event;
+    uint64_t hash = message_hash(event->run_id);
+    struct entry *entry = find(runs, event->run_id);
     event->offset = offset;
     event->time_ms = time_ms;
     event->refusal = NULL;
     if (message->kind == MESSAGE_START && message->progress_partitions != runs->partition_count) {
         event->refusal = "its writer saw another number of progress partitions: the topic was changed, or it is another cluster";
     }
-    struct entry *entry = find(runs, event->run_id);
+    if (entry != NULL && (is_disowned(entry, message) || is_forgotten(entry, message, time_ms)) && forget(runs, entry)) {
+        runs_remove(runs, &entry->run);
+        entry = NULL;
+    }
+    event->ended = (entry == NULL || entry->run.saga.status == RUN_NONE) && is_known_to_have_ended(runs, hash, time_ms);
     if (entry == NULL && !is_request(message->kind)) {
-        return saga_judge_unknown(event) == SAGA_ALIEN ? RUNS_ALIEN : RUNS_IGNORED;
+        return apply_unknown(runs, message, hash);
     }
-    if (entry == NULL) {
-        entry = allocate(sizeof *entry);
-        memset(entry, 0, sizeof *entry);
+    return apply_to(runs, entry != NULL ? entry : new_entry(hash), event, run);
+}
+
+enum runs_result runs_apply(struct runs *runs, struct message *message, int64_t offset, int64_t time_ms, struct run **run)
+{
+    *run = NULL;
+    if (message->kind == MESSAGE_OWNER_CLAIM) {
+        add_claim(runs, offset, time_ms);
+        return RUNS_CLAIMED;
     }
-    return apply_to(runs, entry, event, run);
+    if (message_is_owners(message->kind) && message->epoch != runs_epoch(runs)) {
+        return RUNS_FENCED;
+    }
+    if (message->kind == MESSAGE_SNAPSHOT) {
+        return on_snapshot(runs, message, offset, time_ms, run);
+    }
+    if (message->kind == MESSAGE_FINISHED_IDS) {
+        return on_finished_ids(runs, message, offset, time_ms);
+    }
+    if (!is_of_a_run(message->kind)) {
+        *run = message->event.run_id.size > 0 ? runs_find(runs, message->event.run_id) : NULL;
+        return RUNS_IGNORED;
+    }
+    return apply_event(runs, message, offset, time_ms, run);
 }

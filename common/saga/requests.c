@@ -392,6 +392,16 @@ static judge_function *const judges[] = {
     [EVENT_RESOLVE] = judge_resolve,
 };
 
+/* Nothing is left of the run but that it was. */
+static enum verdict judge_ended(const struct saga_event *event, struct span *reason)
+{
+    if (event->kind == EVENT_START) {
+        *reason = span_of("a run of that id exists");
+        return VERDICT_EXISTING;
+    }
+    return refuse(reason, "it has ended already");
+}
+
 enum saga_verdict request_apply(struct saga *saga, const struct saga_event *event)
 {
     struct saga_request *known = find_request(saga, event->request_id);
@@ -404,7 +414,8 @@ enum saga_verdict request_apply(struct saga *saga, const struct saga_event *even
         return SAGA_IGNORED;
     }
     struct span reason = {0};
-    enum verdict verdict = judges[event->kind](saga, event, &reason);
+    bool forgotten = event->ended && saga->status == RUN_NONE;
+    enum verdict verdict = forgotten ? judge_ended(event, &reason) : judges[event->kind](saga, event, &reason);
     answer(saga, request, event, verdict, reason);
     return SAGA_APPLIED;
 }

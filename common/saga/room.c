@@ -19,19 +19,19 @@ struct kept {
     size_t capacity;
 };
 
-static size_t aligned(size_t size)
+size_t room_aligned(size_t size)
 {
     return (size + alignof(max_align_t) - 1) & ~(alignof(max_align_t) - 1);
 }
 
 static size_t header_size(void)
 {
-    return aligned(sizeof(struct saga_chunk));
+    return room_aligned(sizeof(struct saga_chunk));
 }
 
-static size_t kept_size(size_t size)
+size_t room_kept_size(size_t size)
 {
-    return aligned(sizeof(struct kept)) + aligned(size);
+    return room_aligned(sizeof(struct kept)) + room_aligned(size);
 }
 
 static size_t capacity_of(const struct span *span)
@@ -39,13 +39,13 @@ static size_t capacity_of(const struct span *span)
     if (span->bytes == NULL) {
         return 0;
     }
-    const struct kept *kept = (const void *)(span->bytes - aligned(sizeof *kept));
+    const struct kept *kept = (const void *)(span->bytes - room_aligned(sizeof *kept));
     return kept->capacity;
 }
 
 static size_t room_to_keep(const struct span *to, size_t size)
 {
-    return size == 0 || size <= capacity_of(to) ? 0 : kept_size(size);
+    return size == 0 || size <= capacity_of(to) ? 0 : room_kept_size(size);
 }
 
 static size_t room_left(const struct saga *saga)
@@ -74,7 +74,7 @@ void saga_release(struct saga *saga, void (*give_back)(void *memory))
 
 void *room_take(struct saga *saga, size_t size)
 {
-    size = aligned(size);
+    size = room_aligned(size);
     assert(size <= room_left(saga));
     void *memory = (char *)saga->chunks + saga->chunks->used;
     saga->chunks->used += size;
@@ -93,9 +93,9 @@ void room_keep_joined(struct saga *saga, struct span *to, const struct span *pie
         size += pieces[i].size;
     }
     if (size > capacity_of(to)) {
-        struct kept *kept = room_take(saga, kept_size(size));
-        kept->capacity = aligned(size);
-        to->bytes = (char *)kept + aligned(sizeof *kept);
+        struct kept *kept = room_take(saga, room_kept_size(size));
+        kept->capacity = room_aligned(size);
+        to->bytes = (char *)kept + room_aligned(sizeof *kept);
     }
     /* The bytes are ours: they were taken from a chunk. */
     char *at = (char *)(size_t)to->bytes;
@@ -110,10 +110,10 @@ void room_keep_joined(struct saga *saga, struct span *to, const struct span *pie
 
 static size_t room_of_elements(const struct saga_event *event)
 {
-    size_t size = aligned(sizeof(struct saga_fan)) + aligned(event->element_count * sizeof(struct span)) +
-                  aligned(event->element_count * sizeof(struct saga_step));
+    size_t size = room_aligned(sizeof(struct saga_fan)) + room_aligned(event->element_count * sizeof(struct span)) +
+                  room_aligned(event->element_count * sizeof(struct saga_step));
     for (size_t i = 0; i < event->element_count; i++) {
-        size += kept_size(event->elements[i].size);
+        size += room_kept_size(event->elements[i].size);
     }
     return size;
 }
@@ -123,13 +123,13 @@ static size_t room_of_elements(const struct saga_event *event)
 
 static size_t room_of_start(const struct saga_event *event)
 {
-    size_t plan = event->plan != NULL ? aligned(plan_room(event->plan)) : 0;
-    size_t steps = event->plan != NULL ? aligned(event->plan->step_count * sizeof(struct saga_step)) : 0;
+    size_t plan = event->plan != NULL ? room_aligned(plan_room(event->plan)) : 0;
+    size_t steps = event->plan != NULL ? room_aligned(event->plan->step_count * sizeof(struct saga_step)) : 0;
     size_t scopes = 0;
     for (uint32_t i = 0; event->plan != NULL && i < event->plan->step_count; i++) {
-        scopes += event->plan->steps[i].kind == PLAN_SCOPE ? kept_size(event->plan->steps[i].input.size) : 0;
+        scopes += event->plan->steps[i].kind == PLAN_SCOPE ? room_kept_size(event->plan->steps[i].input.size) : 0;
     }
-    return plan + steps + scopes + kept_size(event->params.size);
+    return plan + steps + scopes + room_kept_size(event->params.size);
 }
 
 /* Scopes that the fold completes by itself may be due after any end: each keeps its params once. */
@@ -138,7 +138,7 @@ static size_t room_of_scopes(const struct saga *saga)
     size_t size = 0;
     for (uint32_t i = 0; saga->has_scopes && i < saga->plan->step_count; i++) {
         if (saga->plan->steps[i].kind == PLAN_SCOPE && saga->steps[i].status == STEP_WAITING) {
-            size += kept_size(saga->plan->steps[i].input.size);
+            size += room_kept_size(saga->plan->steps[i].input.size);
         }
     }
     return size;
@@ -150,7 +150,7 @@ static size_t room_of_end(const struct saga *saga, const struct saga_event *even
     if (step == NULL) {
         return 0;
     }
-    size_t errors = 3 * kept_size(event->error.size + event->worker.size + TEXT_SLACK); /* of the instance, the step and the run */
+    size_t errors = 3 * room_kept_size(event->error.size + event->worker.size + TEXT_SLACK); /* of the instance, the step and the run */
     return errors + room_to_keep(&step->data, event->data.size) + room_to_keep(&step->rollback_data, event->rollback_data.size) +
            room_to_keep(&step->set, event->set.size) + room_to_keep(&step->metrics, event->metrics.size) +
            room_to_keep(&step->worker, event->worker.size) + (event->kind == EVENT_EXPANDED ? room_of_elements(event) : 0) +
@@ -169,7 +169,7 @@ static size_t room_of_report(const struct saga *saga, const struct saga_event *e
 static size_t room_needed(const struct saga *saga, const struct saga_event *event)
 {
     size_t request =
-        aligned(sizeof(struct saga_request)) + 2 * kept_size(event->reason.size + TEXT_SLACK); /* its answer, the run's error */
+        room_aligned(sizeof(struct saga_request)) + 2 * room_kept_size(event->reason.size + TEXT_SLACK); /* its answer, the run's error */
     switch (event->kind) {
     case EVENT_START: return request + (saga->status == RUN_NONE ? room_of_start(event) : 0);
     case EVENT_CANCEL:
@@ -177,7 +177,7 @@ static size_t room_needed(const struct saga *saga, const struct saga_event *even
     case EVENT_RESUME:
     case EVENT_RETRY:
     case EVENT_ROLL_BACK:
-    case EVENT_RESOLVE: return request + kept_size(event->data.size) + room_of_scopes(saga);
+    case EVENT_RESOLVE: return request + room_kept_size(event->data.size) + room_of_scopes(saga);
     case EVENT_STARTED:
     case EVENT_PROGRESSED: return room_of_report(saga, event);
     case EVENT_DONE:
@@ -185,7 +185,7 @@ static size_t room_needed(const struct saga *saga, const struct saga_event *even
     case EVENT_REFUSED:
     case EVENT_LOST:
     case EVENT_WITHDRAWN: return room_of_end(saga, event);
-    case EVENT_TIMER_FIRED: return event->timer == TIMER_RUN ? kept_size(TEXT_SLACK) : 0;
+    case EVENT_TIMER_FIRED: return event->timer == TIMER_RUN ? room_kept_size(TEXT_SLACK) : 0;
     case EVENT_ANSWERED:
     case EVENT_FINISHED: return 0;
     }
@@ -196,22 +196,27 @@ size_t saga_room(const struct saga *saga, const struct saga_event *event)
 {
     size_t size = room_needed(saga, event);
     if (saga->run_id.bytes == NULL) {
-        size += kept_size(event->run_id.size);
+        size += room_kept_size(event->run_id.size);
     }
     return size <= room_left(saga) ? 0 : size + header_size();
 }
 
 size_t saga_retire_room(const struct saga *saga)
 {
-    size_t size = header_size() + kept_size(saga->run_id.size);
-    for (const struct saga_request *request = saga->requests; request != NULL; request = request->next) {
-        size += aligned(sizeof *request) + kept_size(request->reason.size);
+    return header_size() + room_kept_size(saga->run_id.size) + room_of_requests(saga->requests);
+}
+
+size_t room_of_requests(const struct saga_request *request)
+{
+    size_t size = 0;
+    for (; request != NULL; request = request->next) {
+        size += room_aligned(sizeof *request) + room_kept_size(request->reason.size);
     }
     return size;
 }
 
 /* "The same request id twice gets the same answer": also after the run. */
-static void keep_requests(struct saga *saga, const struct saga_request *request)
+void room_keep_requests(struct saga *saga, const struct saga_request *request)
 {
     struct saga_request **link = &saga->requests;
     for (; request != NULL; request = request->next, link = &(*link)->next) {
@@ -238,6 +243,6 @@ void saga_retire(struct saga *saga, void *memory, size_t size, void (*give_back)
                           .time_ms = old.time_ms};
     saga_provide(saga, memory, size);
     room_keep(saga, &saga->run_id, old.run_id);
-    keep_requests(saga, old.requests);
+    room_keep_requests(saga, old.requests);
     saga_release(&old, give_back);
 }

@@ -104,6 +104,7 @@ struct saga_event {
     const struct plan *plan; /* START */
     struct span params; /* START: JSON object */
     uint32_t fold_version; /* START */
+    bool ended; /* requests: a run of that id has ended, and all else about it is forgotten */
     const char *refusal; /* START: why the owner's side must refuse it, else NULL (e.g. partition count) */
     struct span reason; /* LOST, requests but START */
     struct span step_name; /* RESOLVE; with ticket.instance */
@@ -291,6 +292,15 @@ bool saga_is_closed(const struct saga *saga);
  * (saga_retire_room() bytes) and gives all else back. Later requests are still answered. */
 size_t saga_retire_room(const struct saga *saga);
 void saga_retire(struct saga *saga, void *memory, size_t size, void (*give_back)(void *memory));
+
+/* An image is a state that was not folded here: decoded from a snapshot, its memory anyone's. Lists and fans are linked; the run id is set.
+ * Why the fold cannot have made it, or NULL. Only an image without a problem may be copied. */
+const char *saga_image_problem(const struct saga *image);
+size_t saga_copy_room(const struct saga *image);
+/* `copy`, all zero before, becomes a saga of its own in `memory` (aligned for max_align_t, saga_copy_room() bytes), which it has until saga_release(). */
+void saga_copy(struct saga *copy, const struct saga *image, void *memory, size_t size);
+/* Of a fan whose instances are linked: what follows from them. */
+void saga_count_fan(struct saga_fan *fan);
 
 uint32_t saga_rollback_ppm(const struct saga *saga); /* of the steps that are to be undone, those that are */
 uint32_t saga_steps_executed(const struct saga *saga);

@@ -8,7 +8,8 @@
  *   steps.c     steps and instances: walking them, opening and closing their tickets
  *   effects.c   what is due, read off the state
  *   texts.c     what people are told
- *   room.c      where all of it is kept */
+ *   room.c      where all of it is kept
+ *   image.c     a state from elsewhere, checked and copied */
 #ifndef SAGA_INTERNAL_H
 #define SAGA_INTERNAL_H
 
@@ -20,8 +21,15 @@
 void *room_take(struct saga *saga, size_t size);
 /* Keep a copy of `from` in `to`, in the place of what `to` had where it fits: a field that is set again and again does not grow. */
 void room_keep(struct saga *saga, struct span *to, struct span from);
+/* Bytes that a kept span of that size takes, and any other thing. */
+size_t room_kept_size(size_t size);
+size_t room_aligned(size_t size);
 /* Join pieces into one kept span. */
 void room_keep_joined(struct saga *saga, struct span *to, const struct span *pieces, size_t count);
+
+/* A copy of a list of requests becomes the saga's. */
+size_t room_of_requests(const struct saga_request *request);
+void room_keep_requests(struct saga *saga, const struct saga_request *request);
 
 /* ---- steps.c */
 

@@ -84,7 +84,8 @@ static void append_body(struct text *out, const struct reader_record *record)
     case MESSAGE_DONE:
         append_word_field(out, "outcome", outcome_name(event->outcome));
         if (event->elapsed_ms > 0) {
-            text_format(out, ",\"duration_seconds\":%lld.%03d", (long long)(event->elapsed_ms / 1000), (int)(event->elapsed_ms % 1000));
+            text_format(out, ",\"duration_seconds\":%lld.%03d", (long long)(event->elapsed_ms / 1000),
+                        (int)(event->elapsed_ms % 1000));
         }
         append_text_field(out, "error", event->error);
         append_text_field(out, "worker", event->worker);
@@ -107,6 +108,8 @@ static void append_body(struct text *out, const struct reader_record *record)
         append_text_field(out, "worker", message->worker);
         text_format(out, ",\"tickets\":%zu", message->held_count);
         break;
+    case MESSAGE_SNAPSHOT: text_format(out, ",\"state_offset\":%lld", (long long)message->state_offset); break;
+    case MESSAGE_FINISHED_IDS: text_format(out, ",\"count\":%zu", message->hash_count); break;
     case MESSAGE_RUN_PROGRESSED:
     case MESSAGE_RUN_FINISHED:
         append_run_state(out, message);
@@ -153,6 +156,8 @@ bool event_is_machinery(const struct reader_record *record)
     case MESSAGE_WITHDRAWN:
     case MESSAGE_ANSWERED:
     case MESSAGE_REFUSED:
+    case MESSAGE_SNAPSHOT:
+    case MESSAGE_FINISHED_IDS:
     case MESSAGE_RUN_PROGRESSED: return true;
     default: return false;
     }

@@ -67,6 +67,11 @@ static struct run_view *view_of(struct run *run, int32_t partition)
     return run->attached;
 }
 
+static void forget_view(struct run *run)
+{
+    view_free(run->attached);
+}
+
 static bool begin_partition(struct reader *reader, int32_t index, struct error *error)
 {
     const struct reader_options *options = &reader->options;
@@ -80,6 +85,7 @@ static bool begin_partition(struct reader *reader, int32_t index, struct error *
         return false;
     }
     partition->runs = runs_new((uint32_t)options->partition_count);
+    runs_keep_ended(partition->runs, forget_view);
     partition->begin = from;
     partition->end = next;
     partition->behind = from < next;

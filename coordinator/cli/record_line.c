@@ -73,6 +73,16 @@ static void of_claim(const struct message *message, struct text *out)
     text_append_visible(out, message->coordinator);
 }
 
+static void of_snapshot(const struct message *message, struct text *out)
+{
+    text_format(out, "of all before offset %lld", (long long)message->state_offset);
+}
+
+static void of_finished_ids(const struct message *message, struct text *out)
+{
+    text_format(out, "%zu run%s", message->hash_count, message->hash_count == 1 ? "" : "s");
+}
+
 static void of_lost(const struct message *message, struct text *out)
 {
     append_worker(out, message->event.worker);
@@ -82,8 +92,8 @@ static void of_lost(const struct message *message, struct text *out)
 
 static void of_timer(const struct message *message, struct text *out)
 {
-    static const char *const timers[] = {"none",          "retry", "timeout", "heartbeat timeout", "no worker took it in time",
-                                         "the run's time is over"};
+    static const char *const timers[] = {
+        "none", "retry", "timeout", "heartbeat timeout", "no worker took it in time", "the run's time is over"};
     text_append_string(out, timers[message->event.timer]);
 }
 
@@ -161,6 +171,8 @@ static const struct {
     [MESSAGE_ANSWERED] = {"answered", OF_RUN, true, of_answered, TOLD_REFUSALS},
     [MESSAGE_RUN_PROGRESSED] = {"state", OF_RUN, true, of_state, NOT_TOLD},
     [MESSAGE_RUN_FINISHED] = {"finished", OF_RUN, false, of_state, NOT_TOLD},
+    [MESSAGE_SNAPSHOT] = {"snapshot", OF_RUN, true, of_snapshot, NOT_TOLD},
+    [MESSAGE_FINISHED_IDS] = {"finished-ids", OF_NONE, true, of_finished_ids, NOT_TOLD},
 };
 
 /* By name where the plan is known, else by number. */

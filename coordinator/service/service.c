@@ -216,7 +216,11 @@ static void act_on(struct owned *owned, const struct bus_event *record, struct m
     switch (runs_apply(owned->runs, message, record->offset, record->time_ms, &run)) {
     case RUNS_CLAIMED: on_claim(owned, message, record->offset); return;
     case RUNS_ALIEN:   reject(owned, record, "it is about a run or a ticket that does not exist"); return;
-    case RUNS_FENCED:  return;
+    case RUNS_FENCED:
+    case RUNS_CHECKED: return;
+    case RUNS_DIFFERS:
+        log_event(LOG_ERROR, "snapshot_differs", "run=%.*s offset=%lld", SPAN_ARGS(message->event.run_id), (long long)record->offset);
+        return;
     case RUNS_NEWER:
         log_event(LOG_WARN, "run_too_new", "run=%.*s fold_version=%u", SPAN_ARGS(message->event.run_id), message->event.fold_version);
         return;

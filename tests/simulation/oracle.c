@@ -268,7 +268,7 @@ enum verdict oracle_verdict(const struct oracle *oracle, const unsigned char req
 
 static void trace_event(const struct oracle *oracle, const struct message *message, int64_t offset, enum runs_result result)
 {
-    static const char *const results[] = {"", " ignored", " FENCED", "", " ALIEN", " newer"};
+    static const char *const results[] = {"", " ignored", " FENCED", "", " ALIEN", " newer", " counts", " DIFFERS"};
     const struct saga_event *event = &message->event;
     const struct ticket *ticket = &event->ticket;
     if (message->kind == MESSAGE_DONE || message->kind == MESSAGE_STARTED || message->kind == MESSAGE_LOST ||

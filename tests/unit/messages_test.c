@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/limits.h"
 #include "common/messages.h"
+#include "tests/unit/saga_shown.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,8 +9,6 @@
 
 #include <cmocka.h>
 
-#define COUNT(array) (sizeof(array) / sizeof *(array))
-#define S(literal) {literal, sizeof(literal) - 1}
 
 static const struct span key = S("upload-1k7qj4m9x2");
 
@@ -47,6 +46,42 @@ static const struct log_line log_lines[] = {
     {1700000000124, LOG_DEBUG, LOG_SOURCE_HANDLER, S("step_start"), S(""), S("{\"n\":1}")},
 };
 
+/* A run on its way: one step done, one with an open ticket, one fanned out. The lists are linked by link_image(). */
+static struct span image_elements[] = {S("1"), S("{\"a\":2}")};
+static struct saga_step image_instances[] = {
+    {.index = 3, .instance = 1, .status = STEP_SUCCEEDED, .executed = true, .fraction_ppm = PPM_ONE, .ticket = 1, .set = S("{\"x\":1}"), .end_order = 2},
+    {.index = 3, .instance = 2, .status = STEP_RETRYING, .ticket = 2, .attempts = 1, .losses = 3, .silent_losses = 1, .retry_ms = 777,
+     .active = true, .error = S("disk is full"), .confirm = true, .execute_attempts = 1, .fraction_ppm = 20}};
+static struct saga_fan image_fan = {.count = 2, .next = 2, .done = 1, .open = 1, .fraction_sum = PPM_ONE + 20, .elements = image_elements, .instances = image_instances};
+static struct saga_step image_steps[] = {
+    {.index = 0, .status = STEP_SUCCEEDED, .executed = true, .may_have_begun = true, .begun_before = true, .data = S("{}"), .rollback_data = S("[1]"),
+     .metrics = S("{\"m\":1}"), .worker = S("w1"), .end_order = 1, .ended_ms = 9, .begun_ms = 4, .ticket = 1, .current = 3, .total = 4},
+    {.index = 1, .status = STEP_RUNNING, .open = true, .active = true, .started = true, .ticket = 3, .cancel = 1 + CANCEL_SIBLING_FAILED,
+     .fired = TIMER_HEARTBEAT, .ready_ms = 10, .attempt_ms = 11, .report_ms = 12, .rollback_error = S("e"), .rollback_begun_ms = 13,
+     .rollback_ended_ms = 14, .resolved = true, .nothing_to_undo = true},
+    {.index = 2, .status = STEP_SKIPPED, .direction = DIRECTION_ROLLBACK},
+    {.index = 3, .status = STEP_RUNNING, .fan = &image_fan, .current = 1, .total = 2},
+    {.index = 4}};
+static struct saga_request image_requests[] = {{&image_requests[1], {3, 3}, VERDICT_ACCEPTED, false, {0}},
+                                               {NULL, {4}, VERDICT_REFUSED, true, S("it is rolling back")}};
+static struct saga image = {.status = RUN_RUNNING, .finish_recorded = true, .cancelling = true, .stopping = true, .begun = true, .has_scopes = true,
+                            .fold_version = 2, .cause_step = 3, .cause_instance = 2, .finish_count = 1, .ended_count = 2, .progress_ppm = 30,
+                            .undo_total = 2, .start_offset = 12, .started_ms = 3, .finished_ms = 5, .time_ms = 14, .pause_ms = 6, .paused_ms = 7,
+                            .context_bytes = 40, .params = S("{\"source\":\"photos\"}"), .error = S("Step 'x' failed: y"), .plan = &plan,
+                            .run_id = S("upload-1k7qj4m9x2"), .steps = image_steps, .requests = image_requests};
+
+static void link_image(void)
+{
+    image.active = &image_instances[1];
+    image.active_last = &image_steps[1];
+    image_instances[1].active_next = &image_steps[1];
+    image_steps[1].active_before = &image_instances[1];
+    image.sets = image.sets_last = &image_instances[0];
+    image.set_count = 1;
+}
+
+static const uint64_t hashes[] = {1, UINT64_MAX};
+
 #define EPOCH .epoch = 42
 #define INCARNATION .incarnation = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}}
 #define REQUEST .request_id = {9, 8, 7, 6, 5, 4, 3, 2, 1}
@@ -82,6 +117,8 @@ static const struct message messages[] = {
     {.kind = MESSAGE_RUN_FINISHED, EPOCH, .status = RUN_ROLLBACK_INCOMPLETE, .pipeline = S("upload"), .error = S("Step 'x' failed: y"),
      .start_offset = 12, .started_ms = 100, .finished_ms = 200, .steps_executed = 1, .steps_total = 2, .progress_ppm = 50000,
      .event = {.kind = EVENT_FINISHED}},
+    {.kind = MESSAGE_SNAPSHOT, EPOCH, .state_offset = 41, .image = &image},
+    {.kind = MESSAGE_FINISHED_IDS, EPOCH, .state_offset = 43, .previous = -1, .hashes = hashes, .hash_count = 2},
     {.kind = MESSAGE_TASK, EPOCH, INCARNATION, .progress_partition = 3,
      .task = {.run_id = S("upload-1k7qj4m9x2"), .ticket = TICKET_OF_STEP, .pipeline = S("upload"), .step = S("Hochladen für alle"),
               .handler = S("upload"), .attempt = 2, .confirm = true, .more_attempts = true, .input = S("{\"max\":1}"), .params = S("{}"),
@@ -348,6 +385,19 @@ static void same_message(const struct message *a, const struct message *b)
     SAME_SPAN(a->pipeline, b->pipeline);
     SAME_SPAN(a->error, b->error);
     same_log(&a->log, &b->log);
+    SAME(a->state_offset, b->state_offset);
+    SAME(a->previous, b->previous);
+    SAME(a->hash_count, b->hash_count);
+    for (size_t i = 0; i < a->hash_count; i++) {
+        assert_true(a->hashes[i] == b->hashes[i]);
+    }
+    SAME(a->image != NULL, b->image != NULL);
+    if (a->image != NULL) {
+        char *expected = fixture_dump(a->image), *found = fixture_dump(b->image);
+        assert_string_equal(found, expected);
+        free(expected);
+        free(found);
+    }
 }
 
 static void every_kind_comes_back_as_it_went(void **state)
@@ -363,7 +413,8 @@ static void every_kind_comes_back_as_it_went(void **state)
             fail_msg("%s: %s", message_type(messages[i].kind), error.message);
         }
         same_message(&messages[i], &decoded);
-        bool of_run = topic_of(decoded.kind) == TOPIC_PROGRESS && decoded.kind != MESSAGE_HOLDING && decoded.kind != MESSAGE_OWNER_CLAIM;
+        bool of_run = topic_of(decoded.kind) == TOPIC_PROGRESS && decoded.kind != MESSAGE_HOLDING && decoded.kind != MESSAGE_OWNER_CLAIM &&
+                      decoded.kind != MESSAGE_FINISHED_IDS;
         assert_true(!of_run || span_equal(decoded.event.run_id, key));
         message_free(&decoded);
         message_free(&decoded);
@@ -616,14 +667,112 @@ static void owners_records_are_known(void **state)
 {
     (void)state;
     for (enum message_kind kind = MESSAGE_START; kind <= MESSAGE_LOG_LINES; kind++) {
-        bool expected = kind >= MESSAGE_LOST && kind <= MESSAGE_RUN_FINISHED;
+        bool expected = kind >= MESSAGE_LOST && kind <= MESSAGE_FINISHED_IDS;
         assert_int_equal(message_is_owners(kind), expected);
     }
     assert_string_equal(message_type(MESSAGE_RUN_PROGRESSED), "RunProgressed");
 }
 
+/* What the fold asserts of its states it must not be made to assert by a record. */
+static void twice_active(struct saga *changed)
+{
+    static struct saga_step again;
+    again = image_steps[1];
+    again.active_next = NULL;
+    image_steps[1].active_next = &again;
+    (void)changed;
+}
+
+static void list_without_a_step(struct saga *changed)
+{
+    changed->active = NULL;
+}
+
+static void two_rolled_back(struct saga *changed)
+{
+    changed->status = RUN_ROLLING_BACK;
+}
+
+static void over_and_active(struct saga *changed)
+{
+    changed->status = RUN_ROLLED_BACK;
+}
+
+static void paused_but_running(struct saga *changed)
+{
+    changed->paused = true;
+}
+
+static void all_done_but_running(struct saga *changed)
+{
+    changed->progress_ppm = PPM_ONE;
+}
+
+static void cause_out_of_range(struct saga *changed)
+{
+    changed->cause_step = 5;
+}
+
+static void time_before_all(struct saga *changed)
+{
+    changed->started_ms = -1;
+}
+
+static void time_after_all(struct saga *changed)
+{
+    image_steps[1].attempt_ms = INT64_MAX;
+    (void)changed;
+}
+
+static void from_a_newer_fold(struct saga *changed)
+{
+    changed->fold_version = SAGA_FOLD_VERSION + 1;
+}
+
+static void fans_out_by_itself(struct saga *changed)
+{
+    image_steps[4].fan = &image_fan;
+    (void)changed;
+}
+
+static const struct {
+    void (*change)(struct saga *changed);
+    const char *reason;
+} wrong_images[] = {
+    {twice_active, "Snapshot: a step is active twice"},
+    {list_without_a_step, "Snapshot: the list of active steps is not that of open tickets and due retries"},
+    {two_rolled_back, "Snapshot: more or less than one step is being rolled back"},
+    {over_and_active, "Snapshot: it is over, and a step is active"},
+    {paused_but_running, "Snapshot: it is paused, or it is not"},
+    {all_done_but_running, "Snapshot: its progress does not fit its status"},
+    {cause_out_of_range, "Snapshot: its cause is no step"},
+    {time_before_all, "Snapshot: a time is out of its range"},
+    {time_after_all, "Snapshot: a step has a value out of its range"},
+    {from_a_newer_fold, "Snapshot: fold_version 3 is not within 1 and 2"},
+    {fans_out_by_itself, "Snapshot: a step has instances that it cannot have"},
+};
+
+static void states_that_the_fold_cannot_make_are_refused(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(wrong_images); i++) {
+        struct saga changed = image;
+        struct saga_step steps_before[COUNT(image_steps)];
+        struct message decoded, message = {.kind = MESSAGE_SNAPSHOT, .image = &changed};
+        struct text text;
+        struct error error = {0};
+        memcpy(steps_before, image_steps, sizeof steps_before);
+        wrong_images[i].change(&changed);
+        assert_false(message_decode(&decoded, TOPIC_PROGRESS, key, encoded(&message, &text), &error));
+        assert_string_equal(error.message, wrong_images[i].reason);
+        memcpy(image_steps, steps_before, sizeof steps_before);
+        text_fini(&text);
+    }
+}
+
 int main(void)
 {
+    link_image();
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kind_comes_back_as_it_went),
         cmocka_unit_test(truncated_bytes_are_refused_or_make_sense),
@@ -638,6 +787,7 @@ int main(void)
         cmocka_unit_test(a_record_of_empty_steps_is_refused),
         cmocka_unit_test(the_limits_fit_a_record),
         cmocka_unit_test(owners_records_are_known),
+        cmocka_unit_test(states_that_the_fold_cannot_make_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

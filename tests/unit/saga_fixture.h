@@ -3,6 +3,7 @@
 #ifndef SAGA_FIXTURE_H
 #define SAGA_FIXTURE_H
 
+#include "common/messages.h"
 #include "tests/unit/saga_shown.h"
 
 #include <setjmp.h>
@@ -68,6 +69,36 @@ struct timed_event {
 
 /* ---- applying */
 
+/* A saga of its own that was made from a snapshot of `saga`: bytes, image, copy. Caller owes fixture_release(). */
+static inline struct saga fixture_image(const struct saga *saga)
+{
+    struct message message = {.kind = MESSAGE_SNAPSHOT, .image = saga}, decoded;
+    struct saga copy = {0};
+    struct error error = {0};
+    struct text bytes;
+    text_init(&bytes, SHOWN_MAX_BYTES);
+    bool ok = message_encode(&message, &bytes, &error) &&
+              message_decode(&decoded, TOPIC_PROGRESS, saga->run_id, text_span(&bytes), &error);
+    if (!ok) {
+        fail_msg("snapshot: %s", error.message);
+    }
+    size_t size = saga_copy_room(decoded.image);
+    saga_copy(&copy, decoded.image, malloc(size), size);
+    message_free(&decoded);
+    text_fini(&bytes);
+    return copy;
+}
+
+static inline void fixture_expect_image(const struct saga *saga)
+{
+    struct saga copy = fixture_image(saga);
+    char *expected = fixture_dump(saga), *found = fixture_dump(&copy);
+    assert_string_equal(found, expected);
+    free(expected);
+    free(found);
+    saga_release(&copy, free);
+}
+
 /* Give exactly what is asked for, and insist that it is enough: the saga asserts it, AddressSanitizer watches. */
 static inline enum saga_verdict fixture_apply(struct saga *saga, struct saga_event event)
 {
@@ -77,7 +108,12 @@ static inline enum saga_verdict fixture_apply(struct saga *saga, struct saga_eve
         saga_provide(saga, malloc(size), size);
     }
     assert_int_equal(saga_room(saga, &event), 0);
-    return saga_apply(saga, &event);
+    enum saga_verdict verdict = saga_apply(saga, &event);
+    bool large = saga->steps != NULL && saga->steps[0].fan != NULL && saga->steps[0].fan->count > 100; /* one look at all of it would do */
+    if (saga->status != RUN_NONE && !saga->retired && !large) {
+        fixture_expect_image(saga); /* whatever state there is can be told in a snapshot */
+    }
+    return verdict;
 }
 
 static inline void fixture_release(struct saga *saga)

@@ -189,6 +189,11 @@ static void apply_to_both(struct subject *subject, struct saga_event event)
     char *before = verdict != SAGA_APPLIED ? fixture_dump(&subject->twin) : NULL;
     fixture_apply(&subject->twin, event);
     fixture_apply(&subject->twin, event);
+    if (one_in(3)) { /* and goes on from a snapshot of itself */
+        struct saga image = fixture_image(&subject->twin);
+        fixture_release(&subject->twin);
+        subject->twin = image;
+    }
     char *once = fixture_dump(&subject->saga), *twice = fixture_dump(&subject->twin);
     assert_string_equal(twice, once);
     if (before != NULL) {

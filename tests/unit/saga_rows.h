@@ -7,7 +7,7 @@
 
 #define RETRY(attempts, loss) \
     {.max_attempts = (attempts), .max_losses = (loss), .backoff_ms = 1000, .multiplier_permille = 2000, .max_backoff_ms = 3000}
-#define STEP(what, ...) {.name = S(what), .handler = S(what), .queue = S("default"), __VA_ARGS__}
+#define STEP(what, ...) {.name = S(what), .handler = S("h"), .queue = S("default"), __VA_ARGS__}
 #define NEEDS(list) .needs = (list), .needs_count = COUNT(list)
 #define PLAN(list) {.name = S("plan"), .steps = (list), .step_count = COUNT(list)}
 

@@ -49,6 +49,13 @@ static inline char *fixture_dump(const struct saga *saga)
                 (long long)saga->pause_ms, (long long)saga->paused_ms, saga->finish_count);
     for (struct saga_step *step = NULL; (step = saga_next_step(saga, step)) != NULL;) {
         fixture_show_step(&text, step);
+        for (uint32_t i = 0; step->fan != NULL && i < step->fan->count; i++) {
+            text_format(&text, "element '%.*s'\n", SPAN_ARGS(step->fan->elements[i]));
+        }
+        if (step->fan != NULL) {
+            text_format(&text, "fan done=%u open=%u fraction=%llu\n", step->fan->done, step->fan->open,
+                        (unsigned long long)step->fan->fraction_sum);
+        }
     }
     for (const struct saga_step *step = saga->active; step != NULL; step = step->active_next) {
         text_format(&text, "active %u.%u\n", step->index, step->instance);
