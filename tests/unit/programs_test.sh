@@ -1,0 +1,37 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# The example programs do what they say, in process.
+set -eu
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# expect STATUS JQ-CONDITION PROGRAM ARGUMENTS...
+expect() {
+    wanted=$1
+    condition=$2
+    shift 2
+    status=0
+    "$BACKSTEP_BIN/$@" >"$work/out" 2>"$work/err" || status=$?
+    if [ "$status" -ne "$wanted" ] || ! jq -e "$condition" "$work/out" >/dev/null; then
+        printf '%s: ended with %s (%s was wanted), printed %s, %s; wanted: %s\n' "$*" "$status" "$wanted" "$(cat "$work/out")" \
+            "$(cat "$work/err")" "$condition" >&2
+        exit 1
+    fi
+}
+
+expect 0 '[.steps[].name] == ["check_city", "fetch", "audited_timed_report", "file"] and .steps[3].data.filed == "4 C"' audited run -p city=Oslo
+grep -q 'audit' "$work/err" || { echo 'the audit is not seen' >&2; exit 1; }
+expect 0 '.steps[1].status == "skipped" and .steps_executed == 3 and .steps[3].data.filed == "12 C"' audited run -p city=Oslo -p cached=12\ C
+expect 1 '.error == "Step '"'check_city'"' failed: Atlantis is under water" and .steps[1].status == "not_run"' audited run -p city=Atlantis
+status=0
+"$BACKSTEP_BIN/audited" run 2>"$work/err" || status=$?
+[ "$status" -eq 2 ] && grep -q "requires the parameter 'city'" "$work/err"
+
+printf 'one two\nthree\n' >"$work/a"
+expect 0 '.steps[1].data == {"files": 1, "words": 3}' files run --id counts -p "files=[\"$work/a\"]"
+expect 1 '.status == "rolled_back" and .steps[0].status == "rolled_back"' files run --id counts -p "files=[\"$work/a\", \"$work/nowhere\"]"
+[ ! -e /tmp/backstep-files-counts ]
+
+expect 0 '.steps[1].data.mean == 4.5 and .steps[2].data.uploaded == "model"' shared train run -p rows=8
+expect 0 '.steps_total == 2 and .steps[1].data.uploaded == "dataset"' shared publish run
+expect 1 '.error == "Step '"'dataset'"' failed: rows must be greater than 0, got 0"' shared train run -p rows=0
