@@ -125,8 +125,7 @@ static int serve(const struct options *options, struct stock *stock)
         return complain(&error, USAGE);
     }
     if (stock->shelf->count == 0 && stock->directory[0] != '\0') {
-        error_set(&error, ERROR_INVALID, "%s: there is no executable file in it, so no step to serve", stock->directory);
-        return complain(&error, USAGE);
+        fprintf(stderr, PROGRAM ": %s: there is no executable file in it: only what every worker brings is served\n", stock->directory);
     }
     struct serve_options serve = {.guard = stock->guard,
                                   .registry = stock->shelf->registry,

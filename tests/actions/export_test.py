@@ -5,11 +5,9 @@
 import csv
 import hashlib
 import json
-import os
 import resource
 import sqlite3
 import subprocess
-import time
 
 from checks import BIN, DEADLINE_S, check, directory, equal, main, run, tree, write
 from stores import Broken, Nginx
@@ -127,32 +125,6 @@ def target_may_be_a_server():
         write(d / "in.jsonl", '{"a":1}\n')
         succeeded(export(d, target=store.url + "/x/o.csv"), items=1)
         equal((store.root / "x/o.csv").read_text(), "a\n1\n")
-
-
-def many_rows_take_constant_memory():
-    """A tenth of a million rows and a million: the larger one must not need more. (A sanitizer's memory is its own.)"""
-    rows = 1_000_000 if os.environ.get("BACKSTEP_PRESET") != "dev" else 50_000
-    peaks = {}
-    with directory() as d:
-        for count in rows // 10, rows:
-            with (d / "in.jsonl").open("w") as file:
-                for i in range(count):
-                    file.write('{"id":%d,"name":"item number %d","value":%f}\n' % (i, i, i / 7))
-            for form in "csv", "db", "jsonl":
-                begun = time.monotonic()
-                command = [BIN / "backstep-export", "run", "-p", f"work={d}/work", "-p", f"source={d}/in.jsonl",
-                           "-p", f"target={d}/{count}.{form}", "-p", "filter={id, name, value}"]
-                process = subprocess.Popen(command, stdout=subprocess.PIPE)
-                output = process.stdout.read()
-                _, status, usage = os.wait4(process.pid, 0)
-                process.returncode = os.waitstatus_to_exitcode(status)
-                process.stdout.close()
-                equal(process.returncode, 0, output)
-                peaks[form, count] = usage.ru_maxrss
-                print(f"note: {count} rows to {form}: {usage.ru_maxrss} KiB at most, {time.monotonic() - begun:.1f} s")
-        for form in "csv", "db", "jsonl":
-            check(peaks[form, rows] < peaks[form, rows // 10] + 8192, form, peaks)
-        equal(sum(1 for _ in (d / f"{rows}.csv").open()), rows + 1)
 
 
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A file of 1 GiB: little memory, and after a kill at half the next attempt sends what is missing. To S3 and to a directory."""
+"""A file of 1 GiB, and a million rows: little memory, and after a kill at half the next attempt sends what is missing. To S3 and to a directory."""
 
+import os
 import re
+import subprocess
+import time
 from pathlib import Path
 
-from checks import SOURCE, check, directory, equal, main
+from checks import BIN, SOURCE, check, directory, equal, main
 from cluster_of_two import Cluster
 from stores import S3, Broken
 
@@ -60,4 +63,33 @@ def to_s3():
         equal(s3.unfinished(), [])
 
 
-main([to_a_directory, to_s3])
+def export(where, count, form):
+    """The most it had in memory, in KiB."""
+    begun = time.monotonic()
+    process = subprocess.Popen([BIN / "backstep-export", "run", "-p", f"work={where}/work", "-p", f"source={where}/in.jsonl",
+                                "-p", f"target={where}/{count}.{form}", "-p", "filter={id, name, value}"], stdout=subprocess.PIPE)
+    output = process.stdout.read()
+    process.stdout.close()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    equal(process.returncode, 0, output)
+    print(f"note: {count} rows to {form}: {usage.ru_maxrss} KiB at most, {time.monotonic() - begun:.1f} s")
+    return usage.ru_maxrss
+
+
+def million_rows_take_no_more_memory_than_a_tenth_of_it():
+    with directory() as d:
+        peaks = {}
+        for count in 100_000, 1_000_000:
+            with (d / "in.jsonl").open("w") as file:
+                file.writelines('{"id":%d,"name":"item number %d","value":%f}\n' % (i, i, i / 7) for i in range(count))
+            for form in "csv", "db", "jsonl":
+                peaks[form, count] = export(d, count, form)
+        for form in "csv", "db", "jsonl":
+            check(peaks[form, 1_000_000] <= peaks[form, 100_000] + 2048, form, peaks)
+            check(peaks[form, 1_000_000] <= MOST_KIB, form, peaks)
+        with (d / "1000000.csv").open() as rows:
+            equal(sum(1 for _ in rows), 1_000_001)
+
+
+main([to_a_directory, to_s3, million_rows_take_no_more_memory_than_a_tenth_of_it])

@@ -186,6 +186,9 @@ static int by_name(const void *a, const void *b)
 static bool name_classes(struct reading *reading, struct error *error)
 {
     struct dataset *dataset = reading->dataset;
+    if (dataset->rows == 0) {
+        return error_set(error, ERROR_INVALID, "has no rows");
+    }
     char **sorted = need(calloc(dataset->rows + 1, sizeof *sorted));
     memcpy(sorted, reading->texts, dataset->rows * sizeof *sorted);
     qsort(sorted, dataset->rows, sizeof *sorted, by_name);
