@@ -23,8 +23,14 @@ static const char *const step_names[] = {
 };
 
 static const char *const outcome_names[] = {"ok", "skipped", "failed", "cancelled", "cancelled before it began"};
-static const char *const cancel_names[] = {"a cancel was requested", "another step failed", "its timeout was over",
-                                           "it reported nothing for too long"};
+static const char *const cancel_names[] = {
+    [CANCEL_REQUESTED] = "a cancel was requested",
+    [CANCEL_SIBLING_FAILED] = "another step failed",
+    [CANCEL_TIMEOUT] = "its timeout was over",
+    [CANCEL_HEARTBEAT] = "it reported nothing for too long",
+    [CANCEL_START_TIMEOUT] = "no worker began it in time",
+    [CANCEL_RUN_TIMEOUT] = "the run's timeout was over",
+};
 
 const char *run_status_name(enum run_status status)
 {

@@ -134,7 +134,7 @@ static _Noreturn void run_child(const struct sieve *sieve, int report_fd)
         code = SIEVE_DISK;
     }
     tell(&straining);
-    _exit(code);
+    _exit((int)code);
 }
 
 /* ---------------------------------------------------------------- the parent */
