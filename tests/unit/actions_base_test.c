@@ -311,6 +311,40 @@ static void default_steps_have_their_names_and_weights(void **state)
     }
 }
 
+static enum backstep_outcome audit(struct backstep_context *context, struct backstep_result *result)
+{
+    (void)context;
+    return backstep_succeed(result, NULL);
+}
+
+static void setup_with_an_audit(const struct backstep_action *action, struct backstep_registry *registry,
+                                const struct backstep_json *params)
+{
+    static const struct backstep_step step = {.name = "audit", .weight = 1, .execute = audit};
+    action->default_steps(action, registry, params);
+    backstep_insert_before(registry, "upload_files", &step);
+    backstep_unregister(registry, "process_metadata");
+}
+
+static void an_action_takes_other_steps_from_its_user(void **state)
+{
+    (void)state;
+    struct backstep_action published;
+    struct text text;
+    struct backstep_registry *registry = backstep_registry_new();
+    action_publish(&upload_action, &published);
+    published.setup_steps = setup_with_an_audit;
+    assert_true(backstep_action_setup(&published, registry, NULL));
+    text_init(&text, 1000);
+    for (int i = 0; i < backstep_registry_count(registry); i++) {
+        text_format(&text, "%s ", backstep_registry_step(registry, i)->name);
+    }
+    assert_string_equal(text_string(&text), "initialize analyze_collection organize_files validate_files audit upload_files "
+                                            "generate_data_units cleanup ");
+    text_fini(&text);
+    backstep_registry_free(registry);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -321,6 +355,7 @@ int main(void)
         cmocka_unit_test(csv_is_read_as_rfc_4180_has_it),
         cmocka_unit_test(a_line_that_a_crash_has_cut_is_not_there),
         cmocka_unit_test(the_names_of_the_stock_handlers_are_those_of_the_actions),
+        cmocka_unit_test(an_action_takes_other_steps_from_its_user),
         cmocka_unit_test(default_steps_have_their_names_and_weights),
         cmocka_unit_test(what_was_settled_long_ago_is_pruned_and_nothing_else),
     };

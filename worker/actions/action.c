@@ -172,6 +172,23 @@ void action_register_handlers(struct action *action, struct backstep_registry *r
     register_as(action, true, action->handlers, registry);
 }
 
+static void default_steps(const struct backstep_action *published, struct backstep_registry *registry,
+                          const struct backstep_json *params)
+{
+    (void)params; /* steps that are not wanted skip themselves */
+    action_setup_steps(published->state, registry);
+}
+
+void action_publish(struct action *action, struct backstep_action *published)
+{
+    const struct action_param *params = action->parts[0].params;
+    for (size_t i = 0; params[i].name != NULL; i++) {
+        action->specs[i] =
+            (struct backstep_param_spec){.name = params[i].name, .description = params[i].help, .required = params[i].required};
+    }
+    *published = (struct backstep_action){.params = action->specs, .default_steps = default_steps, .state = action};
+}
+
 void actions_register(struct backstep_registry *registry)
 {
     struct action *const actions[] = {&upload_action, &export_action, &train_action};

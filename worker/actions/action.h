@@ -49,11 +49,16 @@ struct action {
     const struct action_part *parts;
     int count;
     struct backstep_step *steps, *handlers; /* ACTION_PARTS_MAX each */
+    struct backstep_param_spec specs[ACTION_PARAMS_MAX + 1]; /* filled in by action_publish() */
 };
 
 /* Register the parts as steps of a program (`initialize` ...), or as handlers of a worker (`upload.initialize` ...). */
 void action_setup_steps(struct action *action, struct backstep_registry *registry);
 void action_register_handlers(struct action *action, struct backstep_registry *registry);
+
+/* An action as the public interface has it: its params and default steps, for backstep_action_main(), or for whoever gives it other steps
+ * by `setup_steps`, which may call `default_steps` first. Borrows from `action`. */
+void action_publish(struct action *action, struct backstep_action *published);
 
 extern struct action upload_action, export_action, train_action;
 

@@ -11,9 +11,9 @@
 
 static int run(int argc, char **argv)
 {
-    struct backstep_registry *registry = backstep_registry_new();
-    action_setup_steps(&train_action, registry);
-    return backstep_main(argc, argv, registry);
+    struct backstep_action published;
+    action_publish(&train_action, &published);
+    return backstep_action_main(argc, argv, &published);
 }
 
 /* In process nobody begins a lease, and a trainer of the user's own needs one: it lasts as long as the run. */

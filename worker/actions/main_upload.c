@@ -4,7 +4,7 @@
 
 int main(int argc, char **argv)
 {
-    struct backstep_registry *registry = backstep_registry_new();
-    action_setup_steps(&upload_action, registry);
-    return backstep_main(argc, argv, registry);
+    struct backstep_action published;
+    action_publish(&upload_action, &published);
+    return backstep_action_main(argc, argv, &published);
 }
