@@ -80,14 +80,17 @@ static enum backstep_outcome call(struct backstep_context *context, struct backs
 /* It stays as the step wrote it, but on one line. */
 static bool is_json(const char *what, char **text, struct attempt *attempt)
 {
+    if (*text == NULL) {
+        return true;
+    }
     struct error error = {0};
-    json_t *value = *text != NULL ? json_read(span_of(*text), &error) : NULL;
-    if (*text != NULL && value == NULL) {
+    json_t *value = json_read(span_of(*text), &error);
+    if (value == NULL) {
         error_prefix(&error, "the step's %s", what);
         attempt_fail(attempt, true, error.message);
         return false;
     }
-    if (value != NULL && strpbrk(*text, "\r\n\t") != NULL) {
+    if (strpbrk(*text, "\r\n\t") != NULL) {
         free(*text);
         *text = json_text(value);
     }

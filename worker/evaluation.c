@@ -420,8 +420,16 @@ static bool evaluate_all(struct work *work)
     return evaluate_when(work, task->when) && (!task->templated || evaluate_templates(work)) && evaluate_assert(work, task);
 }
 
+static bool has_expressions(const struct task *task)
+{
+    return task->when.size > 0 || task->each.size > 0 || task->templated || task->kind == PLAN_VALIDATE;
+}
+
 bool evaluate_task(struct backstep_context *context, struct attempt *attempt)
 {
+    if (!has_expressions(context->task)) {
+        return true;
+    }
     int64_t timeout_ms = context->task->timeout_ms;
     struct work work = {.context = context,
                         .attempt = attempt,

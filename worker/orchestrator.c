@@ -228,9 +228,8 @@ static int64_t now_ms(const struct backstep_orchestrator *orchestrator)
     return orchestrator->clock.now_ms(orchestrator->clock.state);
 }
 
-static void write_event(struct backstep_orchestrator *orchestrator, struct saga_event *event)
+static void write_event_at(struct backstep_orchestrator *orchestrator, struct saga_event *event, int64_t now)
 {
-    int64_t now = now_ms(orchestrator);
     orchestrator->time_ms = now > orchestrator->time_ms ? now : orchestrator->time_ms; /* a log's time never goes back */
     event->time_ms = orchestrator->time_ms;
     event->offset = orchestrator->offset++;
@@ -241,6 +240,11 @@ static void write_event(struct backstep_orchestrator *orchestrator, struct saga_
         saga_provide(&orchestrator->saga, memory, room);
     }
     saga_apply(&orchestrator->saga, event);
+}
+
+static void write_event(struct backstep_orchestrator *orchestrator, struct saga_event *event)
+{
+    write_event_at(orchestrator, event, now_ms(orchestrator));
 }
 
 /* Requests of one run only have to differ from one another. */
@@ -414,10 +418,10 @@ static void write_done(struct backstep_orchestrator *orchestrator, const struct 
                                .set = span_of(attempt->set),
                                .metrics = span_of(attempt->metrics),
                                .error = span_of(attempt->error)};
-    int64_t elapsed_ms = now_ms(orchestrator) - begun_ms;
-    event.elapsed_ms = elapsed_ms > 0 ? elapsed_ms : 0;
+    int64_t now = now_ms(orchestrator);
+    event.elapsed_ms = now > begun_ms ? now - begun_ms : 0;
     remember(orchestrator, attempt);
-    write_event(orchestrator, &event);
+    write_event_at(orchestrator, &event, now);
     tell_progress(orchestrator);
 }
 

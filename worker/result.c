@@ -11,7 +11,8 @@
 
 void result_init(struct backstep_result *result)
 {
-    *result = (struct backstep_result){.outcome = BACKSTEP_FAILED};
+    memset(result, 0, offsetof(struct backstep_result, timestamp) + 1);
+    result->outcome = BACKSTEP_FAILED;
 }
 
 void result_fini(struct backstep_result *result)
@@ -21,7 +22,6 @@ void result_fini(struct backstep_result *result)
     free(result->error);
     json_decref(result->data_json);
     json_decref(result->rollback_json);
-    *result = (struct backstep_result){0};
 }
 
 static json_t *parsed(struct span text)

@@ -187,24 +187,55 @@ static void begin_step(struct saga *saga, struct saga_step *step, int64_t time_m
     }
 }
 
-/* One look at every step. true: something was done at once, so that others may be ready now. */
+static bool needs_the_one_before(const struct plan_step *step, uint32_t index)
+{
+    for (uint32_t i = 0; i < step->needs_count; i++) {
+        if (step->needs[i] + 1 == index) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Beyond it nothing can begin before all that stands there before it is done: most pipelines are one such chain. */
+static uint32_t chain_from(struct saga *saga)
+{
+    if (saga->chain_from == 0) {
+        uint32_t at = saga->plan->step_count - 1;
+        while (at > 0 && needs_the_one_before(&saga->plan->steps[at], at)) {
+            at--;
+        }
+        saga->chain_from = at + 1;
+    }
+    return saga->chain_from - 1;
+}
+
+static bool begin_at(struct saga *saga, uint32_t index, int64_t time_ms)
+{
+    struct saga_step *step = &saga->steps[index];
+    bool fans = step->fan != NULL && step->status == STEP_RUNNING;
+    if (!course_may_open(saga, step)) { /* paused, but it may be that nothing was left to do */
+        return fans && step->fan->done == step->fan->count && open_instances(saga, step, time_ms);
+    }
+    if (step->status == STEP_WAITING && needs_are_done(saga, &saga->plan->steps[index])) {
+        begin_step(saga, step, time_ms);
+        return step_is_done(step);
+    }
+    return fans && open_instances(saga, step, time_ms);
+}
+
+/* One look at every step that can have changed. true: something was done at once, so that others may be ready now. */
 static bool begin_steps(struct saga *saga, int64_t time_ms, bool *all_done)
 {
     bool again = false;
+    uint32_t chain = chain_from(saga);
+    while (saga->done_below < saga->plan->step_count && step_is_done(&saga->steps[saga->done_below])) {
+        saga->done_below++; /* forward, what is done stays done */
+    }
     *all_done = true;
-    for (uint32_t i = 0; i < saga->plan->step_count; i++) {
-        struct saga_step *step = &saga->steps[i];
-        if (course_may_open(saga, step)) {
-            if (step->status == STEP_WAITING && needs_are_done(saga, &saga->plan->steps[i])) {
-                begin_step(saga, step, time_ms);
-                again = again || step_is_done(step);
-            } else if (step->fan != NULL && step->status == STEP_RUNNING) {
-                again = open_instances(saga, step, time_ms) || again;
-            }
-        } else if (step->fan != NULL && step->status == STEP_RUNNING && step->fan->done == step->fan->count) {
-            again = open_instances(saga, step, time_ms) || again; /* paused, but nothing was left to do */
-        }
-        *all_done = *all_done && step_is_done(step);
+    for (uint32_t i = saga->done_below; i < saga->plan->step_count && (*all_done || i <= chain); i++) {
+        again = begin_at(saga, i, time_ms) || again;
+        *all_done = *all_done && step_is_done(&saga->steps[i]);
     }
     return again;
 }

@@ -6,7 +6,34 @@
 #include <assert.h>
 #include <stdalign.h>
 
-static const char *step_problem(const struct plan *plan, uint32_t index)
+#define NAME_SLOTS 2048 /* at most half of them are taken */
+static_assert(NAME_SLOTS >= 2 * LIMIT_STEPS && (NAME_SLOTS & (NAME_SLOTS - 1)) == 0, "a power of two with room to spare");
+
+/* The names met so far, by hash: 1 + the step, 0 for nobody. */
+struct names {
+    uint16_t slots[NAME_SLOTS];
+};
+
+/* false: a step before it has that name. */
+static bool add_name(struct names *names, const struct plan *plan, uint32_t index)
+{
+    struct span name = plan->steps[index].name;
+    uint32_t hash = 2166136261u;
+    for (size_t i = 0; i < name.size; i++) {
+        hash = (hash ^ (unsigned char)name.bytes[i]) * 16777619u;
+    }
+    uint32_t at = hash & (NAME_SLOTS - 1);
+    while (names->slots[at] != 0) {
+        if (span_equal(plan->steps[names->slots[at] - 1].name, name)) {
+            return false;
+        }
+        at = (at + 1) & (NAME_SLOTS - 1);
+    }
+    names->slots[at] = (uint16_t)(index + 1);
+    return true;
+}
+
+static const char *step_problem(const struct plan *plan, uint32_t index, struct names *names)
 {
     const struct plan_step *step = &plan->steps[index];
     if (step->name.size == 0) {
@@ -15,10 +42,8 @@ static const char *step_problem(const struct plan *plan, uint32_t index)
     if (step->handler.size == 0 || step->queue.size == 0) {
         return "a step has no handler or no queue";
     }
-    for (uint32_t other = 0; other < index; other++) {
-        if (span_equal(plan->steps[other].name, step->name)) {
-            return "two steps have the same name";
-        }
+    if (!add_name(names, plan, index)) {
+        return "two steps have the same name";
     }
     if (step->scope > index || (step->scope > 0 && plan->steps[step->scope - 1].kind != PLAN_SCOPE)) {
         return "a step is part of what is no pipeline before it";
@@ -74,6 +99,7 @@ static bool find_cycle(const struct plan *plan, uint32_t *step)
 
 const char *plan_problem(const struct plan *plan, uint32_t *step)
 {
+    struct names names = {0};
     *step = 0;
     if (plan->step_count == 0) {
         return "it has no steps";
@@ -82,7 +108,7 @@ const char *plan_problem(const struct plan *plan, uint32_t *step)
         return "it has more than 1000 steps";
     }
     for (uint32_t i = 0; i < plan->step_count; i++) {
-        const char *problem = step_problem(plan, i);
+        const char *problem = step_problem(plan, i, &names);
         if (problem != NULL) {
             *step = i;
             return problem;

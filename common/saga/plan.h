@@ -81,7 +81,7 @@ struct plan {
 uint32_t plan_fold_version(const struct plan *plan);
 
 /* Why `plan` cannot be run, or NULL: no steps or too many, an empty or repeated name, an index out of range, a cycle.
- * `step` is set to the offending step. Pure; O(steps²) at worst in names, O(steps + needs) in order. */
+ * `step` is set to the offending step. Pure; O(steps + needs). */
 const char *plan_problem(const struct plan *plan, uint32_t *step);
 
 /* Bytes that plan_copy() needs. */

@@ -2,16 +2,33 @@
 #include "common/saga/saga_internal.h"
 
 /* Share of the plan that is done: the sum of weight × fraction over the sum of weights, in integers. 10^9 × 10^6 × 1000 steps fits. */
-static uint32_t weighted_ppm(const struct saga *saga)
+static void sum_up(struct saga *saga)
 {
-    uint64_t sum = 0, weights = 0, equal = 0;
+    uint64_t weights = 0, equal = 0, done = 0;
     for (uint32_t i = 0; i < saga->plan->step_count; i++) {
-        uint64_t weight = saga->plan->steps[i].weight;
-        sum += weight * saga->steps[i].fraction_ppm;
-        weights += weight;
+        weights += saga->plan->steps[i].weight;
+        done += (uint64_t)saga->plan->steps[i].weight * saga->steps[i].fraction_ppm;
         equal += saga->steps[i].fraction_ppm;
     }
-    return (uint32_t)(weights > 0 ? sum / weights : equal / saga->plan->step_count);
+    saga->weight_total = weights > 0 ? weights : saga->plan->step_count;
+    saga->weight_done = weights > 0 ? done : equal;
+    saga->equal_weights = weights == 0;
+}
+
+void progress_add(struct saga *saga, uint32_t index, uint32_t before_ppm)
+{
+    if (saga->weight_total > 0) {
+        uint64_t weight = saga->equal_weights ? 1 : saga->plan->steps[index].weight;
+        saga->weight_done += weight * saga->steps[index].fraction_ppm - weight * before_ppm;
+    }
+}
+
+static uint32_t weighted_ppm(struct saga *saga)
+{
+    if (saga->weight_total == 0) {
+        sum_up(saga);
+    }
+    return (uint32_t)(saga->weight_done / saga->weight_total);
 }
 
 void progress_update(struct saga *saga)

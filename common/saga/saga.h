@@ -206,6 +206,11 @@ struct saga {
     uint32_t finish_count; /* how often it ended: an incomplete rollback may be taken up again */
     uint32_t ended_count; /* for saga_step.end_order */
     uint32_t progress_ppm;
+    /* So that an event costs the same in a plan of any length. Derived, and 0 where not known yet. */
+    uint32_t done_below; /* every step below this one is done */
+    uint32_t chain_from; /* 1 + the step from which on each needs the one before it */
+    uint64_t weight_total, weight_done; /* the sums progress is made of */
+    bool equal_weights; /* all of them are zero */
     uint32_t undo_total; /* steps that are to be undone, counted on entering rollback */
     int64_t start_offset, started_ms, finished_ms, time_ms; /* time_ms: of the last record */
     int64_t pause_ms; /* since when it is paused or held */

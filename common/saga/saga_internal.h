@@ -99,6 +99,8 @@ void text_run_timed_out(struct saga *saga);
 
 bool deadline_of(const struct saga *saga, const struct saga_step *step, struct saga_deadline *deadline);
 bool deadline_of_run(const struct saga *saga, struct saga_deadline *deadline);
+/* The fraction of a step (of the plan) is another than before. */
+void progress_add(struct saga *saga, uint32_t index, uint32_t before_ppm);
 void progress_update(struct saga *saga);
 
 #endif

@@ -141,14 +141,17 @@ void step_set_status(struct saga *saga, struct saga_step *step, enum step_status
 void step_set_fraction(struct saga *saga, struct saga_step *step, uint32_t fraction_ppm)
 {
     struct saga_fan *fan = fan_of(saga, step);
+    struct saga_step *whole = &saga->steps[step->index];
+    uint32_t before_ppm = whole->fraction_ppm;
     if (fraction_ppm <= step->fraction_ppm) {
         return; /* a retry does not lower what is shown */
     }
     if (fan != NULL) {
         fan->fraction_sum += fraction_ppm - step->fraction_ppm;
-        saga->steps[step->index].fraction_ppm = (uint32_t)(fan->fraction_sum / fan->count);
+        whole->fraction_ppm = (uint32_t)(fan->fraction_sum / fan->count);
     }
     step->fraction_ppm = fraction_ppm;
+    progress_add(saga, step->index, before_ppm);
 }
 
 void step_open(struct saga *saga, struct saga_step *step, int64_t time_ms)
