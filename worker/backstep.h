@@ -362,7 +362,7 @@ void backstep_orchestrator_cancel(struct backstep_orchestrator *orchestrator);
 /* How the last execution went. What is given out lives until the next one.
  *   error    "Step 'NAME' failed: REASON", or why it did not begin; "": none
  *   result   one JSON object, {"success", "steps_executed", "steps_total", "run_id", "pipeline", "status", "progress", "error",
- *            "duration_seconds", "steps": [{"name", "status", "attempts", "duration_seconds", "data", "error", "rollback_error"}]}
+ *            "duration_seconds", "steps": [{"name", "status", "attempts", "duration_seconds", "data", "error", "rollback_error"}], "history": [LINE]}
  *   history  a line for each attempt that ended, "NAME execute OUTCOME[: ERROR]" or "NAME rollback ...", in their order;
  *            OUTCOME is ok, skipped, failed or cancelled
  *   data     what a step has returned, as JSON text; NULL: it did not succeed, or there is no such step */

@@ -686,6 +686,36 @@ static void append_step(struct text *out, const struct saga *saga, uint32_t inde
     text_append_char(out, '}');
 }
 
+static void append_entry(struct backstep_orchestrator *orchestrator, const struct entry *entry, struct text *out)
+{
+    static const char *const outcomes[] = {[OUTCOME_OK] = "ok",
+                                           [OUTCOME_SKIPPED] = "skipped",
+                                           [OUTCOME_FAILED] = "failed",
+                                           [OUTCOME_CANCELLED_STARTED] = "cancelled",
+                                           [OUTCOME_CANCELLED_NOT_STARTED] = "cancelled"};
+    text_append_span(out, orchestrator->saga.plan->steps[entry->step].name);
+    text_format(out, " %s %s", entry->direction == DIRECTION_ROLLBACK ? "rollback" : "execute", outcomes[entry->outcome]);
+    if (entry->error != NULL) {
+        text_append_string(out, ": ");
+        text_append_visible(out, span_of(entry->error));
+    }
+}
+
+static void append_history(struct backstep_orchestrator *orchestrator, struct text *out)
+{
+    struct text line;
+    text_init(&line, SIZE_MAX / 2);
+    text_append_string(out, "], \"history\": [");
+    for (size_t i = 0; i < orchestrator->entry_count; i++) {
+        text_clear(&line);
+        append_entry(orchestrator, &orchestrator->entries[i], &line);
+        text_append_string(out, i > 0 ? ", " : "");
+        text_append_json_string(out, text_span(&line));
+    }
+    text_append_string(out, "]}");
+    text_fini(&line);
+}
+
 static void append_result(struct backstep_orchestrator *orchestrator, struct text *out)
 {
     static const char *const statuses[] = {[BACKSTEP_RUN_NONE] = "none",
@@ -708,7 +738,7 @@ static void append_result(struct backstep_orchestrator *orchestrator, struct tex
     for (int i = 0; i < backstep_orchestrator_steps_total(orchestrator); i++) {
         append_step(out, saga, (uint32_t)i);
     }
-    text_append_string(out, "]}");
+    append_history(orchestrator, out);
 }
 
 const char *backstep_orchestrator_result(struct backstep_orchestrator *orchestrator)
@@ -719,27 +749,12 @@ const char *backstep_orchestrator_result(struct backstep_orchestrator *orchestra
     return text_string(&orchestrator->result);
 }
 
-static void append_entry(struct backstep_orchestrator *orchestrator, const struct entry *entry, struct text *out)
-{
-    static const char *const outcomes[] = {[OUTCOME_OK] = "ok",
-                                           [OUTCOME_SKIPPED] = "skipped",
-                                           [OUTCOME_FAILED] = "failed",
-                                           [OUTCOME_CANCELLED_STARTED] = "cancelled",
-                                           [OUTCOME_CANCELLED_NOT_STARTED] = "cancelled"};
-    text_append_span(out, orchestrator->saga.plan->steps[entry->step].name);
-    text_format(out, " %s %s", entry->direction == DIRECTION_ROLLBACK ? "rollback" : "execute", outcomes[entry->outcome]);
-    if (entry->error != NULL) {
-        text_append_string(out, ": ");
-        text_append_visible(out, span_of(entry->error));
-    }
-    text_append_char(out, '\n');
-}
-
 const char *backstep_orchestrator_history(struct backstep_orchestrator *orchestrator)
 {
     if (orchestrator->history.size == 0) {
         for (size_t i = 0; i < orchestrator->entry_count; i++) {
             append_entry(orchestrator, &orchestrator->entries[i], &orchestrator->history);
+            text_append_char(&orchestrator->history, '\n');
         }
     }
     return text_string(&orchestrator->history);
