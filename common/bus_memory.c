@@ -11,7 +11,8 @@
 
 /* One block with all its bytes. */
 struct record {
-    int64_t time_ms;
+    int64_t time_ms; /* as the brokers stamped it */
+    int64_t arrived_ms; /* on the cluster's own time */
     struct span key, value;
     size_t header_count;
     struct bus_header headers[BUS_HEADERS_MAX];
@@ -82,7 +83,9 @@ struct memory_bus {
 struct memory_cluster {
     int64_t now_ms;
     uint64_t random_state;
+    int64_t jumped_ms; /* the brokers' clock against it */
     struct memory_faults faults;
+    struct memory_counts counts;
     struct topic *topics;
     struct flight *flights; /* by time, then as sent */
     struct memory_bus *buses;
@@ -190,7 +193,8 @@ static int64_t append_take(struct memory_cluster *cluster, struct partition *par
         partition->capacity = partition->capacity > 0 ? 2 * partition->capacity : 16;
         partition->records = grown(partition->records, (size_t)partition->capacity, sizeof *partition->records);
     }
-    record->time_ms = cluster->now_ms;
+    record->arrived_ms = cluster->now_ms;
+    record->time_ms = later_of(cluster->now_ms + cluster->jumped_ms, 1);
     partition->records[partition->end] = record;
     return partition->end++;
 }
@@ -376,6 +380,7 @@ static void give_up_flights(struct memory_bus *bus)
                 flight_free(cluster, flight);
             } else {
                 flight->bus = NULL;
+                cluster->counts.orphans++;
             }
         }
     }
@@ -412,6 +417,9 @@ static struct flight *flight_new(struct memory_bus *bus, struct topic *topic, co
     flight->fails = chance(cluster, cluster->faults.loss_ppm);
     flight->is_there = !flight->fails || draw(cluster) % 2 == 0;
     flight->record = record_new(send);
+    cluster->counts.delayed += flight->arrive_ms > cluster->now_ms;
+    cluster->counts.failed += flight->fails;
+    cluster->counts.failed_in_a_batch += flight->fails && bus->unacknowledged > 0;
     return flight;
 }
 
@@ -517,7 +525,7 @@ static int64_t visible_at(struct memory_cluster *cluster, struct reading *readin
     }
     if (reading->drawn_for != reading->next) {
         reading->drawn_for = reading->next;
-        int64_t earliest_ms = log->records[reading->next]->time_ms + delay_up_to(cluster, cluster->faults.read_delay_ms);
+        int64_t earliest_ms = log->records[reading->next]->arrived_ms + delay_up_to(cluster, cluster->faults.read_delay_ms);
         reading->visible_ms = later_of(reading->visible_ms, earliest_ms);
     }
     return reading->visible_ms;
@@ -804,6 +812,16 @@ void memory_cluster_set_time(struct memory_cluster *cluster, int64_t now_ms)
         let_arrive(cluster);
     }
     cluster->now_ms = now_ms;
+}
+
+void memory_cluster_jump(struct memory_cluster *cluster, int64_t by_ms)
+{
+    cluster->jumped_ms += by_ms;
+}
+
+struct memory_counts memory_cluster_counts(const struct memory_cluster *cluster)
+{
+    return cluster->counts;
 }
 
 int64_t memory_cluster_time(const struct memory_cluster *cluster)

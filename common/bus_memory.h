@@ -23,6 +23,8 @@ struct bus *bus_memory_open(struct memory_cluster *cluster); /* caller owes bus_
 
 void memory_cluster_set_time(struct memory_cluster *cluster, int64_t now_ms); /* never back */
 int64_t memory_cluster_time(const struct memory_cluster *cluster);
+/* The clock that stamps records goes on `by_ms` from where it would be, or back; never to before 1. All else keeps its time. */
+void memory_cluster_jump(struct memory_cluster *cluster, int64_t by_ms);
 /* When some bus will next have an event: now where one has, INT64_MAX where nothing is under way. */
 int64_t memory_cluster_next_ms(struct memory_cluster *cluster);
 /* A frozen bus does not count there: nobody polls it. */
@@ -31,26 +33,34 @@ void memory_bus_set_frozen(struct bus *bus, bool frozen);
 /* ---- faults; all zero: none */
 
 struct memory_faults {
-    uint32_t send_delay_ms;     /* a send arrives up to so much later; those of one bus to one partition stay in order */
-    uint32_t report_delay_ms;   /* its report comes up to so much after that; likewise */
-    uint32_t read_delay_ms;     /* a reader sees a record up to so much after it arrived; each reader its own, in order */
-    uint32_t loss_ppm;          /* of the sends fail: the record is there or not, later ones may be, the bus gets BUS_FATAL */
-    uint32_t duplicate_ppm;     /* of the records stand in the log a second time, up to send_delay_ms later */
-    uint32_t orphan_ppm;        /* of what a closed or crashed bus had under way arrives all the same, in order */
+    uint32_t send_delay_ms; /* a send arrives up to so much later; those of one bus to one partition stay in order */
+    uint32_t report_delay_ms; /* its report comes up to so much after that; likewise */
+    uint32_t read_delay_ms; /* a reader sees a record up to so much after it arrived; each reader its own, in order */
+    uint32_t loss_ppm; /* of the sends fail: the record is there or not, later ones may be, the bus gets BUS_FATAL */
+    uint32_t duplicate_ppm; /* of the records stand in the log a second time, up to send_delay_ms later */
+    uint32_t orphan_ppm; /* of what a closed or crashed bus had under way arrives all the same, in order */
 };
 void memory_cluster_set_faults(struct memory_cluster *cluster, const struct memory_faults *faults);
+
+/* How often a fault has struck. */
+struct memory_counts {
+    uint64_t delayed, failed, orphans;
+    uint64_t failed_in_a_batch; /* sends that failed while others of the same bus were under way */
+};
+struct memory_counts memory_cluster_counts(const struct memory_cluster *cluster);
 
 /* The `number`-th send from the beginning (see memory_cluster_sends(); 0: none) kills the bus that does it: the record, with what went
  * to its partition before it, arrives or does not, and all else the bus had under way is lost (or orphaned). */
 void memory_cluster_crash_after(struct memory_cluster *cluster, uint64_t number, bool arrives);
 struct bus *memory_cluster_crashed(const struct memory_cluster *cluster); /* the one that died and is not closed yet, or NULL */
-uint64_t memory_cluster_sends(const struct memory_cluster *cluster);      /* by all buses; appended garbage does not count */
+uint64_t memory_cluster_sends(const struct memory_cluster *cluster); /* by all buses; appended garbage does not count */
 
 /* ---- the log itself */
 
 void memory_cluster_create_topic(struct memory_cluster *cluster, const char *topic, int32_t partitions);
 /* As anybody could: no bus, no delay. */
-void memory_cluster_append(struct memory_cluster *cluster, const char *topic, int32_t partition, struct span key, struct span value);
+void memory_cluster_append(struct memory_cluster *cluster, const char *topic, int32_t partition, struct span key,
+                           struct span value);
 /* Retention: what stands before `first` is not there any more. */
 void memory_cluster_delete_before(struct memory_cluster *cluster, const char *topic, int32_t partition, int64_t first);
 

@@ -2,6 +2,7 @@
 #include "worker/duty.h"
 
 #include "common/limits.h"
+#include "common/rules.h"
 
 #define ADVANCE_US 20000 /* a round trip to the coordinator, with room to spare: so long a worker must not run dry */
 #define ADVANCE_MAX 256
@@ -33,7 +34,7 @@ static enum duty_answer of_task(const struct duty *duty, const struct message *m
 {
     const struct task *task = &message->task;
     uint32_t number = 0;
-    if (is_fenced(duty, message)) {
+    if (rule_holds(RULE_FENCE) && is_fenced(duty, message)) {
         return DUTY_SKIP_FENCED;
     }
     if (now_ms >= duty->lease_end_ms) {
@@ -59,7 +60,7 @@ static enum duty_answer of_cancel(const struct duty *duty, const struct message 
         [DUTY_RUNNING] = DUTY_CANCEL_RUNNING,
     };
     uint32_t number = 0;
-    if (is_fenced(duty, message)) {
+    if (rule_holds(RULE_FENCE) && is_fenced(duty, message)) {
         return DUTY_SKIP_FENCED;
     }
     enum duty_held held = duty->held(duty->state, message->event.run_id, &message->event.ticket, &number);

@@ -27,7 +27,8 @@ static struct ticket ticket_of(const struct saga_step *step)
 static void effect_of_open(const struct saga *saga, const struct saga_step *step, struct saga_effect *effect)
 {
     bool never_twice = step_goes_forward(step) && plan_of(saga, step)->retry.max_losses == 0;
-    *effect = (struct saga_effect){.kind = EFFECT_DISPATCH, .ticket = ticket_of(step), .confirm = step->confirm || never_twice};
+    bool confirm = (step->confirm || never_twice) && rule_holds(RULE_CONFIRM);
+    *effect = (struct saga_effect){.kind = EFFECT_DISPATCH, .ticket = ticket_of(step), .confirm = confirm};
     if (step->cancel != 0) {
         effect->kind = EFFECT_CANCEL_TASK;
         effect->cancel_reason = (enum cancel_reason)(step->cancel - 1);

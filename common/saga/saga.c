@@ -26,8 +26,11 @@ static enum place place_of(const struct saga_step *step, const struct ticket *ti
     if (ticket->direction != (enum direction)step->direction) {
         return ticket->direction == DIRECTION_EXECUTE ? LATE : FUTURE;
     }
-    if (ticket->number != step->ticket) {
-        return ticket->number < step->ticket ? LATE : FUTURE;
+    if (ticket->number > step->ticket) {
+        return FUTURE;
+    }
+    if (ticket->number < step->ticket && rule_holds(RULE_TICKETS)) {
+        return LATE;
     }
     return step->open ? CURRENT : LATE;
 }

@@ -13,6 +13,7 @@
 #ifndef SAGA_INTERNAL_H
 #define SAGA_INTERNAL_H
 
+#include "common/rules.h"
 #include "common/saga/saga.h"
 
 /* ---- room.c */

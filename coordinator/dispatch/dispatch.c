@@ -2,6 +2,7 @@
 #include "coordinator/dispatch/dispatch.h"
 
 #include "common/limits.h"
+#include "common/rules.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -304,7 +305,7 @@ struct dispatch_worker *dispatch_hear(struct dispatch *dispatch, const struct pr
         join_groups(dispatch, worker);
     }
     worker->heard_ms = now_ms;
-    worker->marked = false;
+    worker->marked = worker->marked && !rule_holds(RULE_MARK);
     worker->busy = false;
     dispatch->changed = true;
     if (now_ms + silent_after_ms(worker) < dispatch->next_check_ms) {
@@ -336,7 +337,7 @@ uint32_t dispatch_awaited(const struct dispatch *dispatch, uint32_t partition)
 {
     uint32_t count = 0;
     for (struct dispatch_worker *worker = dispatch->workers; worker != NULL; worker = worker->hh.next) {
-        count += worker->awaited[partition];
+        count += worker->awaited[partition] && rule_holds(RULE_HANDSHAKE);
     }
     return count;
 }

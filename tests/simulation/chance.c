@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/simulation/chance.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
-#define BLOWS_MAX 8
 #define BLOWS_WITHIN_MS 15000
 
 static uint64_t random_state;
@@ -72,6 +69,33 @@ static void add_a_coordinator(struct world *world)
     world_add_coordinator(world);
 }
 
+/* Long enough for others to take over, roll back and end: then it wakes, and believes that it owns what it owned. */
+static void freeze_the_owner_for_long(struct world *world)
+{
+    world_freeze_coordinator(world, 12000 + below(20000));
+    world_add_coordinator(world);
+}
+
+/* Who had to give way claims again, and whoever has the partitions now gives way to him. */
+static void move_the_partitions_back(struct world *world)
+{
+    world_move_back(world);
+}
+
+static void kill_the_owner_and_add_a_worker(struct world *world)
+{
+    world_kill_coordinator(world);
+    world_add_coordinator(world);
+    world_add_worker(world);
+}
+
+/* The clock of the brokers, by which records are stamped: forward or back. */
+static void jump(struct world *world)
+{
+    static const int64_t jumps_ms[] = {-60000, -2000, -50, 50, 2000, 60000};
+    memory_cluster_jump(world_cluster(world), jumps_ms[below(6)]);
+}
+
 static void crash_someone_soon(struct world *world)
 {
     memory_cluster_crash_after(world_cluster(world), memory_cluster_sends(world_cluster(world)) + 1 + below(8), below(2) == 0);
@@ -91,53 +115,57 @@ static void garbage(struct world *world)
     }
 }
 
-static struct blow {
-    const char *name;
+static const struct blow_kind {
     void (*deal)(struct world *world);
-    uint64_t count;
-} blows[] = {{"workers killed", kill_a_worker, 0},
-             {"owners killed", kill_the_owner, 0},
-             {"workers frozen", freeze_a_worker, 0},
-             {"owners frozen", freeze_the_owner, 0},
-             {"owners frozen and replaced", freeze_the_owner_and_replace_it, 0},
-             {"coordinators added", add_a_coordinator, 0},
-             {"crashes at a send", crash_someone_soon, 0},
-             {"records duplicated", duplicate, 0},
-             {"garbage", garbage, 0}};
+    enum tally tally;
+} kinds[] = {{kill_a_worker, TALLY_WORKERS_KILLED},
+             {kill_the_owner, TALLY_OWNERS_KILLED},
+             {freeze_a_worker, TALLY_WORKERS_FROZEN},
+             {freeze_the_owner, TALLY_OWNERS_FROZEN},
+             {freeze_the_owner_and_replace_it, TALLY_OWNERS_REPLACED},
+             {freeze_the_owner_for_long, TALLY_OWNERS_LONG_FROZEN},
+             {add_a_coordinator, TALLY_COORDINATORS_ADDED},
+             {move_the_partitions_back, TALLY_MOVED_BACK},
+             {kill_the_owner_and_add_a_worker, TALLY_JOINED_A_TAKEOVER},
+             {crash_someone_soon, TALLY_CRASHES},
+             {duplicate, TALLY_DUPLICATED},
+             {jump, TALLY_CLOCK_JUMPS},
+             {garbage, TALLY_GARBAGE}};
 
-#define BLOW_COUNT (sizeof blows / sizeof *blows)
+#define KINDS (sizeof kinds / sizeof *kinds)
 
 static int by_time(const void *a, const void *b)
 {
-    const int64_t *left = a, *right = b;
-    return (*left > *right) - (*left < *right);
+    const struct blow *left = a, *right = b;
+    return (left->at_ms > right->at_ms) - (left->at_ms < right->at_ms);
 }
 
-void play_blows(struct world *world)
+struct blows draw_blows(void)
 {
-    int64_t times_ms[BLOWS_MAX];
-    uint32_t count = below(BLOWS_MAX + 1), next = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        times_ms[i] = 1 + below(below(2) == 0 ? 3000 : BLOWS_WITHIN_MS);
+    struct blows blows = {.count = below(BLOWS_MAX + 1)};
+    for (uint32_t i = 0; i < blows.count; i++) {
+        blows.all[i].at_ms = 1 + below(below(2) == 0 ? 3000 : BLOWS_WITHIN_MS);
+        blows.all[i].kind = below(KINDS);
+        blows.all[i].seed = draw();
     }
-    qsort(times_ms, count, sizeof *times_ms, by_time);
-    while (world_advance_to(world, next < count && times_ms[next] > world_now_ms(world) ? times_ms[next] : INT64_MAX - 1)) {
-        for (; next < count && world_now_ms(world) >= times_ms[next]; next++) {
-            struct blow *blow = &blows[below(BLOW_COUNT)];
-            blow->count++;
-            blow->deal(world);
+    qsort(blows.all, blows.count, sizeof *blows.all, by_time);
+    return blows;
+}
+
+static void deal(struct world *world, const struct blow *blow)
+{
+    chance_begin(blow->seed);
+    tally_add(kinds[blow->kind].tally, 1);
+    kinds[blow->kind].deal(world);
+}
+
+void play_blows(struct world *world, const struct blows *blows)
+{
+    uint32_t next = 0;
+    while (world_advance_to(world, next < blows->count && blows->all[next].at_ms > world_now_ms(world) ? blows->all[next].at_ms
+                                                                                                       : INT64_MAX - 1)) {
+        while (next < blows->count && world_now_ms(world) >= blows->all[next].at_ms) {
+            deal(world, &blows->all[next++]);
         }
     }
-}
-
-bool chance_tell(void)
-{
-    bool all = true;
-    printf("note: dealt");
-    for (size_t i = 0; i < BLOW_COUNT; i++) {
-        printf("%s %" PRIu64 " %s", i > 0 ? "," : "", blows[i].count, blows[i].name);
-        all = all && blows[i].count > 0;
-    }
-    printf("\n");
-    return all;
 }

@@ -3,6 +3,7 @@
 
 #include "common/limits.h"
 #include "common/topics.h"
+#include "tests/simulation/tally.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -20,6 +21,8 @@ struct work {
     } key;
     bool executing, rolling_back;
     uint32_t executions;
+    uint32_t told; /* attempts of it that ended in the log, or were given up by a deadline */
+    uint64_t last_done; /* hash of the last Done of it */
     uint32_t undo_order; /* n-th rollback that began in the whole world, of the first one; 0: none */
     bool left_behind; /* execute has begun since it was last undone */
     UT_hash_handle hh;
@@ -46,12 +49,14 @@ struct reading {
     int32_t partition;
     int64_t next;
     struct runs *runs; /* progress only */
+    int64_t claim_ms; /* when the last claim of it was sent */
 };
 
 /* What is remembered of a run beside its fold. */
 struct seen {
     uint32_t ppm, announced_ppm;
     bool finished;
+    bool taken_up; /* a person had a say in what is done again */
 };
 
 struct oracle {
@@ -62,6 +67,7 @@ struct oracle {
     struct sent *sent;
     struct answer *answers;
     uint32_t undo_count;
+    int64_t undo_ms; /* when the last rollback began */
 };
 
 /* ---- failing */
@@ -302,6 +308,49 @@ static void watch_resolve(struct oracle *oracle, const struct saga *saga, const 
     }
 }
 
+#define LATE_CLAIM_MS 300
+
+/* What came late, twice, or after a rollback: it must change nothing, and has to be met often. */
+static void watch_late(struct oracle *oracle, const struct message *message, enum runs_result result)
+{
+    if (message->kind != MESSAGE_DONE) {
+        return;
+    }
+    const struct ticket *ticket = &message->event.ticket;
+    char run_id[104];
+    snprintf(run_id, sizeof run_id, "%.*s", SPAN_ARGS(message->event.run_id));
+    struct work *work = find_work(oracle, run_id, ticket->step, ticket->instance);
+    if (work == NULL) {
+        return;
+    }
+    uint64_t this_done = (uint64_t)ticket->number * 2 + (ticket->direction == DIRECTION_ROLLBACK) + 1;
+    bool late = result == RUNS_IGNORED, twice = late && this_done == work->last_done;
+    tally_add(TALLY_ANSWERED_TWICE, twice);
+    tally_add(TALLY_ANSWERED_LATE, late && !twice);
+    tally_add(TALLY_ANSWERED_AFTER_ROLLBACK, late && ticket->direction == DIRECTION_EXECUTE && work->undo_order > 0);
+    work->last_done = this_done;
+}
+
+static void watch_ends(struct oracle *oracle, const struct message *message, enum runs_result result)
+{
+    bool ends =
+        (message->kind == MESSAGE_DONE && message->event.outcome != OUTCOME_SKIPPED) || message->kind == MESSAGE_TIMER_FIRED;
+    if (!ends || result != RUNS_APPLIED || message->event.ticket.direction != DIRECTION_EXECUTE) {
+        return;
+    }
+    char run_id[104];
+    snprintf(run_id, sizeof run_id, "%.*s", SPAN_ARGS(message->event.run_id));
+    struct work *work = find_work(oracle, run_id, message->event.ticket.step, message->event.ticket.instance);
+    if (work != NULL) {
+        work->told++;
+    }
+}
+
+static bool is_a_persons(enum message_kind kind)
+{
+    return kind == MESSAGE_RETRY || kind == MESSAGE_RESOLVE || kind == MESSAGE_RESUME;
+}
+
 static void read_progress(struct oracle *oracle, struct reading *reading, const struct memory_record *record)
 {
     struct message message;
@@ -312,6 +361,14 @@ static void read_progress(struct oracle *oracle, struct reading *reading, const 
     }
     enum runs_result result = runs_apply(reading->runs, &message, reading->next, record->time_ms, &run);
     trace_event(oracle, &message, reading->next, result);
+    watch_late(oracle, &message, result);
+    watch_ends(oracle, &message, result);
+    if (message.kind == MESSAGE_OWNER_CLAIM) {
+        tally_add(TALLY_LATE_CLAIMS, memory_cluster_time(oracle->options.cluster) >= reading->claim_ms + LATE_CLAIM_MS);
+    }
+    if (run != NULL && is_a_persons(message.kind)) {
+        seen_of(run)->taken_up = true;
+    }
     if (result != RUNS_FENCED && message.kind == MESSAGE_ANSWERED) {
         watch_answer(oracle, &message);
     }
@@ -373,6 +430,16 @@ void oracle_read(struct oracle *oracle)
     }
 }
 
+void oracle_claims(struct oracle *oracle, int32_t partition)
+{
+    oracle->readings[partition].claim_ms = memory_cluster_time(oracle->options.cluster);
+}
+
+bool oracle_rolled_back_since(const struct oracle *oracle, int64_t since_ms)
+{
+    return oracle->undo_count > 0 && oracle->undo_ms >= since_ms;
+}
+
 /* ---- executions */
 
 static struct work *find_work(const struct oracle *oracle, const char *run_id, uint32_t step, uint32_t instance)
@@ -431,6 +498,18 @@ static void watch_results(const struct task *task)
     }
 }
 
+/* "max_losses 0 is for a step that must never begin twice": not before the log has heard how it ended. */
+static void watch_never_twice(struct oracle *oracle, const struct work *work)
+{
+    int32_t partition = bus_partition_of(span_of(work->key.run_id), oracle->options.progress_partitions);
+    struct run *run = runs_find(oracle_runs(oracle, partition), span_of(work->key.run_id));
+    if (run->saga.plan->steps[work->key.step].retry.max_losses == 0 && !seen_of(run)->taken_up &&
+        work->executions > work->told + 1) {
+        oracle_fail("step %u of %s, which must never begin twice, has begun %u times, and has ended %u times", work->key.step,
+                    work->key.run_id, work->executions, work->told);
+    }
+}
+
 void oracle_begins(struct oracle *oracle, const struct task *task, const char *worker)
 {
     struct work *work = work_of(oracle, task);
@@ -449,11 +528,13 @@ void oracle_begins(struct oracle *oracle, const struct task *task, const char *w
         if (work->undo_order == 0) {
             watch_undo_order(oracle, work);
             work->undo_order = ++oracle->undo_count;
+            oracle->undo_ms = memory_cluster_time(oracle->options.cluster);
         }
         work->rolling_back = true;
     } else {
         work->executing = true;
         work->executions++;
+        watch_never_twice(oracle, work);
         work->left_behind = true;
     }
 }

@@ -17,7 +17,7 @@ struct oracle_options {
     struct memory_cluster *cluster;
     int32_t progress_partitions, task_partitions;
     const char *const *queues; /* NULL-terminated */
-    bool trace;                /* tell the story on standard error */
+    bool trace; /* tell the story on standard error */
 };
 
 struct oracle *oracle_new(const struct oracle_options *options);
@@ -31,6 +31,11 @@ struct runs *oracle_runs(struct oracle *oracle, int32_t partition);
 const struct saga *oracle_saga(struct oracle *oracle, const char *run_id); /* NULL: there is none */
 /* VERDICT_NONE: not answered yet. */
 enum verdict oracle_verdict(const struct oracle *oracle, const unsigned char request_id[REQUEST_ID_BYTES]);
+
+/* A coordinator sends its claim of a partition now. */
+void oracle_claims(struct oracle *oracle, int32_t partition);
+/* Has a rollback begun since then? */
+bool oracle_rolled_back_since(const struct oracle *oracle, int64_t since_ms);
 
 /* A step has begun to run, or has stopped. `undone`: a rollback did its work. */
 void oracle_begins(struct oracle *oracle, const struct task *task, const char *worker);

@@ -41,8 +41,9 @@ static void play(uint64_t seed)
     chance_begin(seed);
     oracle_set_replay("replay with: SIM_SEED=%" PRIu64 " SIM_TRACE=1 build/dev/tests/simulation_random_faults", seed);
     struct world_options options = draw_options(seed);
+    struct blows blows = draw_blows();
     struct world *world = world_new(&options);
-    play_blows(world);
+    play_blows(world, &blows);
     world_expect_end(world, true);
     world_free(world);
 }

@@ -324,6 +324,17 @@ bool script_runner_kill_programs(struct script_runner *runner)
     return functions;
 }
 
+bool script_runner_runs_a_program(const struct script_runner *runner)
+{
+    const struct script_task *task;
+    DL_FOREACH (runner->tasks, task) {
+        if (task->stage == RUNNING && !task->script->function) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void script_runner_tick(struct script_runner *runner, bool frozen)
 {
     struct script_task *task;

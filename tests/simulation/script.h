@@ -10,14 +10,14 @@
 struct script_step {
     const char *step; /* its name */
     int64_t execute_ms, rollback_ms;
-    uint32_t fails;          /* so many first attempts */
+    uint32_t fails; /* so many first attempts */
     uint32_t rollback_fails; /* the same */
-    bool permanent;          /* a failure is one for good */
+    bool permanent; /* a failure is one for good */
     bool skips;
-    uint32_t elements;       /* of a step that fans out */
+    uint32_t elements; /* of a step that fans out */
     uint32_t fails_instance; /* only this one fails; 0: each */
-    bool function;       /* a function in the worker, which only returns by itself; else a program, which can be killed */
-    int64_t cancel_ms;   /* how long it takes to return after a cancel */
+    bool function; /* a function in the worker, which only returns by itself; else a program, which can be killed */
+    int64_t cancel_ms; /* how long it takes to return after a cancel */
 };
 
 struct script_task;
@@ -41,6 +41,8 @@ void script_runner_kill(struct script_runner *runner);
 bool script_runner_kill_programs(struct script_runner *runner);
 /* What runs outside of a frozen worker goes on: let it end when its time has come. */
 void script_runner_tick(struct script_runner *runner, bool frozen);
+/* Is there a child that goes on while the worker is frozen? */
+bool script_runner_runs_a_program(const struct script_runner *runner);
 int64_t script_runner_next_ms(const struct script_runner *runner);
 
 #endif

@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/topics.h"
 #include "coordinator/service/service_internal.h"
+#include "tests/simulation/tally.h"
 #include "tests/unit/saga_shown.h"
 #include "worker/worker.h"
 
@@ -49,6 +50,7 @@ struct process {
     bool alive;
     bool gone; /* for good */
     int64_t back_ms; /* not alive: when it is started again */
+    int64_t froze_ms;
     int64_t thaw_ms; /* frozen until then; 0: it is not */
     struct watched_bus bus;
     struct service *service;
@@ -77,6 +79,7 @@ struct world {
     /* A coordinator has, or slept, at least once: what it was about to copy, its successor takes for copied. */
     bool owner_ended;
     uint32_t garbage_expected;
+    uint64_t events; /* of buses that are closed */
 };
 
 /* The code under test asks for time and chance without saying who it is. */
@@ -170,6 +173,9 @@ static void watched_stop(struct bus *bus, const char *topic, int32_t partition)
 static bool watched_send(struct bus *bus, const struct bus_send *send, struct error *error)
 {
     ((struct watched_bus *)bus)->sends++;
+    if (span_equal(send->headers[0].value, (struct span)S("OwnerClaim"))) {
+        oracle_claims(the_world->oracle, send->partition);
+    }
     return bus_send(inner(bus), send, error);
 }
 
@@ -222,6 +228,7 @@ static struct bus *open_bus(struct world *world, struct process *process)
 
 static void close_bus(struct process *process)
 {
+    the_world->events += process->bus.events + process->bus.sends;
     bus_close(process->bus.inner);
     process->bus.inner = NULL;
 }
@@ -476,6 +483,7 @@ static void send_controls(struct world *world, struct process *process)
         } else if (request->sent && control->twice && !process->said_twice[i] && now() >= control->at_ms + 50) {
             process->said_twice[i] = true;
             send_request(process, request, &world->options.runs[control->run], &message, true);
+            tally_add(TALLY_REQUESTS_REPEATED, 1);
         }
     }
 }
@@ -619,6 +627,9 @@ static bool tend(struct world *world, struct process *process)
 {
     if (process->thaw_ms != 0 && now() >= process->thaw_ms) {
         tell(world, process, "thaws");
+        if (process->kind == COORDINATOR && oracle_rolled_back_since(world->oracle, process->froze_ms)) {
+            tally_add(TALLY_WOKEN_AFTER_ROLLBACK, 1);
+        }
         process->thaw_ms = 0;
         if (process->bus.inner != NULL) {
             memory_bus_set_frozen(process->bus.inner, false);
@@ -633,7 +644,8 @@ static bool tend(struct world *world, struct process *process)
         start_process(world, process);
         return true;
     }
-    if (process->alive && process->kind == WORKER && process->guard.armed && now() >= process->guard.until_ms) {
+    if (process->alive && process->kind == WORKER && process->guard.armed && now() >= process->guard.until_ms &&
+        !world->options.unguarded) {
         bool functions = script_runner_kill_programs(&process->runner);
         process->guard.renewable = false;
         if (functions && now() >= process->guard.until_ms + process->guard.grace_ms) {
@@ -714,6 +726,18 @@ static bool has_delays(const struct world *world)
     return world->options.faults.read_delay_ms > 0 || world->options.faults.send_delay_ms > 0;
 }
 
+/* Both are awake, and neither has read yet that the other has claimed. */
+static bool two_own(const struct world *world)
+{
+    uint32_t owners = 0;
+    for (uint32_t i = 0; i < world->process_count; i++) {
+        const struct process *process = &world->processes[i];
+        owners += process->alive && process->thaw_ms == 0 && process->service != NULL && process->service->owned_count > 0 &&
+                  process->service->workers_read;
+    }
+    return owners > 1;
+}
+
 static void compare_folds(struct world *world)
 {
     for (uint32_t i = 0; i < world->process_count; i++) {
@@ -741,6 +765,7 @@ static void settle(struct world *world)
             oracle_read(world->oracle);
         }
     }
+    tally_add(TALLY_TWO_OWNERS, two_own(world));
     if (++world->instants % 16 == 0) {
         compare_folds(world);
     }
@@ -911,9 +936,19 @@ struct world *world_new(const struct world_options *options)
     return world;
 }
 
+static void count_faults(const struct world *world)
+{
+    struct memory_counts counts = memory_cluster_counts(world->cluster);
+    tally_add(TALLY_DELAYED, counts.delayed);
+    tally_add(TALLY_LOST, counts.failed);
+    tally_add(TALLY_FAILED_IN_A_BATCH, counts.failed_in_a_batch);
+    tally_add(TALLY_ORPHANS, counts.orphans);
+}
+
 void world_free(struct world *world)
 {
     the_world = world;
+    count_faults(world);
     for (uint32_t i = 0; i < world->process_count; i++) {
         if (world->processes[i].alive) {
             kill_process(world, &world->processes[i]);
@@ -967,6 +1002,10 @@ static void freeze(struct world *world, struct process *process, int64_t for_ms)
 {
     if (process != NULL && process->alive && process->thaw_ms == 0) {
         tell(world, process, "freezes");
+        process->froze_ms = now();
+        if (process->kind == WORKER && script_runner_runs_a_program(&process->runner)) {
+            tally_add(TALLY_FROZEN_WITH_A_CHILD, 1);
+        }
         process->thaw_ms = now() + for_ms;
         world->owner_ended = world->owner_ended || process->kind == COORDINATOR;
         if (process->bus.inner != NULL) {
@@ -983,6 +1022,35 @@ void world_freeze_worker(struct world *world, uint32_t index, int64_t for_ms)
 void world_freeze_coordinator(struct world *world, int64_t for_ms)
 {
     freeze(world, owner(world), for_ms);
+}
+
+void world_move_back(struct world *world)
+{
+    for (uint32_t i = 0; i < world->process_count; i++) {
+        struct process *process = &world->processes[i];
+        if (process->kind == COORDINATOR && process->gone) {
+            process->gone = false;
+            process->back_ms = now();
+            return;
+        }
+    }
+    world_add_coordinator(world);
+}
+
+void world_add_worker(struct world *world)
+{
+    if (world->worker_count < WORLD_WORKERS_MAX) {
+        add_process(world, WORKER, "w", world->worker_count++);
+    }
+}
+
+uint64_t world_events(const struct world *world)
+{
+    uint64_t events = world->events;
+    for (uint32_t i = 0; i < world->process_count; i++) {
+        events += world->processes[i].bus.inner != NULL ? world->processes[i].bus.events + world->processes[i].bus.sends : 0;
+    }
+    return events;
 }
 
 void world_add_coordinator(struct world *world)

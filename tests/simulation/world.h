@@ -16,11 +16,11 @@ struct world_run {
     const char *id; /* NULL: the end of the list */
     const struct plan *plan;
     int64_t start_ms;
-    int64_t cancel_ms;         /* 0: never */
-    enum run_status ends;      /* without faults */
-    enum run_status may_end;   /* as well, with faults; RUN_NONE: no other way */
-    const char *error;         /* of a run that ends as `ends`; NULL: none */
-    uint32_t may_end_bits;     /* 1 << status of each way it may end, instead of all that; 0: what stands above counts */
+    int64_t cancel_ms; /* 0: never */
+    enum run_status ends; /* without faults */
+    enum run_status may_end; /* as well, with faults; RUN_NONE: no other way */
+    const char *error; /* of a run that ends as `ends`; NULL: none */
+    uint32_t may_end_bits; /* 1 << status of each way it may end, instead of all that; 0: what stands above counts */
 };
 
 #define WORLD_CONTROLS_MAX 12
@@ -28,12 +28,12 @@ struct world_run {
 /* Something a person asks for. */
 struct world_control {
     enum message_kind kind; /* MESSAGE_NONE: the end of the list */
-    uint32_t run;           /* index */
+    uint32_t run; /* index */
     int64_t at_ms;
-    const char *step;       /* RESOLVE */
+    const char *step; /* RESOLVE */
     uint32_t instance;
     bool done;
-    bool twice;             /* the same request once more, a moment later */
+    bool twice; /* the same request once more, a moment later */
 };
 
 struct world_options {
@@ -46,6 +46,7 @@ struct world_options {
     struct memory_faults faults;
     struct world_control controls[WORLD_CONTROLS_MAX];
     bool cares; /* somebody looks after what is paused, and decides by chance */
+    bool unguarded; /* past the end of a lease nobody kills what runs: to see that this is noticed */
     bool only_the_bus; /* a crash by a send is the bus's: the process lives, and begins anew */
     bool trace;
 };
@@ -70,10 +71,16 @@ void world_freeze_worker(struct world *world, uint32_t index, int64_t for_ms);
 /* The owner is frozen, and another coordinator takes over meanwhile (or not). */
 void world_freeze_coordinator(struct world *world, int64_t for_ms);
 void world_add_coordinator(struct world *world);
+/* A coordinator that gave way is started again, or a new one where none has. */
+void world_move_back(struct world *world);
+void world_add_worker(struct world *world);
 /* A copy of what somebody wrote to the progress or workers topic, as a retry may leave it; never of a claim or an announcement. */
 void world_duplicate(struct world *world, uint64_t random);
 /* Garbage on a topic; counted, to be found among the dead letters. */
 void world_garbage(struct world *world, uint64_t random);
+
+/* What all processes have read and written. */
+uint64_t world_events(const struct world *world);
 
 /* Check everything that can be checked at the end. */
 void world_expect_end(struct world *world, bool faults);
