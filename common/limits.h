@@ -56,6 +56,8 @@
 #define LIMIT_WORKERS 100000       /* known to one coordinator */
 #define LIMIT_LEASE_MIN_MS 2000    /* a heartbeat each quarter must survive a busy machine */
 #define LIMIT_LEASE_MAX_MS 600000  /* .workers is read from two of the longest lease ago */
+/* What the brokers' clock may jump, as where another one leads a partition, without a worker's being believed dead for it. */
+#define LIMIT_CLOCK_JUMP_MS 600000
 #define LIMIT_PROGRAM_LINE_BYTES (64 * KIB + 16 * KIB) /* one line of a step program: a full result, and its JSON around it */
 #define LIMIT_PROGRAM_LOG_LINE_BYTES (64 * KIB)        /* beyond it a line is cut */
 #define LIMIT_PROGRAM_LOG_BYTES (1 * MIB)              /* an attempt; beyond it text is dropped and counted */

@@ -68,8 +68,8 @@ static void lose(struct service *service, struct dispatch_worker *worker, const 
     service->served_changed = true;
 }
 
-/* All that stood on the topic when we came was read. Whoever was silent for his lease and more before our mark, by the topic's own clock,
- * is over; everybody else is welcomed and has to answer before inherited tickets are ended. */
+/* All that stood on the topic when we came was read. Whoever was silent before our mark, by the topic's own clock, for so long that no jump
+ * of that clock explains it is over; everybody else is welcomed and has to answer before inherited tickets are ended. */
 static void workers_are_read(struct service *service, int64_t mark_ms)
 {
     struct dispatch_worker *worker = dispatch_next_worker(service->dispatch, NULL);
@@ -77,7 +77,7 @@ static void workers_are_read(struct service *service, int64_t mark_ms)
     while (worker != NULL) {
         struct dispatch_worker *next = dispatch_next_worker(service->dispatch, worker);
         const struct presence *presence = dispatch_presence(worker);
-        if (presence->time_ms > 0 && mark_ms - presence->time_ms > (int64_t)presence->lease_ms * 3 / 2) {
+        if (presence->time_ms > 0 && mark_ms - presence->time_ms > (int64_t)presence->lease_ms * 3 / 2 + LIMIT_CLOCK_JUMP_MS) {
             lose(service, worker, "it said nothing for its lease");
         } else {
             welcome(service, worker);
@@ -117,7 +117,7 @@ void presence_record(struct service *service, const struct bus_event *record)
     switch (message.kind) {
     case MESSAGE_HELLO:
     case MESSAGE_HEARTBEAT: hear(service, &message, record->time_ms); break;
-    case MESSAGE_MARK:      on_mark(service, &message, record->time_ms); break;
+    case MESSAGE_MARK: on_mark(service, &message, record->time_ms); break;
     case MESSAGE_BYE: {
         struct dispatch_worker *worker = dispatch_find(service->dispatch, &message.incarnation);
         if (worker != NULL) {

@@ -313,6 +313,14 @@ void drawn_world(uint64_t seed, const struct drawn_cuts *cuts, struct drawn_worl
     }
 }
 
+void drawn_slow_down(int64_t execute_ms, uint32_t fails)
+{
+    for (uint32_t i = 0; i < RUNS * STEPS_MAX; i++) {
+        scripts[i].execute_ms = execute_ms;
+        scripts[i].fails = scripts[i].fails > fails ? scripts[i].fails : fails;
+    }
+}
+
 uint64_t drawn_play(struct drawn_world *drawn_one)
 {
     struct world *world = world_new(&drawn_one->options);

@@ -23,6 +23,8 @@ struct drawn_world {
 
 /* Borrows storage that the next call draws anew. `cuts` may be NULL. */
 void drawn_world(uint64_t seed, const struct drawn_cuts *cuts, struct drawn_world *world);
+/* All steps of the world drawn last take so long; `fails`: at least so many first attempts of theirs. */
+void drawn_slow_down(int64_t execute_ms, uint32_t fails);
 /* To its end; returns how many events there were. */
 uint64_t drawn_play(struct drawn_world *drawn_one);
 

@@ -887,6 +887,12 @@ bool world_advance(struct world *world)
     return world_advance_to(world, INT64_MAX - 1);
 }
 
+void world_advance_until(struct world *world, int64_t until_ms)
+{
+    while (now() < until_ms && world_advance_to(world, until_ms)) {
+    }
+}
+
 /* ---- making one */
 
 static enum backstep_outcome never_called(struct backstep_context *context, struct backstep_result *result)

@@ -64,6 +64,9 @@ bool world_advance(struct world *world);
 /* Never later than `until_ms`, where something else is to happen. */
 bool world_advance_to(struct world *world, int64_t until_ms);
 
+/* Everything until then, or its end. */
+void world_advance_until(struct world *world, int64_t until_ms);
+
 /* ---- what may happen to it; `index` counts the processes of that kind */
 void world_kill_worker(struct world *world, uint32_t index);
 void world_kill_coordinator(struct world *world);
