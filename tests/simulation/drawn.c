@@ -313,6 +313,49 @@ void drawn_world(uint64_t seed, const struct drawn_cuts *cuts, struct drawn_worl
     }
 }
 
+static bool shrink_bits(uint64_t seed, struct drawn_cuts *cuts, uint32_t *bits, uint32_t count,
+                        bool (*fails)(uint64_t seed, const struct drawn_cuts *cuts))
+{
+    bool smaller = false;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t before = *bits;
+        if ((before >> i & 1) != 0) {
+            continue;
+        }
+        *bits |= 1u << i;
+        if (fails(seed, cuts)) {
+            smaller = true;
+        } else {
+            *bits = before;
+        }
+    }
+    return smaller;
+}
+
+static bool shrink_steps(uint64_t seed, struct drawn_cuts *cuts, bool (*fails)(uint64_t seed, const struct drawn_cuts *cuts))
+{
+    uint32_t before = cuts->steps_max;
+    for (cuts->steps_max = 1; cuts->steps_max < before; cuts->steps_max++) {
+        if (fails(seed, cuts)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+struct drawn_cuts drawn_shrink(uint64_t seed, bool (*fails)(uint64_t seed, const struct drawn_cuts *cuts))
+{
+    struct drawn_cuts cuts = {.steps_max = STEPS_MAX};
+    for (bool smaller = true; smaller;) {
+        smaller = shrink_bits(seed, &cuts, &cuts.blows, BLOWS_MAX, fails);
+        smaller = shrink_bits(seed, &cuts, &cuts.controls, WORLD_CONTROLS_MAX, fails) || smaller;
+        smaller = shrink_bits(seed, &cuts, &cuts.faults, DRAWN_FAULTS, fails) || smaller;
+        smaller = shrink_bits(seed, &cuts, &cuts.runs, DRAWN_RUNS, fails) || smaller;
+        smaller = shrink_steps(seed, &cuts, fails) || smaller;
+    }
+    return cuts;
+}
+
 void drawn_slow_down(int64_t execute_ms, uint32_t fails)
 {
     for (uint32_t i = 0; i < RUNS * STEPS_MAX; i++) {

@@ -28,4 +28,7 @@ void drawn_slow_down(int64_t execute_ms, uint32_t fails);
 /* To its end; returns how many events there were. */
 uint64_t drawn_play(struct drawn_world *drawn_one);
 
+/* The most that can be left out of a world that fails, one thing after the other, so that it fails still. */
+struct drawn_cuts drawn_shrink(uint64_t seed, bool (*fails)(uint64_t seed, const struct drawn_cuts *cuts));
+
 #endif

@@ -14,14 +14,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #define SEEDS 600 /* the same in every run of the test */
 #define SECONDS 60 /* and then others, which nobody has seen before */
-
-static uint64_t simulated_events;
 
 static uint64_t number_of(const char *name, uint64_t otherwise)
 {
@@ -40,22 +41,99 @@ static struct drawn_cuts cuts_of(const char *text)
     return cuts;
 }
 
-static void play(uint64_t seed)
+/* What children tell their parent. */
+static struct played {
+    uint64_t seed, events;
+} * played;
+
+#define BATCH 40 /* worlds in one child: a failure ends a process, and its parent makes it small */
+
+static void play(uint64_t seed, const struct drawn_cuts *cuts)
 {
-    struct drawn_cuts cuts = cuts_of(getenv("SIM_CUTS"));
     struct drawn_world drawn;
-    drawn_world(seed, &cuts, &drawn);
-    oracle_set_replay("replay with: SIM_SEED=%" PRIu64 " SIM_TRACE=1 build/dev/tests/simulation_random_pipelines", seed);
-    simulated_events += drawn_play(&drawn);
+    played->seed = seed;
+    drawn_world(seed, cuts, &drawn);
+    oracle_set_replay("replay with: SIM_SEED=%" PRIu64
+                      " SIM_CUTS='%u %u %u %u %u' SIM_TRACE=1 build/dev/tests/simulation_random_pipelines",
+                      seed, cuts->runs, cuts->controls, cuts->blows, cuts->faults, cuts->steps_max);
+    played->events += drawn_play(&drawn);
+}
+
+static bool fails_in_a_child(uint64_t first, uint64_t count, const struct drawn_cuts *cuts, bool quietly)
+{
+    int status;
+    fflush(NULL);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        if (quietly) {
+            freopen("/dev/null", "w", stderr);
+        }
+        for (uint64_t seed = first; seed < first + count; seed++) {
+            play(seed, cuts);
+        }
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status != 0;
+}
+
+static bool still_fails(uint64_t seed, const struct drawn_cuts *cuts)
+{
+    return fails_in_a_child(seed, 1, cuts, true);
+}
+
+static void play_many(uint64_t first, uint64_t count)
+{
+    const struct drawn_cuts none = {0};
+    if (fails_in_a_child(first, count, &none, false)) {
+        uint64_t seed = played->seed;
+        struct drawn_cuts cuts = drawn_shrink(seed, still_fails);
+        fprintf(stderr, "and as small as it gets (%s):\n", still_fails(seed, &cuts) ? "it fails still" : "it does not always fail");
+        fails_in_a_child(seed, 1, &cuts, false);
+        fail_msg("seed %" PRIu64 " is broken", seed);
+    }
+}
+
+/* Runs 1, blow 3 and the second fault are what it takes, and two steps: all else is left out. */
+static bool takes_these(uint64_t seed, const struct drawn_cuts *cuts)
+{
+    (void)seed;
+    return (cuts->runs & 2) == 0 && (cuts->blows & 8) == 0 && (cuts->faults & 2) == 0 && cuts->steps_max >= 2;
+}
+
+static void a_failure_is_made_small(void **state)
+{
+    (void)state;
+    struct drawn_cuts cuts = drawn_shrink(1, takes_these);
+    assert_int_equal(cuts.runs, 5);
+    assert_int_equal(cuts.blows, (1 << BLOWS_MAX) - 1 - 8);
+    assert_int_equal(cuts.faults, (1 << DRAWN_FAULTS) - 1 - 2);
+    assert_int_equal(cuts.controls, (1 << WORLD_CONTROLS_MAX) - 1);
+    assert_int_equal(cuts.steps_max, 2);
+    struct drawn_world drawn;
+    drawn_world(1, &cuts, &drawn);
+    assert_int_equal(drawn.options.runs[1].id == NULL, true);
+    assert_true(drawn.blows.count <= 1);
+    drawn_play(&drawn); /* and what is left is a world */
 }
 
 static void pipelines_of_every_shape_end_as_they_must(void **state)
 {
     (void)state;
-    uint64_t only = number_of("SIM_SEED", 0), first = only > 0 ? only : number_of("SIM_FROM", 1);
-    uint64_t count = only > 0 ? 1 : number_of("SIM_SEEDS", SEEDS);
-    for (uint64_t seed = first; seed < first + count; seed++) {
-        play(seed);
+    const char *cuts = getenv("SIM_CUTS");
+    uint64_t only = number_of("SIM_SEED", 0), first = number_of("SIM_FROM", 1), count = number_of("SIM_SEEDS", SEEDS);
+    if (only > 0 && (cuts != NULL || getenv("SIM_TRACE") != NULL)) {
+        const struct drawn_cuts given = cuts_of(cuts);
+        play(only, &given); /* here, where a debugger sees it */
+        return;
+    }
+    if (only > 0) {
+        play_many(only, 1);
+        return;
+    }
+    for (uint64_t seed = first; seed < first + count; seed += BATCH) {
+        play_many(seed, first + count - seed < BATCH ? first + count - seed : BATCH);
     }
 }
 
@@ -70,20 +148,23 @@ static void and_so_do_those_nobody_has_seen_before(void **state)
     if (getenv("SIM_SEED") != NULL) {
         return;
     }
-    uint64_t events_before = simulated_events;
-    for (; clock_monotonic_ms() < until_ms; seed++) {
-        play(seed);
+    uint64_t events_before = played->events;
+    for (; clock_monotonic_ms() < until_ms; seed += BATCH) {
+        play_many(seed, BATCH);
     }
     int64_t took_ms = clock_monotonic_ms() - begun_ms;
     printf("note: %" PRIu64 " random pipelines from seed %" PRIu64 " on, %" PRIu64 " events, %" PRId64 " a second\n",
-           (seed - first) * DRAWN_RUNS, first, simulated_events - events_before,
-           took_ms > 0 ? (int64_t)(simulated_events - events_before) * 1000 / took_ms : 0);
+           (seed - first) * DRAWN_RUNS, first, played->events - events_before,
+           took_ms > 0 ? (int64_t)(played->events - events_before) * 1000 / took_ms : 0);
     assert_true(tally_tell());
 }
 
 int main(void)
 {
+    tally_share();
+    played = mmap(NULL, sizeof *played, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_failure_is_made_small),
         cmocka_unit_test(pipelines_of_every_shape_end_as_they_must),
         cmocka_unit_test(and_so_do_those_nobody_has_seen_before),
     };

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/mman.h>
 
 static const char *const names[TALLIES] = {
     [TALLY_WORKERS_KILLED] = "workers killed",
@@ -32,7 +33,14 @@ static const char *const names[TALLIES] = {
     [TALLY_REQUESTS_REPEATED] = "requests repeated",
 };
 
-static uint64_t counts[TALLIES];
+static uint64_t own_counts[TALLIES];
+static uint64_t *counts = own_counts;
+
+void tally_share(void)
+{
+    void *shared = mmap(NULL, sizeof own_counts, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    counts = shared != MAP_FAILED ? shared : own_counts;
+}
 
 void tally_add(enum tally tally, uint64_t count)
 {

@@ -35,6 +35,8 @@ enum tally {
     TALLIES,
 };
 
+/* From now on children count where their parent does. */
+void tally_share(void);
 void tally_add(enum tally tally, uint64_t count);
 /* Print them in a line that begins with "note: ". false: of one kind there was none. */
 bool tally_tell(void);
