@@ -20,10 +20,21 @@ COPY proto proto
 COPY common common
 COPY coordinator coordinator
 COPY worker worker
-COPY examples/quickstart examples/quickstart
+COPY examples examples
 RUN cmake --preset release -DBACKSTEP_TESTS=OFF >/dev/null \
     && cmake --build --preset release --target backstep backstep-worker \
     && strip build/release/bin/backstep build/release/bin/backstep-worker
+
+# A store to upload to, for the profile `store` of docker-compose.yml: nginx with WebDAV.
+FROM ${BASE} AS store
+COPY .ci/packages /tmp/packages
+RUN /tmp/packages store \
+    && rm -rf /tmp/packages /var/lib/apt/lists/* /var/log/apt /var/log/*.log \
+    && useradd --uid 10001 --user-group --no-create-home --home-dir / --shell /usr/sbin/nologin backstep \
+    && install -d -o backstep -g backstep /store /store/files /store/.incoming
+COPY examples/actions/store.conf /etc/backstep-store.conf
+USER 10001:10001
+CMD ["nginx", "-e", "/dev/stderr", "-c", "/etc/backstep-store.conf"]
 
 FROM ${BASE} AS final
 COPY .ci/packages /tmp/packages

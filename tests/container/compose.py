@@ -3,7 +3,7 @@
 
 import yaml
 
-from engine import IMAGE, SOURCE, fail
+from engine import IMAGE, SOURCE, STORE_IMAGE, fail
 
 # What compose itself does with a service, and podman need not know.
 ORDER = {"build", "image", "command", "depends_on", "healthcheck", "profiles", "restart", "stop_grace_period"}
@@ -57,10 +57,10 @@ OPTIONS = {
 def arguments(service):
     """What `podman run` is given to start this service on our loopback."""
     host, _ = broker_address()
-    words = ["--network=host", "--read-only-tmpfs=false", f"--add-host={host}:127.0.0.1"]
+    words = ["--network=host", "--read-only-tmpfs=false", f"--add-host={host}:127.0.0.1", "--add-host=store:127.0.0.1"]
     for key, value in service.items():
         if key in OPTIONS:
             words += OPTIONS[key](value)
         elif key not in ORDER:
             fail(f"docker-compose.yml: '{key}' is new to tests/container/compose.py")
-    return [*words, IMAGE, *service["command"]]
+    return [*words, STORE_IMAGE if service["image"] == "backstep-store" else IMAGE, *service["command"]]

@@ -22,6 +22,7 @@ STORE = kafka.cache_dir() / "containers"
 STORE_LIMIT_BYTES = 3 << 30  # of layers nobody will ask for again
 BASE = "localhost/backstep-base:1"
 IMAGE = "localhost/backstep:test"
+STORE_IMAGE = "localhost/backstep-store:test"
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
@@ -143,6 +144,11 @@ def build_image():
     run("buildah", "bud", "--layers", "--isolation", "chroot", "--build-arg", f"BASE={BASE}", "--tag", IMAGE, SOURCE,
         timeout_s=900)
     return json.loads(podman("image", "inspect", IMAGE).stdout)[0]
+
+
+def build_store():
+    run("buildah", "bud", "--layers", "--isolation", "chroot", "--build-arg", f"BASE={BASE}", "--target", "store",
+        "--tag", STORE_IMAGE, SOURCE, timeout_s=900)
 
 
 # --- Containers ------------------------------------------------------------------------------------------------------

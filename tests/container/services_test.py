@@ -6,10 +6,14 @@ tests has the settings of the broker's service. Then the upload
 example: once as docker-compose.yml starts it, and once with a worker killed in the middle of a step.
 """
 
+import contextlib
 import filecmp
 import os
 import signal
+import socket
 import tempfile
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
 import compose
@@ -99,6 +103,22 @@ def stop(name):
         engine.fail(f"{name}: exit status {engine.exit_status_of(name)} after SIGTERM")
 
 
+def store_answers():
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", 8080), 1):
+        return True
+    return False
+
+
+def check_stored():
+    """What nginx gives out is what the photos are."""
+    for path in PHOTOS.rglob("*"):
+        if path.is_file():
+            name = urllib.parse.quote(str(path.relative_to(PHOTOS)))
+            with urllib.request.urlopen(f"http://127.0.0.1:8080/photos/{name}", timeout=20) as answer:
+                if answer.read() != path.read_bytes():
+                    engine.fail(f"the store has another {path}")
+
+
 def test(services):
     once(services["topics"])
     once(services["topics"])  # a second time changes nothing
@@ -106,8 +126,13 @@ def test(services):
         begin(name, services[name])
     once(services["start"])
     check_arrived(data() / "store")
-    for name in LONG_RUNNING:
+    begin("store", compose.everything()["store"])
+    engine.wait_until("the store's answer", store_answers, 20)
+    once(services["store-upload"])
+    check_stored()
+    for name in (*LONG_RUNNING, "store"):
         is_confined(name)
+    stop("store")
     victim = kill_a_worker_in_the_middle(services["start"])
     for name in LONG_RUNNING:
         if name != victim:
@@ -121,8 +146,9 @@ def show_logs():
 
 with engine.opened(), tempfile.TemporaryDirectory(prefix="backstep-container-") as scratch:
     engine.build_image()
+    engine.build_store()
     services = compose.services()
-    if set(services) != {"topics", "start", *LONG_RUNNING}:
+    if set(services) != {"topics", "start", "store-upload", *LONG_RUNNING}:
         engine.fail(f"docker-compose.yml has services this test does not start: {sorted(services)}")
     host, port = compose.broker_address()
     engine.enter_network(host)
