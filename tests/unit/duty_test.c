@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The table "What a worker owes", row by row. */
+/* The table "What a worker owes", row by row; and docs/PROTOCOL.md says the same rows in the same order. */
 #include "worker/duty.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -42,20 +44,29 @@ static bool serves(const void *state, struct span handler)
     return span_equal(handler, span_of("copy"));
 }
 
-#define TASK(to, of, partition, name)                                                                                     \
-    {                                                                                                                     \
-        .kind = MESSAGE_TASK, .incarnation = to, .epoch = of, .progress_partition = partition, .task = {                  \
-            .run_id = {"run-1", 5}, .ticket = {.number = 3}, .handler = {name, sizeof name - 1}                           \
-        }                                                                                                                 \
+#define TASK(to, of, partition, name)                                                                                              \
+    {                                                                                                                              \
+        .kind = MESSAGE_TASK, .incarnation = to, .epoch = of, .progress_partition = partition, .task = {                           \
+            .run_id = {"run-1", 5},                                                                                                \
+            .ticket = {.number = 3},                                                                                               \
+            .handler = {name, sizeof name - 1}                                                                                     \
+        }                                                                                                                          \
     }
-#define CANCEL(to, of, ticket_number)                                                                                     \
-    {                                                                                                                     \
-        .kind = MESSAGE_CANCEL_TASK, .incarnation = to, .epoch = of, .progress_partition = 1, .event = {                  \
-            .run_id = {"run-1", 5}, .ticket = {.number = ticket_number}                                                   \
-        }                                                                                                                 \
+#define CANCEL(to, of, ticket_number)                                                                                              \
+    {                                                                                                                              \
+        .kind = MESSAGE_CANCEL_TASK, .incarnation = to, .epoch = of, .progress_partition = 1, .event = {                           \
+            .run_id = {"run-1", 5},                                                                                                \
+            .ticket = {.number = ticket_number}                                                                                    \
+        }                                                                                                                          \
     }
-#define WELCOME(to, of, partition) {.kind = MESSAGE_WELCOME, .incarnation = to, .epoch = of, .progress_partition = partition}
-#define IDLE {.window = 4}
+#define WELCOME(to, of, partition)                                                                                                 \
+    {                                                                                                                              \
+        .kind = MESSAGE_WELCOME, .incarnation = to, .epoch = of, .progress_partition = partition                                   \
+    }
+#define IDLE                                                                                                                       \
+    {                                                                                                                              \
+        .window = 4                                                                                                                \
+    }
 
 static const struct row rows[] = {
     {"a task for another incarnation is skipped", IDLE, TASK({{2}}, 50, 1, "copy"), DUTY_SKIP_NOT_MINE, 50},
@@ -72,10 +83,16 @@ static const struct row rows[] = {
     {"a task of a partition without a welcome is skipped", IDLE, TASK({{1}}, 0, 2, "copy"), DUTY_SKIP_FENCED, 50},
     {"a task of a partition that cannot be is skipped", IDLE, TASK({{1}}, 50, PARTITIONS, "copy"), DUTY_SKIP_FENCED, 50},
     {"a cancel of an earlier epoch is skipped", {.held = DUTY_RUNNING}, CANCEL({{1}}, 49, 3), DUTY_SKIP_FENCED, 50},
-    {"a task after the lease ends the incarnation", {.window = 4, .now_ms = LEASE_END_MS}, TASK({{1}}, 50, 1, "copy"),
-     DUTY_NEW_INCARNATION, 50},
-    {"the last moment of the lease is still of it", {.window = 4, .now_ms = LEASE_END_MS - 1}, TASK({{1}}, 50, 1, "copy"),
-     DUTY_RUN, 50},
+    {"a task after the lease ends the incarnation",
+     {.window = 4, .now_ms = LEASE_END_MS},
+     TASK({{1}}, 50, 1, "copy"),
+     DUTY_NEW_INCARNATION,
+     50},
+    {"the last moment of the lease is still of it",
+     {.window = 4, .now_ms = LEASE_END_MS - 1},
+     TASK({{1}}, 50, 1, "copy"),
+     DUTY_RUN,
+     50},
     {"the fence comes before the lease", {.window = 4, .now_ms = LEASE_END_MS}, TASK({{1}}, 49, 1, "copy"), DUTY_SKIP_FENCED, 50},
     {"an unknown handler is refused", IDLE, TASK({{1}}, 50, 1, "paste"), DUTY_REFUSE_UNKNOWN, 50},
     {"unknown comes before busy", {.load = 4, .window = 4}, TASK({{1}}, 50, 1, "paste"), DUTY_REFUSE_UNKNOWN, 50},
@@ -112,8 +129,8 @@ static void run_row(void **state)
 static void window_is_slots_times_what_runs_in_a_round_trip(void **state)
 {
     (void)state;
-    assert_int_equal(duty_window(4, 0), 4);          /* nothing is known yet */
-    assert_int_equal(duty_window(4, 60000000), 4);   /* a minute */
+    assert_int_equal(duty_window(4, 0), 4); /* nothing is known yet */
+    assert_int_equal(duty_window(4, 60000000), 4); /* a minute */
     assert_int_equal(duty_window(4, 20000), 4);
     assert_int_equal(duty_window(4, 10000), 8);
     assert_int_equal(duty_window(4, 1), 1024);
@@ -122,12 +139,128 @@ static void window_is_slots_times_what_runs_in_a_round_trip(void **state)
 
 #define ROWS (sizeof rows / sizeof *rows)
 
+/* ---- the page: each of its rows stands for answers that some row above is a test of, and each answer above has its row there */
+
+#define PAGE "docs/PROTOCOL.md"
+#define HEADING "| record | case | what to do |\n| --- | --- | --- |\n"
+#define PAGE_MAX_BYTES 200000
+
+static const struct {
+    const char *record, *situation, *what;
+    enum message_kind kinds[3];
+    enum duty_answer answer;
+} said[] = {
+    {"any", "`incarnation` is not mine", "skip it", {MESSAGE_WELCOME, MESSAGE_TASK, MESSAGE_CANCEL_TASK}, DUTY_SKIP_NOT_MINE},
+    {"Welcome",
+     "`epoch` is lower than the last one welcomed on that `progress_partition`",
+     "skip it",
+     {MESSAGE_WELCOME},
+     DUTY_SKIP_FENCED},
+    {"Welcome",
+     "else",
+     "remember the epoch for that partition; send Holding there, also when nothing is held",
+     {MESSAGE_WELCOME},
+     DUTY_HOLDING},
+    {"Task, CancelTask",
+     "`epoch` is not the remembered one of that partition",
+     "skip it",
+     {MESSAGE_TASK, MESSAGE_CANCEL_TASK},
+     DUTY_SKIP_FENCED},
+    {"Task", "my lease is over", "begin a new incarnation", {MESSAGE_TASK}, DUTY_NEW_INCARNATION},
+    {"Task", "I do not serve `handler`", "Refused(UNKNOWN)", {MESSAGE_TASK}, DUTY_REFUSE_UNKNOWN},
+    {"Task",
+     "my window is full (of queued and running tasks, those that wait for a confirmation included), or I drain",
+     "Refused(BUSY)",
+     {MESSAGE_TASK},
+     DUTY_REFUSE_BUSY},
+    {"Task", "I hold this (run, step, instance, direction)", "skip it; it should not happen", {MESSAGE_TASK}, DUTY_SKIP_KEY_HELD},
+    {"Task", "else", "take it: run it when a slot is free", {MESSAGE_TASK}, DUTY_RUN},
+    {"CancelTask",
+     "the ticket is queued here, or waits for its Started to be acknowledged",
+     "drop it; Done(cancelled, not started)",
+     {MESSAGE_CANCEL_TASK},
+     DUTY_CANCEL_QUEUED},
+    {"CancelTask",
+     "it runs here",
+     "stop it; Done with what came of it: (cancelled, started), or how else it ended",
+     {MESSAGE_CANCEL_TASK},
+     DUTY_CANCEL_RUNNING},
+    {"CancelTask",
+     "neither, or I hold another ticket number of the same (run, step, instance, direction)",
+     "skip it: its end is in the log",
+     {MESSAGE_CANCEL_TASK},
+     DUTY_SKIP_ENDED},
+};
+
+#define SAID (sizeof said / sizeof *said)
+
+static bool is_said(size_t index, enum message_kind kind, enum duty_answer answer)
+{
+    for (size_t i = 0; i < 3; i++) {
+        if (said[index].kinds[i] == kind && said[index].answer == answer) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool has_a_test(size_t index, enum message_kind kind)
+{
+    for (size_t i = 0; i < ROWS; i++) {
+        if (rows[i].message.kind == kind && is_said(index, kind, rows[i].answer)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void each_row_of_the_page_has_a_test_and_the_other_way_round(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < SAID; i++) {
+        for (size_t k = 0; k < 3 && said[i].kinds[k] != MESSAGE_NONE; k++) {
+            assert_true(has_a_test(i, said[i].kinds[k]));
+        }
+    }
+    for (size_t i = 0; i < ROWS; i++) {
+        bool found = rows[i].message.kind == MESSAGE_DONE; /* of no task topic: the page speaks of none */
+        for (size_t k = 0; k < SAID; k++) {
+            found = found || is_said(k, rows[i].message.kind, rows[i].answer);
+        }
+        assert_true(found);
+    }
+}
+
+static void the_page_has_these_rows_in_this_order(void **state)
+{
+    static char page[PAGE_MAX_BYTES], made[8000];
+    size_t size = 0;
+    (void)state;
+    FILE *file = fopen(PAGE, "r");
+    assert_non_null(file);
+    page[fread(page, 1, sizeof page - 1, file)] = '\0';
+    fclose(file);
+    for (size_t i = 0; i < SAID; i++) {
+        size += (size_t)snprintf(made + size, sizeof made - size, "| %s | %s | %s |\n", said[i].record, said[i].situation,
+                                 said[i].what);
+    }
+    char *table = strstr(page, HEADING);
+    assert_non_null(table);
+    table += strlen(HEADING);
+    char *end = strstr(table, "\n\n");
+    assert_non_null(end);
+    end[1] = '\0';
+    assert_string_equal(table, made);
+}
+
 int main(void)
 {
-    struct CMUnitTest tests[ROWS + 1];
+    struct CMUnitTest tests[ROWS + 3];
     for (size_t i = 0; i < ROWS; i++) {
         tests[i] = (struct CMUnitTest){.name = rows[i].what, .test_func = run_row, .initial_state = (void *)(uintptr_t)&rows[i]};
     }
     tests[ROWS] = (struct CMUnitTest)cmocka_unit_test(window_is_slots_times_what_runs_in_a_round_trip);
+    tests[ROWS + 1] = (struct CMUnitTest)cmocka_unit_test(each_row_of_the_page_has_a_test_and_the_other_way_round);
+    tests[ROWS + 2] = (struct CMUnitTest)cmocka_unit_test(the_page_has_these_rows_in_this_order);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
