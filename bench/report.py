@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was measured as a table, and its place in docs/. The table is a function of the file: a test makes it again and compares."""
+
+import json
+import re
+from pathlib import Path
+
+BEGIN, END = "<!-- bench/run --write: from here -->\n", "<!-- to here -->\n"
+HOPS = 7
+# In flight → the window of raw round trips it is held against.
+WINDOWS = {"1": "1", "16": "16", "64": "64", "1024": "1024", "10000": "4096"}
+
+
+def milliseconds(times, which):
+    return f"{times[which + '_us'] / 1000:.2f} ms"
+
+
+def both(times):
+    return f"{milliseconds(times, 'p50')} · {milliseconds(times, 'p99')}"
+
+
+def floor_rows(floor):
+    yield "raw: one hop, p50 · p99", both(floor["hop"]), ""
+    yield "raw: round trip through two topics, p50 · p99", both(floor["round_trip"]), ""
+    yield f"raw: {HOPS} hops one after another, p50 · p99", both(floor["seven_hops"]), ""
+    for window, rate in floor["round_trips_per_s"].items():
+        yield f"raw: round trips/s, {int(window):,} in flight", f"{rate:,.0f}", ""
+    yield "raw: one producer, messages/s", f"{floor['produced_per_s']:,.0f}", ""
+    yield "raw: one consumer, messages/s", f"{floor['consumed_per_s']:,.0f}", ""
+
+
+def latency_rows(figures):
+    run, raw = figures["in_flight"]["1"]["run"], figures["floor"]["seven_hops"]
+    yield "run of 3 empty steps, one at a time, p50", milliseconds(run, "p50"), f"{run['p50_us'] / raw['p50_us']:.2f} × {HOPS} raw hops"
+    yield "run of 3 empty steps, one at a time, p99", milliseconds(run, "p99"), f"{run['p99_us'] / raw['p99_us']:.2f} × the raw p99"
+
+
+def load_rows(figures):
+    for window, load in figures["in_flight"].items():
+        raw = figures["floor"]["round_trips_per_s"][WINDOWS[window]]
+        yield (f"steps/s, {int(window):,} runs in flight", f"{load['steps_per_s']:,.0f}",
+               f"{load['steps_per_s'] / raw * 100:.0f} % of {int(WINDOWS[window]):,} raw")
+    for window, load in figures["in_flight"].items():
+        yield (f"CPU s per 1,000 steps, {int(window):,} in flight: coordinator · worker",
+               f"{load['coordinator_cpu_s_per_1000_steps']:.3f} · {load['worker_cpu_s_per_1000_steps']:.3f}", "")
+        yield (f"a step, {int(window):,} in flight: records · produce requests · bytes in the log",
+               f"{load['records_per_step']:.2f} · {load['batches_per_step']:.2f} · {load['bytes_per_step']:,.0f}",
+               f"{load['records_per_step_beside_the_runs_own']:.2f} records beside the run's own")
+
+
+def other_rows(figures):
+    yield "rollback of 3 steps, p50 · p99", both(figures["rollback"]["rollback"]), ""
+    yield "cancel of a running step to the run's end, p50 · p99", both(figures["cancel"]["cancel"]), ""
+    yield "a new worker's first task, from its fork to the step's end", f"{figures['first_task_ms']:.0f} ms", ""
+    programs = figures["programs"]
+    yield ("program steps/s (fork + exec of `true`), 2 at once", f"{programs['steps_per_s']:,.0f}",
+           f"{programs['steps_per_s'] / programs['xargs_per_s'] * 100:.0f} % of `xargs -P 2`: {programs['xargs_per_s']:,.0f}")
+    idle = figures["idle"]
+    yield "idle: share of a core, coordinator · worker", f"{idle['coordinator_percent']:.1f} % · {idle['worker_percent']:.1f} %", ""
+    yield "idle: resident memory, coordinator · worker", f"{idle['coordinator_mb']:.1f} MB · {idle['worker_mb']:.1f} MB", ""
+    yield "`backstep run` of an empty step on the embedded broker", f"{figures['embedded_run_ms']:.0f} ms", ""
+    readers = figures["readers"]
+    yield f"`status` · `list --limit 20` beside {readers['records']:,} records", f"{readers['status_s']:.2f} s · {readers['list_s']:.2f} s", ""
+    for count, figure in figures["unfinished"].items():
+        yield f"coordinator memory per unfinished run, {int(count):,} runs", f"{figure['bytes_per_run']:,.0f} bytes", ""
+        yield (f"recovery of {int(count):,} unfinished runs (SIGKILL, restart, a new run ended)", f"{figure['recovery_s']:.2f} s",
+               f"{figure['recovery_s'] / figure['bare_read_s']:.1f} × a bare read")
+
+
+def rows(figures):
+    yield from floor_rows(figures["floor"])
+    yield from latency_rows(figures)
+    yield from load_rows(figures)
+    yield from other_rows(figures)
+
+
+def about(machine):
+    return (f"{machine['date']}, {machine['cores']} cores ({machine['processor']}), {machine['memory_gb']} GB, Linux {machine['kernel']}, "
+            f"Apache Kafka {machine['kafka']} on the same cores; load average {machine['load_before']} before, {machine['load_after']} after.")
+
+
+def table(figures):
+    head = [("what", "measured", "beside"), ("---", "---", "---")]
+    lines = [f"| {' | '.join(row)} |".replace("|  |", "| |") for row in head + list(rows(figures))]
+    return about(figures["machine"]) + "\n\n" + "\n".join(lines) + "\n"
+
+
+def with_table(page, figures):
+    """The page, with the table between the two marks."""
+    pattern = re.escape(BEGIN) + ".*?" + re.escape(END)
+    return re.sub(pattern, lambda _: BEGIN + "\n" + table(figures) + "\n" + END, page, flags=re.DOTALL)
+
+
+def charts(figures):
+    """File name → (title, name of the sizes, lines)."""
+    loads = {window: load["steps_per_s"] for window, load in figures["in_flight"].items()}
+    raw = figures["floor"]["round_trips_per_s"]
+    found = {"performance-in-flight.svg": ("steps/s, and raw round trips/s", "in flight", {"raw librdkafka": raw, "Backstep": loads})}
+    for name, line in figures.get("curves", {}).items():
+        found[f"performance-{name.replace(' ', '-')}.svg"] = ("steps/s, 64 runs in flight", name, {"Backstep": line})
+    return found
+
+
+def write_docs(docs, figures, chart):
+    docs = Path(docs)
+    (docs / "performance.json").write_text(json.dumps(figures, indent=1) + "\n")
+    page = docs / "PERFORMANCE.md"
+    page.write_text(with_table(page.read_text(), figures))
+    for name, arguments in charts(figures).items():
+        (docs / name).write_text(chart(*arguments))
