@@ -266,7 +266,7 @@ static double measure_window(struct bench *bench, size_t window, bool keep)
         if (arrived_ns - last_ns > SILENCE_NS) {
             die("round trips", "nothing comes back");
         }
-        if (go_on || ended_ns == 0) {
+        if (got > 0 && (go_on || ended_ns == 0)) { /* at least the first of them, however short the time */
             count += (int64_t)got;
             ended_ns = arrived_ns;
         }

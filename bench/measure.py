@@ -83,7 +83,7 @@ class Bench:
 
     def worker_command(self, name, prefix="backstep", queue="default", slots=4):
         return [BIN / "bench_worker", "worker", "-b", self.brokers, "--prefix", prefix, "--queue", queue, "--id", name,
-                "--concurrency", str(slots)]
+                "--concurrency", str(slots), "--log-level", "warn"]
 
     def topics(self, prefix, partitions=PARTITIONS):
         subprocess.run([BIN / "backstep", "topics", "-b", self.brokers, "--prefix", prefix, "--progress-partitions", str(partitions)],
