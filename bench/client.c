@@ -29,11 +29,12 @@
 #define TIMEOUT_MS 10000
 #define POLL_MS 100
 #define BATCH_EVENTS 4096
+#define SAID_MAX 10 /* runs that are named when they hang */
 #define SILENCE_NS (30 * INT64_C(1000000000)) /* nothing ended for so long: it never will */
 
 struct sample {
     int64_t started_ns, rolling_ns, cancelled_ns, ended_ns; /* 0: not yet */
-    bool answered;
+    bool answered, finished;
 };
 
 struct settings {
@@ -75,6 +76,14 @@ static void die(const struct bench *bench, const char *what, const char *reason)
 {
     fprintf(stderr, "bench_client: %s: %s (%zu started, %zu ended, %zu finished)\n", what, reason, bench->started, bench->ended,
             bench->finished);
+    for (size_t i = 0, said = 0; i < bench->started && said < SAID_MAX; i++) {
+        if (bench->samples[i].ended_ns == 0) {
+            fprintf(stderr, "bench_client: %s-%zu did not end, %s, %s\n", bench->name, i,
+                    bench->samples[i].answered ? "answered" : "not answered",
+                    bench->samples[i].finished ? "finished" : "not finished");
+            said++;
+        }
+    }
     end_worker(bench);
     exit(1);
 }
@@ -181,10 +190,11 @@ static void note(struct bench *bench, struct sample *sample, const struct messag
 }
 
 /* Its owner's claim may stand before where we began to read, and then its word is nothing to the fold; it is to us. */
-static void forget(struct bench *bench, struct runs *runs, struct span run_id)
+static void forget(struct bench *bench, struct sample *sample, struct runs *runs, struct span run_id)
 {
     struct run *run = runs_find(runs, run_id);
-    bench->finished++;
+    bench->finished += !sample->finished;
+    sample->finished = true;
     if (run != NULL) {
         runs_remove(runs, run);
     }
@@ -210,7 +220,7 @@ static void take_record(struct bench *bench, const struct bus_event *event)
         note(bench, sample, &message, run);
     }
     if (message.kind == MESSAGE_RUN_FINISHED && sample != NULL) {
-        forget(bench, runs, message.event.run_id);
+        forget(bench, sample, runs, message.event.run_id);
     }
     message_free(&message);
 }
@@ -218,15 +228,19 @@ static void take_record(struct bench *bench, const struct bus_event *event)
 static void take_what_comes(struct bench *bench)
 {
     struct bus_event event;
-    bus_poll(bench->client.bus, POLL_MS, &event);
-    for (int i = 0; i < BATCH_EVENTS && event.kind != BUS_NOTHING; i++) {
+    int timeout_ms = POLL_MS;
+    for (int i = 0; i < BATCH_EVENTS; i++) {
+        bus_poll(bench->client.bus, timeout_ms, &event);
+        if (event.kind == BUS_NOTHING) {
+            break;
+        }
         if (event.kind == BUS_GONE || event.kind == BUS_FATAL) {
             die(bench, "the log", event.reason);
         }
         if (event.kind == BUS_RECORD) {
             take_record(bench, &event);
         }
-        bus_poll(bench->client.bus, 0, &event);
+        timeout_ms = 0;
     }
     if (now_ns() - bench->last_ns > SILENCE_NS) {
         die(bench, "runs", "none has ended for 30 s");

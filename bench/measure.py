@@ -51,6 +51,8 @@ class Bench:
     def __exit__(self, kind, value, trace):
         for process in list(self.processes):
             self.end(process)
+            if kind is not None:
+                print(f"---- {process.args[0]}:\n{process.log.read_text(errors='replace')[-4000:]}", file=sys.stderr)
         kafka.stop(self.directory / "broker")
         shutil.rmtree(self.directory, ignore_errors=True)
 
