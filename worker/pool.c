@@ -37,9 +37,10 @@ struct job {
 struct pool {
     struct runner runner; /* first */
     pthread_mutex_t mutex;
-    pthread_cond_t work;    /* for the threads: queue, go, withdrawal, the end */
+    pthread_cond_t work; /* for the threads that have nothing to do: queue, the end */
+    pthread_cond_t answers; /* for those whose job says `confirm`: go, withdrawal */
     pthread_cond_t reports; /* for runner_wait() */
-    struct job *jobs;       /* all, by id */
+    struct job *jobs; /* all, by id */
     struct job *queue, *slots, *ended;
     void (*wake)(void *state);
     void *wake_state;
@@ -50,6 +51,7 @@ struct pool {
     bool guarded;
     struct evaluator *evaluator;
     struct log_sink log; /* all NULL: none */
+    uint32_t idle_count; /* threads that wait for work */
     uint32_t thread_count;
     pthread_t threads[];
 };
@@ -166,7 +168,7 @@ static bool wait_for_go(struct pool *pool, struct job *job)
     job->state = JOB_WAITS;
     tell(pool);
     while (!job->going && !job->withdrawn) {
-        pthread_cond_wait(&pool->work, &pool->mutex);
+        pthread_cond_wait(&pool->answers, &pool->mutex);
     }
     job->started_told = true;
     return !job->withdrawn;
@@ -202,7 +204,9 @@ static void *thread_main(void *state)
         if (pool->queue != NULL) {
             take(pool);
         } else {
+            pool->idle_count++;
             pthread_cond_wait(&pool->work, &pool->mutex);
+            pool->idle_count--;
         }
     }
     unlock(pool);
@@ -223,7 +227,9 @@ static void pool_begin(struct runner *runner, const struct runner_task *task)
     lock(pool);
     HASH_ADD(hh, pool->jobs, task.id, sizeof job->task.id, job);
     DL_APPEND(pool->queue, job);
-    pthread_cond_broadcast(&pool->work);
+    if (pool->idle_count > 0) {
+        pthread_cond_signal(&pool->work); /* one job, one thread; a busy one looks by itself */
+    }
     unlock(pool);
 }
 
@@ -241,7 +247,7 @@ static void pool_go(struct runner *runner, uint64_t id)
     struct job *job = find(pool, id);
     if (job != NULL && !job->withdrawn) {
         job->going = true;
-        pthread_cond_broadcast(&pool->work);
+        pthread_cond_broadcast(&pool->answers);
     }
     unlock(pool);
 }
@@ -257,7 +263,7 @@ static bool withdraw(struct pool *pool, struct job *job)
     if (job->state == JOB_WAITS && !job->going) {
         job->withdrawn = true; /* its thread frees it */
         job->wait_told = true;
-        pthread_cond_broadcast(&pool->work);
+        pthread_cond_broadcast(&pool->answers);
         return true;
     }
     return false;
@@ -288,11 +294,8 @@ static bool pool_cancel(struct runner *runner, uint64_t id)
 
 static bool report_progress(struct job *job, int64_t now_ms, struct runner_report *report)
 {
-    *report = (struct runner_report){.kind = RUNNER_PROGRESSED,
-                                     .id = job->task.id,
-                                     .current = job->current,
-                                     .total = job->total,
-                                     .metrics = job->metrics};
+    *report = (struct runner_report){
+        .kind = RUNNER_PROGRESSED, .id = job->task.id, .current = job->current, .total = job->total, .metrics = job->metrics};
     job->metrics = NULL;
     job->news = false;
     job->next_report_ms = now_ms + RUNNER_PROGRESS_MS;
@@ -310,8 +313,8 @@ static bool report_ended(struct pool *pool, int64_t now_ms, struct runner_report
     if (job->news && !quiet) {
         return report_progress(job, now_ms, report);
     }
-    *report = (struct runner_report){
-        .kind = RUNNER_DONE, .id = job->task.id, .attempt = job->attempt, .duration_us = job->duration_us};
+    *report =
+        (struct runner_report){.kind = RUNNER_DONE, .id = job->task.id, .attempt = job->attempt, .duration_us = job->duration_us};
     job->attempt = (struct attempt){0};
     DL_DELETE(pool->ended, job);
     free_job(pool, job);
@@ -408,8 +411,7 @@ static bool start_threads(struct pool *pool, uint32_t threads)
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    while (pool->thread_count < threads &&
-           pthread_create(&pool->threads[pool->thread_count], NULL, thread_main, pool) == 0) {
+    while (pool->thread_count < threads && pthread_create(&pool->threads[pool->thread_count], NULL, thread_main, pool) == 0) {
         pool->thread_count++;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -432,6 +434,7 @@ struct pool *pool_new(uint32_t threads, const struct pool_guard *guard, struct e
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->work, NULL);
+    pthread_cond_init(&pool->answers, NULL);
     pthread_cond_init(&pool->reports, &attributes);
     pthread_condattr_destroy(&attributes);
     if (!start_threads(pool, threads)) {
@@ -448,7 +451,7 @@ static void stop(struct pool *pool)
     lock(pool);
     pool->stopping = true;
     pool->wake = NULL;
-    HASH_ITER(hh, pool->jobs, job, next) {
+    HASH_ITER (hh, pool->jobs, job, next) {
         if (!withdraw(pool, job)) {
             cancellation_request(&job->cancellation);
         }
@@ -470,6 +473,7 @@ void pool_free(struct pool *pool)
         free_job(pool, pool->jobs);
     }
     pthread_cond_destroy(&pool->reports);
+    pthread_cond_destroy(&pool->answers);
     pthread_cond_destroy(&pool->work);
     pthread_mutex_destroy(&pool->mutex);
     free(pool);
