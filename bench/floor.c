@@ -133,9 +133,11 @@ static void await_topic(rd_kafka_t *handle, rd_kafka_topic_t *topic)
 /* The offset is asked for by number, so that nothing sent from now on can be missed. */
 static void begin_reading(struct end *end, int32_t partition)
 {
-    int64_t low, high;
-    rd_kafka_resp_err_t code =
-        rd_kafka_query_watermark_offsets(end->consumer, rd_kafka_topic_name(end->from), partition, &low, &high, CREATE_MS);
+    int64_t low, high, deadline_ns = now_ns() + SILENCE_NS;
+    rd_kafka_resp_err_t code;
+    do { /* a fresh topic may have no leader yet */
+        code = rd_kafka_query_watermark_offsets(end->consumer, rd_kafka_topic_name(end->from), partition, &low, &high, CREATE_MS);
+    } while (code != RD_KAFKA_RESP_ERR_NO_ERROR && now_ns() < deadline_ns);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR || rd_kafka_consume_start_queue(end->from, partition, high, end->queue) != 0) {
         die("begin to read", rd_kafka_err2str(code));
     }
