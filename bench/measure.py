@@ -201,6 +201,7 @@ class Bench:
         before, begun = self.cpu_s(), time.monotonic()
         time.sleep(seconds)  # to idle is what is measured
         after, seconds = self.cpu_s(), time.monotonic() - begun
+        self.topics("fresh")
         fresh = self.coordinator("fresh"), self.worker("w", "fresh")
         self.client("three", "fresh", runs=1)
         self.figures["idle"] = {
