@@ -103,7 +103,7 @@ static void crash_someone_soon(struct world *world)
 
 static void duplicate(struct world *world)
 {
-    for (uint32_t i = 1 + below(6); i > 0; i--) {
+    for (uint32_t i = 1 + below(16); i > 0; i--) {
         world_duplicate(world, draw());
     }
 }
@@ -129,6 +129,7 @@ static const struct blow_kind {
              {kill_the_owner_and_add_a_worker, TALLY_JOINED_A_TAKEOVER},
              {crash_someone_soon, TALLY_CRASHES},
              {duplicate, TALLY_DUPLICATED},
+             {duplicate, TALLY_DUPLICATED}, /* so that answers come twice, late and after a rollback often enough */
              {jump, TALLY_CLOCK_JUMPS},
              {garbage, TALLY_GARBAGE}};
 

@@ -726,14 +726,14 @@ static bool has_delays(const struct world *world)
     return world->options.faults.read_delay_ms > 0 || world->options.faults.send_delay_ms > 0;
 }
 
-/* Both are awake, and neither has read yet that the other has claimed. */
+/* Two are awake and have read their claims, and neither has read yet that the other has claimed since. */
 static bool two_own(const struct world *world)
 {
     uint32_t owners = 0;
     for (uint32_t i = 0; i < world->process_count; i++) {
         const struct process *process = &world->processes[i];
         owners += process->alive && process->thaw_ms == 0 && process->service != NULL && process->service->owned_count > 0 &&
-                  process->service->workers_read;
+                  process->service->owned[0].epoch >= 0;
     }
     return owners > 1;
 }
@@ -1072,7 +1072,7 @@ void world_duplicate(struct world *world, uint64_t random)
     int32_t partition = random % 4 == 0 ? 0 : (int32_t)(random / 4 % PROGRESS_PARTITIONS);
     int64_t end = memory_cluster_end(world->cluster, topic, partition);
     struct memory_record record;
-    int64_t back = (int64_t)(random / 64 % 40);
+    int64_t back = (int64_t)(random / 64 % 100);
     if (back >= end || !memory_cluster_record(world->cluster, topic, partition, end - 1 - back, &record) ||
         span_equal(record.type, (struct span)S("OwnerClaim")) || span_equal(record.type, (struct span)S("RunProgressed")) ||
         record.type.size == 0) {
