@@ -22,6 +22,8 @@
 extern "C" {
 #endif
 
+/* ---------------------------------------------------------------- a test, and what it is of */
+
 struct backstep_test;
 
 /* Of a registry, which must outlive it; of an action, set up with `params` (a JSON object; NULL: {}), which its runs are given too. The caller

@@ -27,6 +27,11 @@ for script in bash:bash-completion/completions/backstep zsh:zsh/site-functions/_
     "$prefix/bin/backstep" completion "${script%%:*}" | cmp - "$prefix/share/${script#*:}" || fail "completion of ${script%%:*}"
 done
 
+# So do the manual pages.
+for page in man1/backstep.1 man1/backstep-start.1 man1/backstep-worker.1 man3/backstep.3 man3/backstep_register.3; do
+    cmp "$build/man/$page" "$prefix/share/man/$page" || fail "the manual page $page"
+done
+
 # The header stands alone, in both languages.
 for standard in c11 c17; do
     printf '#include <backstep.h>\nint main(void) { return backstep_version() == 0; }\n' |
