@@ -256,6 +256,7 @@ void step_skip(struct saga *saga, struct saga_step *step, int64_t time_ms)
 {
     mark_begun(saga, step, time_ms);
     step->may_have_begun = step->begun_before; /* a Started says that it was looked at, this that nothing was done */
+    step->execute_attempts = step->attempts;   /* and that no attempt was made, however long the look took */
     step_set_status(saga, step, STEP_SKIPPED);
     step_set_fraction(saga, step, PPM_ONE);
 }
