@@ -72,7 +72,7 @@ struct world {
     struct memory_cluster *cluster;
     struct oracle *oracle;
     struct backstep_registry *registry;
-    struct process processes[1 + WORLD_COORDINATORS_MAX + WORLD_WORKERS_MAX];
+    struct process processes[1 + WORLD_COORDINATORS_MAX + WORLD_WORKERS_MAX + 1]; /* the last: who comes for a worker that drains */
     uint32_t process_count, coordinator_count, worker_count;
     uint64_t instants;
     bool drained;
