@@ -227,7 +227,7 @@ def no_coordinator():
         world.serve()
         world.worker(steps)
         check(world.wait_for_end(run_id)["status"] == "succeeded", "the run began when a coordinator came")
-        check(world.cli("start", world.three, "--id", run_id, expect=7).returncode == 7, "the same id a second time is refused with exit 7")
+        check(world.cli("start", world.three, "--id", run_id, expect=8).returncode == 8, "the same id a second time is refused with exit 8")
 
 
 if __name__ == "__main__":
