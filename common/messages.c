@@ -468,18 +468,11 @@ static Backstep__V1__Retry *retry_of(struct encoder *encoder, const struct plan_
     return wire;
 }
 
-static bool same_retry(const struct plan_retry *a, const struct plan_retry *b)
-{
-    return a->max_attempts == b->max_attempts && a->max_losses == b->max_losses && a->backoff_ms == b->backoff_ms &&
-           a->multiplier_permille == b->multiplier_permille && a->max_backoff_ms == b->max_backoff_ms &&
-           a->jitter_permille == b->jitter_permille;
-}
-
 /* What every other step has as well need not travel. */
 static Backstep__V1__Retry *forward_retry_of(struct encoder *encoder, const struct plan_retry *retry)
 {
     static const struct plan_retry usual = PLAN_RETRY_DEFAULT;
-    return same_retry(retry, &usual) ? NULL : retry_of(encoder, retry);
+    return plan_retry_equal(retry, &usual) ? NULL : retry_of(encoder, retry);
 }
 
 static char **names_of(struct encoder *encoder, const struct span *names, size_t count)

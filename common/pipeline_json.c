@@ -34,13 +34,6 @@ static void append_steps_member(struct text *text, const char *name, const struc
     text_append_char(text, ']');
 }
 
-static bool same_retry(const struct plan_retry *a, const struct plan_retry *b)
-{
-    return a->max_attempts == b->max_attempts && a->max_losses == b->max_losses && a->backoff_ms == b->backoff_ms &&
-           a->multiplier_permille == b->multiplier_permille && a->max_backoff_ms == b->max_backoff_ms &&
-           a->jitter_permille == b->jitter_permille;
-}
-
 static void append_retry_object(struct text *text, const struct plan_retry *retry)
 {
     text_format(text, "\"retry\": {\"max_attempts\": %u, \"max_losses\": %u", retry->max_attempts > 0 ? retry->max_attempts : 1,
@@ -57,7 +50,7 @@ static void append_retry_object(struct text *text, const struct plan_retry *retr
 static void append_retry(struct text *text, const struct plan_retry *retry)
 {
     static const struct plan_retry usual = PLAN_RETRY_DEFAULT;
-    if (!same_retry(retry, &usual)) {
+    if (!plan_retry_equal(retry, &usual)) {
         text_append_string(text, ", ");
         append_retry_object(text, retry);
     }

@@ -136,6 +136,13 @@ void plan_mark_needs(const struct plan *plan, uint32_t step, bool *marks)
     }
 }
 
+bool plan_retry_equal(const struct plan_retry *a, const struct plan_retry *b)
+{
+    return a->max_attempts == b->max_attempts && a->max_losses == b->max_losses && a->backoff_ms == b->backoff_ms &&
+           a->multiplier_permille == b->multiplier_permille && a->max_backoff_ms == b->max_backoff_ms &&
+           a->jitter_permille == b->jitter_permille;
+}
+
 static bool is_of_first_fold(const struct plan_step *step)
 {
     static const struct plan_retry usual = PLAN_RETRY_DEFAULT;

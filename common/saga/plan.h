@@ -16,6 +16,8 @@ struct plan_retry {
     uint32_t jitter_permille; /* a delay is lengthened by up to this share of it */
 };
 
+bool plan_retry_equal(const struct plan_retry *a, const struct plan_retry *b);
+
 #define PLAN_RETRY_DEFAULT                                                                                                         \
     {                                                                                                                              \
         .max_attempts = 1, .max_losses = 5, .backoff_ms = 1000, .multiplier_permille = 2000, .max_backoff_ms = 60000,              \
