@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A worker in Python, written from docs/PROTOCOL.md and proto/ alone, does its half of a pipeline; the stock worker does the other."""
+"""A worker in Python (examples/python), written from docs/PROTOCOL.md and proto/ alone, does its half of a pipeline; the stock worker does the other."""
 
 import atexit
 import json
@@ -49,6 +49,12 @@ steps:
   - {name: hold, queue: python}
   - {name: double}
 """
+BOUNDS = """
+name: bounds
+steps:
+  - {name: nothing, uses: skip, queue: python}
+  - {name: %s, uses: refuse, queue: python, retry: {max_attempts: 3, backoff: 50ms}, %s}
+"""
 ONE = """
 name: one
 steps: [{name: hold, queue: python}]
@@ -67,9 +73,9 @@ class World(Cluster):
 
     def python(self, *options, lease=3, known=True):
         name = f"py{self.count + 1}"
-        process = self.spawn(name, sys.executable, SOURCE / "tests/broker/python_worker.py", "--brokers", self.brokers, "--id", name, "--queue",
-                             "python", "--journal", self.journal, "--lease", lease, *options,
-                             environment={"PYTHONPATH": str(generated), "WORKER": name})
+        process = self.spawn(name, sys.executable, SOURCE / "tests/broker/python_steps.py", "--brokers", self.brokers, "--id", name, "--queue",
+                             "python", "--lease", lease, "--slots", 2, *options,
+                             environment={"PYTHONPATH": f"{SOURCE / 'examples/python'}:{generated}", "WORKER": name})
         process.id = name
         if known:
             self.wait_for_worker(process)
@@ -131,8 +137,28 @@ def success():
         check(data["tell"]["steps"]["double"] == data["double"] and data["tell"]["shared"] == {"unit": "metre"}, "and Python all of it")
         check(data["tell"]["input"] == {"greeting": "größe"}, "the input of the step came through")
         check(world.did(run["run_id"]) == [f"execute {name} 1" for name in ("prepare", "add", "double", "tell")], "each step ran once, in order")
+        lines = [json.loads(line) for line in world.cli("logs", run["run_id"], "-o", "json").lines]
+        check([(line["event"], line["text"], line["level"], line["data"]) for line in lines] == [("sum", "added", "warn", {"count": 3})],
+              f"what the step logged is there: {lines}")
+        said = [json.loads(body.metrics) for _, key, body in world.log("done") if key == run["run_id"] and body.metrics]
+        check(said == [{"unit": "numbers", "largest": 21}], f"so are its metrics, merged: {said}")
+        bounds(world)
         check(python.stop() == 0 and world.wait_for(lambda: python.id not in [each["worker"] for each in world.workers()], "the Bye") is True,
               "the Python worker drains, says Bye and ends with exit 0")
+
+
+def bounds(world):
+    """What a step may not do is an error that says so; a permanent one is not tried again."""
+    for name, given, message, attempts in (
+            ("permanent", "with: {}", "it will never work", 1),
+            ("outside", "with: {progress: [3, 2]}", "current must be between 0 and 2, got 3", 3),
+            ("zero", "with: {progress: [0, 0]}", "total must be > 0, got 0", 3),
+            ("large", "with: {size: 70000}", "data is larger than 65536 bytes: 70002", 1),
+            ("jq", "when: 'true'", "a worker in Python does not serve 'when'; give this step to a queue of backstep-worker", 1)):
+        run = world.wait_for_end(world.start(world.pipeline(BOUNDS % (name, given))))
+        steps = {step["name"]: step for step in run["steps"]}
+        check(run["error"] == f"Step '{name}' failed: {message}" and steps[name]["attempts"] == attempts, f"{name}: {run['error']}")
+        check(steps["nothing"]["status"] == "skipped" and "rollback nothing 1" not in world.did(run["run_id"]), "a skipped step is not undone")
 
 
 def refusals():
@@ -180,7 +206,8 @@ def cancel():
               f"rolled back newest first, the stopped step included: {did}")
         outcomes = [body.outcome for _, _, body in world.log("done") if body.ticket.step == 2]
         check(outcomes[0] == wire.OUTCOME_CANCELLED_STARTED, "the step ended as Done(cancelled, started)")
-        check(json.loads((world.journal / "undone").read_text()) == {"added": [20, 1, 21]}, "a rollback is given its rollback_data")
+        check(json.loads((world.journal / "undone").read_text()) == [{"added": [20, 1, 21]}, {"sum": 42}],
+              "a rollback is given its rollback_data and its result")
 
 
 def lost_lease():

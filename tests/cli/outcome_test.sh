@@ -19,7 +19,9 @@ outcome='{success, status, progress, error, steps_executed, steps_total,
     steps: [.steps[] | {name, status, attempts, error, rollback_error, data: (.data | if type == "object" then del(.duration_seconds) else . end)}]}'
 history='[.[] | select(.type == "Done") | "\(.step) \(.direction) \(.outcome)\(if .error then ": " + .error else "" end)"]'
 
-# same WHAT PROGRAM... -- -p KEY=VALUE...: the program's words up to `--`, then the parameters
+# same WHAT PROGRAM... -- -p KEY=VALUE...: the program's words up to `--`, then the parameters. `serve` is what serves its steps
+# on the broker, where that is not the program itself.
+serve=
 same() {
     what=$1
     shift
@@ -37,7 +39,7 @@ same() {
     # shellcheck disable=SC2086
     $program plan "$@" >"$work/plan.json" 2>>"$work/err"
     # shellcheck disable=SC2086
-    $program worker -b "$b" >"$work/worker.out" 2>&1 &
+    ${serve:-$program worker} -b "$b" >"$work/worker.out" 2>&1 &
     worker=$!
     started="$started $worker"
     code_there=0
@@ -58,4 +60,9 @@ same "a failure that is undone" files -- -p "files=[\"$work/words\", \"$work/now
 same "training" shared train -- -p rows=8
 same "a shared step" shared publish -- -p rows=2
 same "a permanent failure" shared train -- -p rows=0
+if [ -n "${OUTCOME_PYTHON-}" ]; then # the same steps in another language
+    serve=$OUTCOME_PYTHON
+    same "files, counted in Python" files -- -p "files=[\"$work/words\"]"
+    same "a failure that Python undoes" files -- -p "files=[\"$work/words\", \"$work/nowhere\"]"
+fi
 done_checking

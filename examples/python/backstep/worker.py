@@ -1,15 +1,10 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A Backstep worker in another language: written from docs/PROTOCOL.md and proto/ alone, to prove that they suffice.
 
-    python_worker.py --brokers HOST:PORT --id ID --queue QUEUE --journal DIRECTORY [--lease S] [--slots N] ...
-
 The class Worker is the page's "A whole worker"; the words in its comments are the page's. Handlers run in processes of their own, which
-watch the lease themselves: they end with it even while the worker is stuck. At the end of the file are the handlers that the test uses.
+watch the lease themselves: they end with it even while the worker is stuck.
 """
 
-import argparse
-import json
 import multiprocessing
 import os
 import random
@@ -17,13 +12,13 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import backstep_pb2 as wire
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+
+from . import step
 
 STARTED_S = 0.1
 REPORT_S = 0.5
@@ -31,47 +26,22 @@ CANCEL_GRACE_S = 5
 POLL_S = 0.02
 TIMEOUT_S = 10
 RECORD_BYTES = 4 << 20
-RESULT_BYTES = 64 << 10
-ERROR_BYTES = 4 << 10
+LOG_BYTES = 128 << 10
+LOG_LINES = 4096
 GONE = (KafkaError._AUTO_OFFSET_RESET, KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART)
 NOT_YET = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
 HOUR_OLD = {"cleanup.policy": "delete", "retention.ms": "3600000", "segment.ms": "600000", "message.timestamp.type": "LogAppendTime"}
 WIDE = {"max.message.bytes": str(RECORD_BYTES + (64 << 10))}
 LETTERS = {"retention.ms": "1209600000", "segment.ms": "201600000"}
+WEEK_OLD = {"cleanup.policy": "delete", "retention.ms": "604800000", "segment.ms": "100800000", "message.timestamp.type": "LogAppendTime",
+            "max.message.bytes": "1048576"}
 
 
 def now():
     return time.clock_gettime(time.CLOCK_BOOTTIME)  # goes on while the machine sleeps
 
 
-# ---------------------------------------------------------------- what a handler sees, in the process that runs it
-
-class Skip(Exception):
-    """There is nothing to do, and nothing was done."""
-
-
-class Permanent(Exception):
-    """It failed, and another attempt would fail as well."""
-
-
-class Stopped(BaseException):
-    """The worker was told to stop this task."""
-
-
-class Context:
-    def __init__(self, task, pipe, journal):
-        self.task, self.pipe, self.journal = task, pipe, journal
-        self.rolls_back = task.ticket.direction == wire.DIRECTION_ROLLBACK
-        self.input = json.loads(task.input or b"{}")
-        self.params = json.loads(task.params or b"{}")
-        self.steps = {each.step: json.loads(each.data or b"null") for each in task.results}
-        self.shared = {name: value for values in task.sets for name, value in json.loads(values).items()}
-        self.undo = json.loads(task.result.rollback_data or b"null")
-        self.set, self.rollback_data = {}, None
-
-    def report(self, current, total):
-        self.pipe.send(("progress", (current, total)))
-
+# ---------------------------------------------------------------- the process that runs a task
 
 def die_with_the_lease(lease_end):
     while now() < lease_end.value:
@@ -80,34 +50,16 @@ def die_with_the_lease(lease_end):
 
 
 def stop(number, frame):
-    raise Stopped
+    raise step.Cancelled
 
 
-def outcome_of(handler, context):
-    try:
-        data = handler(context)
-        fields = {"data": data, "rollback_data": context.rollback_data, "set": context.set or None}
-        fields = {name: json.dumps(value).encode() for name, value in fields.items() if value is not None}
-        if sum(map(len, fields.values())) > RESULT_BYTES:
-            raise Permanent(f"the result is larger than {RESULT_BYTES} bytes")
-        return {"outcome": wire.OUTCOME_OK, **fields}
-    except Stopped:
-        return {"outcome": wire.OUTCOME_CANCELLED_STARTED}
-    except Skip:
-        return {"outcome": wire.OUTCOME_SKIPPED}
-    except Exception as failure:
-        traceback.print_exc()
-        text = (str(failure) or type(failure).__name__).encode()[:ERROR_BYTES].decode(errors="ignore")
-        return {"outcome": wire.OUTCOME_FAILED, "error": text, "permanent": isinstance(failure, Permanent)}
-
-
-def run_task(encoded, pipe, lease_end, journal):
+def run_task(encoded, pipe, lease_end):
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, stop)
     threading.Thread(target=die_with_the_lease, args=(lease_end,), daemon=True).start()
     task = wire.Task.FromString(encoded)
-    fields = outcome_of(HANDLERS[task.handler], Context(task, pipe, journal))
+    fields = step.outcome_of(step.steps[task.handler], task, lambda kind, value: pipe.send((kind, value)))
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it has ended: too late to be stopped
     pipe.send(("done", fields))
 
@@ -127,6 +79,9 @@ class Held:
     said_started: bool = False
     stop_by: float = 0  # not 0: it was told to stop
     report: tuple = None  # not said yet
+    metrics: bytes = b""  # likewise
+    lines: list = field(default_factory=list)  # likewise, of its log
+    dropped: int = 0  # lines
     reported: float = 0
     fields: dict = None  # of its Done
 
@@ -151,9 +106,17 @@ class Worker:
         self.options, self.handlers, self.lease = options, handlers, options.lease
         self.topic = f"{options.prefix}.tasks.{options.queue}"
         self.processes = multiprocessing.get_context("forkserver")  # begun before any Kafka client has threads
+        self.log = Producer({"bootstrap.servers": options.brokers, "partitioner": "murmur2_random", "message.timeout.ms": 30000,
+                             "queue.buffering.max.messages": 10000})
         self.events = {}
         self.broken = True
         self.draining = False
+
+    def announced(self):
+        return list(self.handlers)
+
+    def window(self):
+        return self.options.slots
 
     # ---- what it says
 
@@ -197,8 +160,8 @@ class Worker:
         self.said_draining = self.draining
         incarnation = self.incarnation
         presence = wire.Presence(worker=self.options.id, incarnation=incarnation, queue=self.options.queue, partition=self.partition,
-                                 handlers=self.options.announce or list(self.handlers), slots=self.options.slots,
-                                 window=0 if self.draining else self.options.window or self.options.slots,
+                                 handlers=self.announced(), slots=self.options.slots,
+                                 window=0 if self.draining else self.window(),
                                  lease_ms=int(self.lease * 1000), load=len(self.held), sequence=self.sequence, draining=self.draining,
                                  version="python", host=os.uname().nodename, process_id=os.getpid())
 
@@ -213,6 +176,7 @@ class Worker:
         """Its position stands before Hello: no task is sent earlier."""
         self.ensure(f"{self.options.prefix}.workers", 1, HOUR_OLD)
         self.ensure(f"{self.options.prefix}.dead-letter", 1, {**LETTERS, **WIDE})
+        self.ensure(f"{self.options.prefix}.logs", 4, WEEK_OLD)
         count = self.ensure(self.topic, 8, {**HOUR_OLD, **WIDE})
         self.partition = random.randrange(count)
         self.consumer = Consumer({"bootstrap.servers": self.options.brokers, "group.id": self.options.id, "enable.auto.commit": False,
@@ -228,10 +192,10 @@ class Worker:
             try:
                 admin.create_topics([NewTopic(topic, num_partitions=partitions, config=settings)])[topic].result(TIMEOUT_S)
             except KafkaException as failure:
-                if failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise
+                if failure.args[0].code() not in (KafkaError.TOPIC_ALREADY_EXISTS, KafkaError._UNSUPPORTED_FEATURE):
+                    raise  # an embedded broker makes a topic when it is asked for it
             while topic not in topics or not topics[topic].partitions:
-                topics = admin.list_topics(timeout=TIMEOUT_S).topics
+                topics = admin.list_topics(topic, timeout=TIMEOUT_S).topics
         return len(topics[topic].partitions)
 
     def end_of_partition(self):
@@ -284,6 +248,7 @@ class Worker:
             for message in self.consumer.consume(100, POLL_S):
                 self.on_message(message)
             self.producer.poll(0)
+            self.log.poll(0)
             if not self.is_over():
                 self.look_at_held()
             if self.draining and self.drain():
@@ -299,6 +264,7 @@ class Worker:
             return False
         bye = wire.WorkerRecord(bye=wire.Bye(worker=self.options.id, incarnation=self.incarnation))
         self.produce("workers", 0, self.options.id, bye, "Bye", lambda: None)
+        self.log.flush(TIMEOUT_S)
         return self.producer.flush(TIMEOUT_S) == 0
 
     # ---- what it owes: of each record the first row that fits decides
@@ -390,7 +356,7 @@ class Worker:
         if self.held.get(key_of(held.task.run_id, held.task.ticket)) is not held:
             return  # handed back meanwhile
         held.pipe, theirs = self.processes.Pipe(duplex=False)
-        held.process = self.processes.Process(target=run_task, args=(held.task.SerializeToString(), theirs, self.lease_end, self.options.journal))
+        held.process = self.processes.Process(target=run_task, args=(held.task.SerializeToString(), theirs, self.lease_end))
         held.state, held.begun = "running", now()
         held.process.start()
         theirs.close()
@@ -401,6 +367,10 @@ class Worker:
                 kind, value = held.pipe.recv()
                 if kind == "progress":
                     held.report = value
+                elif kind == "metrics":
+                    held.metrics = value
+                elif kind == "log":
+                    held.lines.append(wire.LogLine.FromString(value))
                 else:
                     held.fields = value
         except (EOFError, OSError):
@@ -419,14 +389,34 @@ class Worker:
         if not held.said_started and held.fields is None and now() - held.begun >= STARTED_S:
             held.said_started = True
             self.say_about(held, started=wire.Started(ticket=held.task.ticket, worker=self.options.id, elapsed_ms=self.elapsed_ms(held)))
-        if held.report is not None and (held.fields is not None or now() - held.reported >= REPORT_S):
-            current, total = held.report
-            held.report, held.reported = None, now()
-            self.say_about(held, progressed=wire.Progressed(ticket=held.task.ticket, current=current, total=total))
+        self.say_lines(held)
+        if (held.report or held.metrics) and (held.fields is not None or now() - held.reported >= REPORT_S):
+            current, total = held.report or (0, 0)
+            progressed = wire.Progressed(ticket=held.task.ticket, current=current, total=total, metrics=held.metrics)
+            held.report, held.metrics, held.reported = None, b"", now()
+            self.say_about(held, progressed=progressed)
         if held.fields is not None:
             held.process.join()
             held.fields["elapsed_ms"] = self.elapsed_ms(held)
             self.say_done(held)
+
+    def say_lines(self, held):
+        """Apart from everything else: what the log does not take is dropped, and counted."""
+        while held.lines:
+            record = wire.LogLines(worker=self.options.id, ticket=held.task.ticket, step=held.task.step, attempt=held.task.attempt,
+                                   dropped_lines=held.dropped)
+            size = 0
+            while held.lines and len(record.lines) < LOG_LINES:
+                size += held.lines[0].ByteSize()
+                if size > LOG_BYTES and record.lines:
+                    break
+                record.lines.append(held.lines.pop(0))
+            try:
+                self.log.produce(f"{self.options.prefix}.logs", wire.LogRecord(lines=record).SerializeToString(), held.task.run_id,
+                                 headers=[("type", b"LogLines")])
+                held.dropped = 0
+            except BufferError:
+                held.dropped += len(record.lines)
 
     def elapsed_ms(self, held):
         return int((now() - held.begun) * 1000)
@@ -435,69 +425,3 @@ class Worker:
         """The last thing that is said about a ticket."""
         self.held.pop(key_of(held.task.run_id, held.task.ticket))
         self.say_about(held, done=wire.Done(ticket=held.task.ticket, worker=self.options.id, **held.fields))
-
-
-# ---------------------------------------------------------------- what the test asks of it
-
-def note(context):
-    with open(context.journal / context.task.run_id, "a") as journal:
-        print("rollback" if context.rolls_back else "execute", context.task.step, context.task.attempt, file=journal)
-
-
-def add_up(context):
-    """Adds what a step in C has counted; undoing needs what executing has left."""
-    note(context)
-    if context.rolls_back:
-        (context.journal / "undone").write_text(json.dumps(context.undo))
-        return None
-    numbers = context.steps["prepare"]["numbers"]
-    for done, _ in enumerate(numbers, 1):
-        context.report(done, len(numbers))
-    context.set["unit"] = context.params["unit"]
-    context.rollback_data = {"added": numbers}
-    return {"sum": sum(numbers)}
-
-
-def tell(context):
-    """Gives back all it was given."""
-    note(context)
-    return {"steps": context.steps, "shared": context.shared, "input": context.input}
-
-
-def hold(context):
-    """Takes until there is a file named `go`; its data says who it was."""
-    note(context)
-    while not context.rolls_back and not (context.journal / "go").exists():
-        context.report(1, 2)
-        time.sleep(POLL_S)
-    return {"by": os.environ.get("WORKER", "")}
-
-
-def last(context):
-    note(context)
-    return {}
-
-
-HANDLERS = {"add_up": add_up, "tell": tell, "hold": hold, "last": last}
-
-
-def main():
-    parser = argparse.ArgumentParser()
-    for name in ("brokers", "id", "queue"):
-        parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--journal", required=True, type=Path)
-    parser.add_argument("--prefix", default="backstep")
-    parser.add_argument("--lease", type=float, default=3)
-    parser.add_argument("--slots", type=int, default=2)
-    parser.add_argument("--handlers", nargs="*", default=list(HANDLERS), help="which ones to serve")
-    parser.add_argument("--announce", nargs="*", help="say that these are served: the first step towards a refusal")
-    parser.add_argument("--window", type=int, help="say this window, and take no more than the slots: the second")
-    options = parser.parse_args()
-    worker = Worker(options, {name: HANDLERS[name] for name in options.handlers})
-    signal.signal(signal.SIGTERM, lambda number, frame: setattr(worker, "draining", True))
-    while worker.live():
-        print("event=incarnation_over", file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    main()
