@@ -7,6 +7,7 @@
 
 #include "common/arena.h"
 #include "common/limits.h"
+#include "common/messages_plans.h"
 #include "common/names.h"
 
 #include "backstep.pb-c.h"
@@ -25,6 +26,7 @@ typedef Backstep__V1__TicketRef TicketRef;
 
 struct decoder {
     struct arena arena;
+    const struct plan *known; /* the record's plan, taken out of it; NULL: it stands there */
     struct error *error;
 };
 
@@ -423,6 +425,10 @@ static bool read_step(struct decoder *decoder, const Backstep__V1__PlanStep *wir
 
 static bool read_plan(struct decoder *decoder, const Backstep__V1__Plan *wire, const struct plan **result)
 {
+    if (decoder->known != NULL) {
+        *result = decoder->known;
+        return true;
+    }
     if (wire == NULL) {
         return garbage(decoder, "no plan");
     }
@@ -2027,7 +2033,117 @@ static bool read_record(struct decoder *decoder, const union record *record, enu
     return ok || error_prefix(decoder->error, "%s", codec->type);
 }
 
-bool message_decode(struct message *message, enum message_topic topic, struct span key, struct span bytes, struct error *error)
+/* ---- plans, found without decoding what stands around them */
+
+/* A varint at `at`, which moves behind it. false: there is none. */
+static bool scan_varint(struct span bytes, size_t *at, uint64_t *number)
+{
+    *number = 0;
+    for (int shift = 0; shift < 64 && *at < bytes.size; shift += 7) {
+        unsigned char byte = (unsigned char)bytes.bytes[(*at)++];
+        *number |= (uint64_t)(byte & 0x7f) << shift;
+        if (byte < 0x80) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The next field: its number, and where it is something with a length, that. false: the bytes are over, or no fields. */
+static bool scan_field(struct span bytes, size_t *at, uint64_t *field, struct span *content)
+{
+    enum { VARINT = 0, EIGHT_BYTES = 1, LENGTH = 2, FOUR_BYTES = 5 };
+    uint64_t tag, number = 0;
+    if (!scan_varint(bytes, at, &tag)) {
+        return false;
+    }
+    bool sized = (tag & 7) == LENGTH || (tag & 7) == VARINT;
+    if (sized ? !scan_varint(bytes, at, &number) : (tag & 7) != EIGHT_BYTES && (tag & 7) != FOUR_BYTES) {
+        return false;
+    }
+    uint64_t size = sized ? ((tag & 7) == LENGTH ? number : 0) : (tag & 7) == EIGHT_BYTES ? 8 : 4;
+    if (size > bytes.size - *at) {
+        return false;
+    }
+    *field = tag >> 3;
+    *content = (struct span){bytes.bytes + *at, (size_t)size};
+    *at += (size_t)size;
+    return true;
+}
+
+/* A record whose only field is a Start or a Snapshot with one plan in it, as everybody writes it. */
+struct planned {
+    uint64_t field; /* of the record */
+    struct span body, plan;
+    size_t field_at; /* of the plan in the body */
+};
+
+static bool scan_plan(struct span bytes, struct planned *planned)
+{
+    enum { START = 1, START_PLAN = 4, SNAPSHOT = 27, SNAPSHOT_PLAN = 5 };
+    size_t at = 0;
+    if (!scan_field(bytes, &at, &planned->field, &planned->body) || at != bytes.size ||
+        (planned->field != START && planned->field != SNAPSHOT)) {
+        return false;
+    }
+    uint64_t wanted = planned->field == START ? START_PLAN : SNAPSHOT_PLAN, field;
+    struct span content;
+    size_t count = 0, before = 0;
+    for (at = 0; at < planned->body.size; before = at) {
+        if (!scan_field(planned->body, &at, &field, &content)) {
+            return false;
+        }
+        if (field == wanted) {
+            planned->plan = content;
+            planned->field_at = before;
+            count++;
+        }
+    }
+    return count == 1 && planned->plan.size > 0;
+}
+
+static char *put_varint(char *at, uint64_t number)
+{
+    for (; number >= 0x80; number >>= 7) {
+        *at++ = (char)(number | 0x80);
+    }
+    *at++ = (char)number;
+    return at;
+}
+
+/* The record without its plan. */
+static struct span without_plan(struct decoder *decoder, const struct planned *planned)
+{
+    const char *body = planned->body.bytes;
+    size_t behind = (size_t)(planned->plan.bytes + planned->plan.size - body);
+    size_t size = planned->field_at + planned->body.size - behind;
+    char *bytes = arena_take(&decoder->arena, size + 20); /* and two varints */
+    if (bytes == NULL) {
+        return (struct span){0};
+    }
+    char *at = put_varint(put_varint(bytes, planned->field << 3 | 2), size);
+    memcpy(at, body, planned->field_at);
+    memcpy(at + planned->field_at, body + behind, planned->body.size - behind);
+    return (struct span){bytes, (size_t)(at + size - bytes)};
+}
+
+static struct span take_plan_out(struct decoder *decoder, struct message_plans *plans, struct message *message, struct span bytes)
+{
+    struct planned planned;
+    if (!scan_plan(bytes, &planned)) {
+        return bytes;
+    }
+    decoder->known = plans != NULL ? message_plans_find(plans, planned.plan) : NULL;
+    message->plan_known = decoder->known != NULL;
+    if (decoder->known != NULL) {
+        return without_plan(decoder, &planned);
+    }
+    message->plan_bytes = arena_keep(&decoder->arena, planned.plan);
+    return bytes;
+}
+
+static bool decode(struct message *message, enum message_topic topic, struct message_plans *plans, struct span key, struct span bytes,
+                   struct error *error)
 {
     *message = (struct message){0};
     if (bytes.size == 0) {
@@ -2039,6 +2155,7 @@ bool message_decode(struct message *message, enum message_topic topic, struct sp
     struct decoder decoder = {.error = error};
     arena_init(&decoder.arena, 1024 + bytes.size * 2, DECODE_BUDGET_BYTES);
     ProtobufCAllocator allocator = {allocate, release, &decoder};
+    bytes = topic == TOPIC_PROGRESS ? take_plan_out(&decoder, plans, message, bytes) : bytes;
     const ProtobufCMessage *record =
         protobuf_c_message_unpack(records[topic], &allocator, bytes.size, (const uint8_t *)bytes.bytes);
     bool ok = record != NULL ? read_record(&decoder, (const union record *)record, topic, key, message)
@@ -2050,6 +2167,16 @@ bool message_decode(struct message *message, enum message_topic topic, struct sp
     }
     message->storage = arena_detach(&decoder.arena);
     return true;
+}
+
+bool message_decode(struct message *message, enum message_topic topic, struct span key, struct span bytes, struct error *error)
+{
+    return decode(message, topic, NULL, key, bytes, error);
+}
+
+bool message_decode_known(struct message *message, struct message_plans *plans, struct span key, struct span bytes, struct error *error)
+{
+    return decode(message, TOPIC_PROGRESS, plans, key, bytes, error);
 }
 
 void message_free(struct message *message)

@@ -168,6 +168,9 @@ struct message {
     size_t hash_count;
     int64_t previous; /* FINISHED_IDS: offset of the one before it; -1: none */
 
+    struct span plan_bytes; /* START SNAPSHOT, decoded: the plan as it stands on the wire; empty: it stands there in pieces */
+    bool plan_known; /* START SNAPSHOT: the plan is one of those that were given to message_decode_known() */
+
     struct log_lines log; /* LOG_LINES, with event.run_id, event.ticket and event.worker */
 
     void *storage; /* of a decoded message; NULL else */
@@ -184,6 +187,9 @@ enum message_topic { TOPIC_PROGRESS, TOPIC_TASKS, TOPIC_WORKERS, TOPIC_LOGS };
 /* Decode a record of a topic of that sort. `key` becomes event.run_id on the topics of progress and logs. false: garbage, with the reason; nothing to
  * free. Never trusts a count, enum or size: unknown enum values, ids of a wrong size, indexes without their plan are garbage. */
 bool message_decode(struct message *message, enum message_topic topic, struct span key, struct span bytes, struct error *error);
+/* The same for a record of the progress topic. A plan that `plans` know is not decoded again, but borrowed from there. */
+struct message_plans;
+bool message_decode_known(struct message *message, struct message_plans *plans, struct span key, struct span bytes, struct error *error);
 void message_free(struct message *message); /* all zero and twice are fine */
 
 /* Value of the record header `type`: "Start", "Done", "RunProgressed" ... */

@@ -2,6 +2,7 @@
 #include "common/runs.h"
 
 #include "common/limits.h"
+#include "common/messages_plans.h"
 #include "common/runs_ended.h"
 
 #include <assert.h>
@@ -37,6 +38,7 @@ struct claim {
 
 struct runs {
     struct entry *entries;
+    struct message_plans *plans;
     uint32_t partition_count;
     int64_t from; /* the first record read */
     struct claim *claims; /* by offset; the last is the epoch */
@@ -142,7 +144,8 @@ struct run *runs_next_held(const struct runs *runs, const struct run *run)
 struct runs *runs_new(uint32_t partition_count)
 {
     struct runs *runs = allocate(sizeof *runs);
-    *runs = (struct runs){.partition_count = partition_count, .ids_offset = -1, .ids_base = INT64_MAX, .caught_up = true};
+    *runs = (struct runs){
+        .plans = message_plans_new(), .partition_count = partition_count, .ids_offset = -1, .ids_base = INT64_MAX, .caught_up = true};
     return runs;
 }
 
@@ -176,10 +179,18 @@ static void hear(struct runs *runs, uint64_t hash, int64_t offset)
     }
 }
 
+static void give_plan_back(struct runs *runs, const struct saga *saga)
+{
+    if (saga->plan_stays) {
+        message_plans_release(runs->plans, saga->plan);
+    }
+}
+
 static void give_back(struct runs *runs, struct entry *entry)
 {
     runs->room_bytes -= entry->room_bytes;
     entry->room_bytes = 0;
+    give_plan_back(runs, &entry->run.saga);
     saga_release(&entry->run.saga, free);
 }
 
@@ -211,6 +222,7 @@ void runs_free(struct runs *runs)
     }
     ended_fini(&runs->ended);
     ended_fini(&runs->heard);
+    message_plans_free(runs->plans);
     free(runs->claims);
     free(runs);
 }
@@ -220,6 +232,11 @@ static struct entry *find(struct runs *runs, struct span run_id)
     struct entry *entry = NULL;
     HASH_FIND(hh, runs->entries, run_id.bytes, run_id.size, entry);
     return entry;
+}
+
+struct message_plans *runs_plans(struct runs *runs)
+{
+    return runs->plans;
 }
 
 struct run *runs_find(struct runs *runs, struct span run_id)
@@ -251,6 +268,7 @@ void runs_retire(struct runs *runs, struct run *run)
     struct entry *entry = (struct entry *)run;
     HASH_DELETE(hh, runs->entries, entry);
     size_t size = saga_retire_room(&run->saga);
+    give_plan_back(runs, &run->saga);
     saga_retire(&run->saga, allocate(size), size, free);
     runs->room_bytes -= entry->room_bytes;
     entry->room_bytes = 0;
@@ -445,8 +463,21 @@ static void add_entry(struct runs *runs, struct entry *entry)
     HASH_ADD_KEYPTR(hh, runs->entries, entry->run.saga.run_id.bytes, entry->run.saga.run_id.size, entry);
 }
 
-static struct entry *replace_state(struct runs *runs, struct entry *entry, const struct saga *image, uint64_t hash)
+/* The plan as all runs that have it share it, held once more; NULL: it is this run's alone. */
+static const struct plan *hold_plan(struct runs *runs, const struct message *message, const struct plan *plan)
 {
+    if (plan == NULL) {
+        return NULL;
+    }
+    return message->plan_known ? message_plans_hold_known(runs->plans, plan) : message_plans_hold(runs->plans, message->plan_bytes, plan);
+}
+
+static struct entry *replace_state(struct runs *runs, struct entry *entry, const struct message *message, uint64_t hash)
+{
+    struct saga image = *message->image;
+    const struct plan *plan = hold_plan(runs, message, image.plan);
+    image.plan = plan != NULL ? plan : image.plan;
+    image.plan_stays = plan != NULL;
     if (entry != NULL) {
         HASH_DELETE(hh, runs->entries, entry);
         give_back(runs, entry);
@@ -455,8 +486,8 @@ static struct entry *replace_state(struct runs *runs, struct entry *entry, const
         entry = new_entry(hash);
         entry->last_offset = ended_get(&runs->heard, hash, &last) ? last : -1;
     }
-    size_t size = saga_copy_room(image);
-    saga_copy(&entry->run.saga, image, allocate(size), size);
+    size_t size = saga_copy_room(&image);
+    saga_copy(&entry->run.saga, &image, allocate(size), size);
     take_room(runs, entry, size);
     add_entry(runs, entry);
     return entry;
@@ -498,7 +529,7 @@ static enum runs_result on_snapshot(struct runs *runs, const struct message *mes
         if (entry != NULL && !forget(runs, entry)) {
             return RUNS_IGNORED;
         }
-        entry = replace_state(runs, entry, message->image, hash);
+        entry = replace_state(runs, entry, message, hash);
         *run = &entry->run;
     }
     set_base(runs, entry, message->state_offset, time_ms);
@@ -508,13 +539,10 @@ static enum runs_result on_snapshot(struct runs *runs, const struct message *mes
 
 /* ---- events */
 
-#define CHUNK_MIN_BYTES 512 /* small events share a chunk */
-
 static void provide_room(struct runs *runs, struct entry *entry, const struct saga_event *event)
 {
     size_t size = saga_room(&entry->run.saga, event);
     if (size > 0) {
-        size = size < CHUNK_MIN_BYTES ? CHUNK_MIN_BYTES : size;
         saga_provide(&entry->run.saga, allocate(size), size);
         take_room(runs, entry, size);
     }
@@ -557,12 +585,27 @@ static bool is_nothing(const struct saga *saga)
     return saga->status == RUN_NONE && !saga->newer && !saga_next_effect(saga, &cursor, &effect);
 }
 
-static enum runs_result apply_to(struct runs *runs, struct entry *entry, const struct saga_event *event, struct run **run)
+/* A Start that begins the run holds its plan from then on. */
+static enum saga_verdict apply_with_plan(struct runs *runs, struct saga *saga, struct saga_event *event, const struct plan *plan)
 {
+    bool had = saga->plan != NULL;
+    enum saga_verdict verdict = saga_apply(saga, event);
+    if (plan != NULL && (had || saga->plan != plan)) {
+        message_plans_release(runs->plans, plan);
+    }
+    return verdict;
+}
+
+static enum runs_result apply_to(struct runs *runs, struct entry *entry, struct message *message, struct run **run)
+{
+    struct saga_event *event = &message->event;
     struct saga *saga = &entry->run.saga;
     bool is_new = saga->run_id.bytes == NULL;
+    const struct plan *plan = hold_plan(runs, message, event->plan);
+    event->plan = plan != NULL ? plan : event->plan;
+    event->plan_stays = plan != NULL;
     provide_room(runs, entry, event);
-    enum saga_verdict verdict = saga_apply(saga, event);
+    enum saga_verdict verdict = apply_with_plan(runs, saga, event, plan);
     if (is_new) {
         add_entry(runs, entry);
         set_base(runs, entry, event->offset, event->time_ms);
@@ -631,7 +674,7 @@ static enum runs_result apply_event(struct runs *runs, struct message *message, 
     if (entry == NULL && !is_request(message->kind)) {
         return apply_unknown(runs, message, hash);
     }
-    return apply_to(runs, entry != NULL ? entry : new_entry(hash), event, run);
+    return apply_to(runs, entry != NULL ? entry : new_entry(hash), message, run);
 }
 
 enum runs_result runs_apply(struct runs *runs, struct message *message, int64_t offset, int64_t time_ms, struct run **run)

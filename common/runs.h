@@ -8,6 +8,7 @@
 #define RUNS_H
 
 #include "common/messages.h"
+#include "common/messages_plans.h"
 #include "common/saga/saga.h"
 
 struct run {
@@ -49,6 +50,9 @@ enum runs_result {
     RUNS_CHECKED, /* a Snapshot or FinishedIds that counts */
     RUNS_DIFFERS, /* a Snapshot that should count and says something else than its run's records: a fault of ours. It does not count */
 };
+
+/* Plans that runs share, for message_decode_known(): a Start of one of them need not be decoded whole. */
+struct message_plans *runs_plans(struct runs *runs);
 
 /* Fold one decoded record. `run` becomes the run it is about, or NULL. Aborts where memory is out. */
 enum runs_result runs_apply(struct runs *runs, struct message *message, int64_t offset, int64_t time_ms, struct run **run);

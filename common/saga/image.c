@@ -124,7 +124,7 @@ static size_t room_of_fan(const struct saga_fan *fan)
 size_t saga_copy_room(const struct saga *image)
 {
     size_t size = room_aligned(SAGA_CHUNK_OVERHEAD) + room_kept_size(image->run_id.size) + room_kept_size(image->params.size) +
-                  room_kept_size(image->error.size) + room_aligned(plan_room(image->plan)) +
+                  room_kept_size(image->error.size) + (image->plan_stays ? 0 : room_aligned(plan_room(image->plan))) +
                   room_aligned(image->plan->step_count * sizeof *image->steps) + room_of_requests(image->requests);
     for (const struct saga_step *step = NULL; (step = saga_next_step(image, step)) != NULL;) {
         size += room_of_texts(step) + (step->fan != NULL ? room_of_fan(step->fan) : 0);
@@ -191,7 +191,7 @@ void saga_copy(struct saga *copy, const struct saga *image, void *memory, size_t
     keep_again(copy, &copy->run_id);
     keep_again(copy, &copy->params);
     keep_again(copy, &copy->error);
-    copy->plan = plan_copy(room_take(copy, plan_room(image->plan)), image->plan);
+    copy->plan = image->plan_stays ? image->plan : plan_copy(room_take(copy, plan_room(image->plan)), image->plan);
     copy->steps = room_take(copy, image->plan->step_count * sizeof *copy->steps);
     for (uint32_t i = 0; i < image->plan->step_count; i++) {
         copy_step(copy, &copy->steps[i], &image->steps[i]);

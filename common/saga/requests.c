@@ -52,13 +52,13 @@ static struct saga_request *new_request(struct saga *saga)
     return request;
 }
 
-static void answer(struct saga *saga, struct saga_request *request, const struct saga_event *event, enum verdict verdict,
+static void answer(struct saga_request *request, const struct saga_event *event, enum verdict verdict,
                    struct span reason)
 {
     memcpy(request->id, event->request_id, REQUEST_ID_BYTES);
     request->verdict = (uint8_t)verdict;
     request->answered = false;
-    room_keep(saga, &request->reason, reason);
+    request->reason = reason; /* a literal */
 }
 
 static const char *start_problem(const struct saga_event *event)
@@ -70,8 +70,10 @@ static const char *start_problem(const struct saga_event *event)
     if (event->params.size > LIMIT_CONTEXT_BYTES) {
         return "the params are larger than 524288 bytes";
     }
-    const char *problem = event->plan != NULL ? plan_problem(event->plan, &step) : "it has no plan";
-    return problem;
+    if (event->plan_stays) {
+        return NULL;
+    }
+    return event->plan != NULL ? plan_problem(event->plan, &step) : "it has no plan";
 }
 
 /* What was asked of the run before there was one, and answered. Who folds may have dropped such a run in the meantime, or not. */
@@ -96,7 +98,8 @@ static void start(struct saga *saga, const struct saga_event *event)
     saga->started_ms = event->time_ms;
     saga->context_bytes = event->params.size;
     room_keep(saga, &saga->params, event->params);
-    saga->plan = plan_copy(room_take(saga, plan_room(event->plan)), event->plan);
+    saga->plan_stays = event->plan_stays;
+    saga->plan = event->plan_stays ? event->plan : plan_copy(room_take(saga, plan_room(event->plan)), event->plan);
     size_t size = event->plan->step_count * sizeof *saga->steps;
     saga->steps = room_take(saga, size);
     memset(saga->steps, 0, size);
@@ -416,7 +419,7 @@ enum saga_verdict request_apply(struct saga *saga, const struct saga_event *even
     struct span reason = {0};
     bool forgotten = event->ended && saga->status == RUN_NONE;
     enum verdict verdict = forgotten ? judge_ended(event, &reason) : judges[event->kind](saga, event, &reason);
-    answer(saga, request, event, verdict, reason);
+    answer(request, event, verdict, reason);
     return SAGA_APPLIED;
 }
 

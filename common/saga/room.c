@@ -123,7 +123,7 @@ static size_t room_of_elements(const struct saga_event *event)
 
 static size_t room_of_start(const struct saga_event *event)
 {
-    size_t plan = event->plan != NULL ? room_aligned(plan_room(event->plan)) : 0;
+    size_t plan = event->plan != NULL && !event->plan_stays ? room_aligned(plan_room(event->plan)) : 0;
     size_t steps = event->plan != NULL ? room_aligned(event->plan->step_count * sizeof(struct saga_step)) : 0;
     size_t scopes = 0;
     for (uint32_t i = 0; event->plan != NULL && i < event->plan->step_count; i++) {
@@ -144,14 +144,26 @@ static size_t room_of_scopes(const struct saga *saga)
     return size;
 }
 
+/* Texts about how it ended. A ticket that ends as it should has none. */
+static size_t room_of_errors(const struct saga *saga, const struct saga_step *step, const struct saga_event *event)
+{
+    bool done = event->kind == EVENT_DONE;
+    bool succeeds = done && event->outcome == OUTCOME_OK && !saga_fans_out(saga, step) && step_result_fits(saga, event->data, event->set);
+    bool skipped = done && event->outcome == OUTCOME_SKIPPED;
+    bool untouched = (event->kind == EVENT_REFUSED || event->kind == EVENT_WITHDRAWN) && step->fired == TIMER_NONE;
+    if (succeeds || skipped || untouched) {
+        return 0;
+    }
+    return 3 * room_kept_size(event->error.size + event->worker.size + TEXT_SLACK); /* of the instance, the step and the run */
+}
+
 static size_t room_of_end(const struct saga *saga, const struct saga_event *event)
 {
     const struct saga_step *step = saga_find_step(saga, event->ticket.step, event->ticket.instance);
     if (step == NULL) {
         return 0;
     }
-    size_t errors = 3 * room_kept_size(event->error.size + event->worker.size + TEXT_SLACK); /* of the instance, the step and the run */
-    return errors + room_to_keep(&step->data, event->data.size) + room_to_keep(&step->rollback_data, event->rollback_data.size) +
+    return room_of_errors(saga, step, event) + room_to_keep(&step->data, event->data.size) + room_to_keep(&step->rollback_data, event->rollback_data.size) +
            room_to_keep(&step->set, event->set.size) + room_to_keep(&step->metrics, event->metrics.size) +
            room_to_keep(&step->worker, event->worker.size) + (event->kind == EVENT_EXPANDED ? room_of_elements(event) : 0) +
            room_of_scopes(saga);
@@ -168,8 +180,7 @@ static size_t room_of_report(const struct saga *saga, const struct saga_event *e
 
 static size_t room_needed(const struct saga *saga, const struct saga_event *event)
 {
-    size_t request =
-        room_aligned(sizeof(struct saga_request)) + 2 * room_kept_size(event->reason.size + TEXT_SLACK); /* its answer, the run's error */
+    size_t request = room_aligned(sizeof(struct saga_request));
     switch (event->kind) {
     case EVENT_START: return request + (saga->status == RUN_NONE ? room_of_start(event) : 0);
     case EVENT_CANCEL:
@@ -177,7 +188,8 @@ static size_t room_needed(const struct saga *saga, const struct saga_event *even
     case EVENT_RESUME:
     case EVENT_RETRY:
     case EVENT_ROLL_BACK:
-    case EVENT_RESOLVE: return request + room_kept_size(event->data.size) + room_of_scopes(saga);
+    case EVENT_RESOLVE: /* the run's error, too */
+        return request + room_kept_size(event->reason.size + TEXT_SLACK) + room_kept_size(event->data.size) + room_of_scopes(saga);
     case EVENT_STARTED:
     case EVENT_PROGRESSED: return room_of_report(saga, event);
     case EVENT_DONE:

@@ -102,10 +102,11 @@ struct saga_event {
 
     unsigned char request_id[REQUEST_ID_BYTES]; /* START ANSWERED, all requests */
     const struct plan *plan; /* START */
+    bool plan_stays; /* START: `plan` has no problem, and stays until the saga is released: it is not copied */
     struct span params; /* START: JSON object */
     uint32_t fold_version; /* START */
     bool ended; /* requests: a run of that id has ended, and all else about it is forgotten */
-    const char *refusal; /* START: why the owner's side must refuse it, else NULL (e.g. partition count) */
+    const char *refusal; /* START: why the owner's side must refuse it (e.g. partition count), a literal; else NULL */
     struct span reason; /* LOST, requests but START */
     struct span step_name; /* RESOLVE; with ticket.instance */
     bool done; /* RESOLVE: it is done, with `data`; else it is undone */
@@ -200,6 +201,7 @@ struct saga {
     bool held; /* a step failed for good, and a person is to say what becomes of it */
     bool begun; /* some step has */
     bool has_scopes; /* pipelines in pipelines */
+    bool plan_stays; /* `plan` is somebody else's, for as long as the saga is */
     uint32_t fold_version;
     uint32_t cause_step; /* whose failure began it; UINT32_MAX: none */
     uint32_t cause_instance;

@@ -260,7 +260,7 @@ static void progress_record(struct service *service, const struct bus_event *rec
         owned->log_ms = record->time_ms;
         owned->log_at_ms = service->now_ms;
     }
-    if (!message_decode(&message, TOPIC_PROGRESS, record->key, record->value, &error)) {
+    if (!message_decode_known(&message, runs_plans(owned->runs), record->key, record->value, &error)) {
         reject(owned, record, error.message);
         return;
     }
