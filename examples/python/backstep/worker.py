@@ -41,6 +41,11 @@ def now():
     return time.clock_gettime(time.CLOCK_BOOTTIME)  # goes on while the machine sleeps
 
 
+def know(producer, topic):
+    """The client looks for the leaders of a topic it was not told of once a second; who asks for them is told at once."""
+    producer.list_topics(topic, timeout=TIMEOUT_S)
+
+
 # ---------------------------------------------------------------- the process that runs a task
 
 def die_with_the_lease(lease_end):
@@ -124,7 +129,7 @@ class Worker:
         """A delivery that failed: nobody knows what was published. A new producer says again how tasks ended."""
         self.producer = Producer({"bootstrap.servers": self.options.brokers, "acks": "all", "enable.idempotence": True, "linger.ms": 0,
                                   "message.timeout.ms": 0, "message.max.bytes": RECORD_BYTES + (64 << 10)})
-        self.broken = False
+        self.broken, self.known = False, set()
         unsaid, self.events = self.events.values(), {}
         for event in unsaid:
             if event.record.WhichOneof("body") == "done":
@@ -136,6 +141,9 @@ class Worker:
                 self.broken = True
             else:
                 on_acknowledged()
+        if topic not in self.known:
+            know(self.producer, f"{self.options.prefix}.{topic}")
+            self.known.add(topic)
         self.producer.produce(f"{self.options.prefix}.{topic}", record.SerializeToString(), key, partition, on_delivery,
                               headers=[("type", type.encode())])
 
@@ -177,6 +185,7 @@ class Worker:
         self.ensure(f"{self.options.prefix}.workers", 1, HOUR_OLD)
         self.ensure(f"{self.options.prefix}.dead-letter", 1, {**LETTERS, **WIDE})
         self.ensure(f"{self.options.prefix}.logs", 4, WEEK_OLD)
+        know(self.log, f"{self.options.prefix}.logs")
         count = self.ensure(self.topic, 8, {**HOUR_OLD, **WIDE})
         self.partition = random.randrange(count)
         self.consumer = Consumer({"bootstrap.servers": self.options.brokers, "group.id": self.options.id, "enable.auto.commit": False,
