@@ -1381,6 +1381,17 @@ static bool read_step_enums(struct decoder *decoder, const Backstep__V1__StepSta
            read_range(decoder, wire->silent_losses, 0, UINT16_MAX, "silent_losses");
 }
 
+/* The bytes stay where protobuf-c has put them. What fails shows at the end of the record. */
+static void read_text_of(struct decoder *decoder, struct saga_step *step, enum step_text kind, struct span bytes)
+{
+    struct saga_text *text = bytes.size > 0 ? arena_take(&decoder->arena, sizeof *text) : NULL;
+    if (text != NULL) {
+        *text = (struct saga_text){
+            .next = step->texts, .bytes = bytes.bytes, .size = (uint32_t)bytes.size, .kind = (unsigned)kind & 0xf};
+        step->texts = text;
+    }
+}
+
 static bool read_step_state(struct decoder *decoder, const Backstep__V1__StepState *wire, struct saga_step *step)
 {
     *step = (struct saga_step){
@@ -1411,14 +1422,14 @@ static bool read_step_state(struct decoder *decoder, const Backstep__V1__StepSta
         .retry_ms = wire->retry_ms,
         .current = wire->current,
         .total = wire->total,
-        .data = span_of_binary(wire->data),
-        .rollback_data = span_of_binary(wire->rollback_data),
-        .set = span_of_binary(wire->set),
-        .metrics = span_of_binary(wire->metrics),
-        .error = span_of(wire->error),
-        .rollback_error = span_of(wire->rollback_error),
-        .worker = span_of(wire->worker),
     };
+    read_text_of(decoder, step, TEXT_DATA, span_of_binary(wire->data));
+    read_text_of(decoder, step, TEXT_ROLLBACK_DATA, span_of_binary(wire->rollback_data));
+    read_text_of(decoder, step, TEXT_SET, span_of_binary(wire->set));
+    read_text_of(decoder, step, TEXT_METRICS, span_of_binary(wire->metrics));
+    read_text_of(decoder, step, TEXT_ERROR, span_of(wire->error));
+    read_text_of(decoder, step, TEXT_ROLLBACK_ERROR, span_of(wire->rollback_error));
+    read_text_of(decoder, step, TEXT_WORKER, span_of(wire->worker));
     return read_step_enums(decoder, wire, step);
 }
 
@@ -1520,14 +1531,16 @@ static bool read_steps(struct decoder *decoder, const Backstep__V1__Snapshot *wi
     if (!read_range(decoder, (int64_t)wire->n_steps, count, count, "steps")) {
         return false;
     }
-    image->steps = arena_take_array(&decoder->arena, count, sizeof *image->steps);
-    if (image->steps == NULL) {
+    struct saga_step *steps = arena_take_array(&decoder->arena, count, sizeof *steps);
+    image->steps = arena_take_array(&decoder->arena, count, sizeof(struct saga_step *));
+    if (steps == NULL || image->steps == NULL) {
         return garbage(decoder, "out of memory");
     }
     for (uint32_t i = 0; i < count; i++) {
-        image->steps[i].index = i;
+        image->steps[i] = &steps[i];
+        steps[i].index = i;
         image->has_scopes = image->has_scopes || image->plan->steps[i].kind == PLAN_SCOPE;
-        if (!read_step_state(decoder, wire->steps[i], &image->steps[i]) || !read_fan(decoder, wire->steps[i], &image->steps[i])) {
+        if (!read_step_state(decoder, wire->steps[i], image->steps[i]) || !read_fan(decoder, wire->steps[i], image->steps[i])) {
             return error_prefix(decoder->error, "step %u", i);
         }
     }
@@ -1562,8 +1575,8 @@ static void read_course(const Backstep__V1__Snapshot *wire, struct saga *image)
 static bool check_image(struct decoder *decoder, struct saga *image)
 {
     for (uint32_t i = 0; i < image->plan->step_count; i++) {
-        if (image->steps[i].fan != NULL) {
-            saga_count_fan(image->steps[i].fan);
+        if (image->steps[i]->fan != NULL) {
+            saga_count_fan(image->steps[i]->fan);
         }
     }
     const char *problem = saga_image_problem(image);
@@ -1629,13 +1642,13 @@ static void fill_step_state(struct encoder *encoder, Backstep__V1__StepState *wi
     wire->retry_ms = step->retry_ms;
     wire->current = step->current;
     wire->total = step->total;
-    wire->data = binary_of(step->data);
-    wire->rollback_data = binary_of(step->rollback_data);
-    wire->set = binary_of(step->set);
-    wire->metrics = binary_of(step->metrics);
-    wire->error = string_of(encoder, step->error);
-    wire->rollback_error = string_of(encoder, step->rollback_error);
-    wire->worker = string_of(encoder, step->worker);
+    wire->data = binary_of(saga_step_text(step, TEXT_DATA));
+    wire->rollback_data = binary_of(saga_step_text(step, TEXT_ROLLBACK_DATA));
+    wire->set = binary_of(saga_step_text(step, TEXT_SET));
+    wire->metrics = binary_of(saga_step_text(step, TEXT_METRICS));
+    wire->error = string_of(encoder, saga_step_text(step, TEXT_ERROR));
+    wire->rollback_error = string_of(encoder, saga_step_text(step, TEXT_ROLLBACK_ERROR));
+    wire->worker = string_of(encoder, saga_step_text(step, TEXT_WORKER));
 }
 
 static void fill_fan(struct encoder *encoder, Backstep__V1__StepState *wire, const struct saga_fan *fan)
@@ -1666,9 +1679,9 @@ static void fill_steps(struct encoder *encoder, Backstep__V1__Snapshot *wire, co
     wire->n_steps = count;
     for (uint32_t i = 0; i < count; i++) {
         wire->steps[i] = &steps[i];
-        fill_step_state(encoder, &steps[i], &image->steps[i]);
-        if (image->steps[i].fan != NULL) {
-            fill_fan(encoder, &steps[i], image->steps[i].fan);
+        fill_step_state(encoder, &steps[i], image->steps[i]);
+        if (image->steps[i]->fan != NULL) {
+            fill_fan(encoder, &steps[i], image->steps[i]->fan);
         }
     }
 }

@@ -17,7 +17,7 @@ static struct span join_data(struct runs_task *out, const struct saga_fan *fan)
 {
     size_t size = 2;
     for (uint32_t i = 0; i < fan->count; i++) {
-        size += 5 + fan->instances[i].data.size;
+        size += 5 + saga_step_text(&fan->instances[i], TEXT_DATA).size;
     }
     struct runs_task_list *list = allocate(sizeof *list + size);
     list->next = out->lists;
@@ -25,7 +25,7 @@ static struct span join_data(struct runs_task *out, const struct saga_fan *fan)
     char *at = list->bytes;
     *at++ = '[';
     for (uint32_t i = 0; i < fan->count; i++) {
-        struct span data = fan->instances[i].executed ? fan->instances[i].data : (struct span){0};
+        struct span data = fan->instances[i].executed ? saga_step_text(&fan->instances[i], TEXT_DATA) : (struct span){0};
         data = data.size > 0 ? data : span_of("null");
         if (i > 0) {
             *at++ = ',';
@@ -43,13 +43,13 @@ static struct step_result result_of(struct runs_task *out, const struct saga *sa
                                  .success = step->executed,
                                  .skipped = step->status == STEP_SKIPPED,
                                  .scope = saga->plan->steps[step->index].kind == PLAN_SCOPE,
-                                 .data = step->executed ? step->data : (struct span){0}};
+                                 .data = step->executed ? saga_step_text(step, TEXT_DATA) : (struct span){0}};
     if (step->executed && step->fan != NULL) {
         result.data = join_data(out, step->fan);
     }
     if (whole) {
-        result.rollback_data = step->rollback_data;
-        result.error = step->executed ? (struct span){0} : step->error;
+        result.rollback_data = saga_step_text(step, TEXT_ROLLBACK_DATA);
+        result.error = step->executed ? (struct span){0} : saga_step_text(step, TEXT_ERROR);
     }
     return result;
 }
@@ -63,7 +63,7 @@ static size_t collect_sets(struct runs_task *out, const struct saga *saga)
     }
     struct span *sets = out->many_sets != NULL ? out->many_sets : out->few_sets;
     for (const struct saga_step *step = saga->sets; step != NULL; step = step->set_next) {
-        sets[count++] = step->set;
+        sets[count++] = saga_step_text(step, TEXT_SET);
     }
     out->task.sets = sets;
     return count;
@@ -73,7 +73,7 @@ static void fill_evaluated(struct task *task, const struct saga *saga, const str
 {
     const struct plan_step *plan = &saga->plan->steps[step->index];
     bool forward = task->ticket.direction == DIRECTION_EXECUTE;
-    const struct saga_fan *fan = saga->steps[step->index].fan;
+    const struct saga_fan *fan = saga->steps[step->index]->fan;
     task->kind = plan->kind;
     task->templated = plan->templated;
     task->scope = plan->scope > 0 ? saga->plan->steps[plan->scope - 1].name : (struct span){0};
@@ -104,7 +104,7 @@ void runs_task_fill(struct runs_task *out, const struct saga *saga, struct ticke
     out->lists = NULL;
     out->many_sets = NULL;
     for (uint32_t i = 0; i < count; i++) {
-        out->results[i] = result_of(out, saga, &saga->steps[others[i]], false);
+        out->results[i] = result_of(out, saga, saga->steps[others[i]], false);
     }
     out->own = result_of(out, saga, step, true);
     out->task = (struct task){.run_id = saga->run_id,

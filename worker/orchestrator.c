@@ -284,7 +284,7 @@ static void tell_progress(struct backstep_orchestrator *orchestrator)
     if (orchestrator->progress == NULL || orchestrator->ticket.direction == DIRECTION_ROLLBACK) {
         return;
     }
-    const struct saga_step *step = &orchestrator->saga.steps[orchestrator->ticket.step];
+    const struct saga_step *step = orchestrator->saga.steps[orchestrator->ticket.step];
     char name[LIMIT_NAME_BYTES + 1];
     snprintf(name, sizeof name, "%.*s", SPAN_ARGS(orchestrator->task.step));
     double taken = (double)(orchestrator->time_ms - step->attempt_ms) / 1000;
@@ -365,7 +365,7 @@ static void make_task(struct backstep_orchestrator *orchestrator, struct ticket 
     }
     const struct saga *saga = &orchestrator->saga;
     const struct plan_step *plan = &saga->plan->steps[ticket.step];
-    uint32_t attempt = saga->steps[ticket.step].attempts + 1;
+    uint32_t attempt = saga->steps[ticket.step]->attempts + 1;
     orchestrator->task = (struct task){.run_id = saga->run_id,
                                        .ticket = ticket,
                                        .pipeline = saga->plan->name,
@@ -670,7 +670,7 @@ static void append_seconds(struct text *out, int64_t begun_ms, int64_t ended_ms)
 
 static void append_step(struct text *out, const struct saga *saga, uint32_t index)
 {
-    const struct saga_step *step = &saga->steps[index];
+    const struct saga_step *step = saga->steps[index];
     text_append_string(out, index > 0 ? ", {" : "{");
     append_text(out, "name", saga->plan->steps[index].name);
     text_format(out, ", \"status\": \"%s\", \"attempts\": %u", step_status_name((enum step_status)step->status),
@@ -678,11 +678,11 @@ static void append_step(struct text *out, const struct saga *saga, uint32_t inde
     append_seconds(out, step->begun_ms, step->ended_ms);
     text_append_string(out, ", \"data\": ");
     text_append_span(out,
-                     step->executed && step->data.size > 0 ? step->data : span_of("null")); /* attempt_run() saw that it is JSON */
+                     step->executed && saga_step_text(step, TEXT_DATA).size > 0 ? saga_step_text(step, TEXT_DATA) : span_of("null")); /* attempt_run() saw that it is JSON */
     text_append_string(out, ", ");
-    append_text(out, "error", step->error);
+    append_text(out, "error", saga_step_text(step, TEXT_ERROR));
     text_append_string(out, ", ");
-    append_text(out, "rollback_error", step->rollback_error);
+    append_text(out, "rollback_error", saga_step_text(step, TEXT_ROLLBACK_ERROR));
     text_append_char(out, '}');
 }
 
@@ -765,9 +765,9 @@ const char *backstep_orchestrator_data(struct backstep_orchestrator *orchestrato
     const struct saga *saga = &orchestrator->saga;
     for (int i = 0; i < backstep_orchestrator_steps_total(orchestrator) && step != NULL; i++) {
         if (span_equal(saga->plan->steps[i].name, span_of(step))) {
-            bool there = saga->steps[i].executed && saga->steps[i].data.size > 0;
+            bool there = saga->steps[i]->executed && saga_step_text(saga->steps[i], TEXT_DATA).size > 0;
             text_clear(&orchestrator->data);
-            return there && text_append_span(&orchestrator->data, saga->steps[i].data) ? text_string(&orchestrator->data) : NULL;
+            return there && text_append_span(&orchestrator->data, saga_step_text(saga->steps[i], TEXT_DATA)) ? text_string(&orchestrator->data) : NULL;
         }
     }
     return NULL;

@@ -36,7 +36,9 @@ static void finish(struct saga *saga, enum run_status status, int64_t time_ms)
     saga->finish_recorded = false;
     saga->finish_count++;
     for (struct saga_step *step = NULL; (step = saga_next_step(saga, step)) != NULL;) {
-        if (step->status == STEP_WAITING || step->status == STEP_READY) {
+        if (step->instance == 0 && step_is_untouched(saga, step->index)) {
+            step = saga->steps[step->index] = &saga->plan->not_run[step->index];
+        } else if (step->status == STEP_WAITING || step->status == STEP_READY) {
             step->status = STEP_NOT_RUN;
         }
         if (step->fan != NULL && status != RUN_SUCCEEDED) {
@@ -91,8 +93,8 @@ static void begin_undo(struct saga *saga, struct saga_step *step, int64_t time_m
     step->confirm = false;
     step->rollback_begun_ms = 0;
     if (step->instance > 0) {
-        saga->steps[step->index].status = STEP_ROLLING_BACK;
-        saga->steps[step->index].direction = DIRECTION_ROLLBACK;
+        saga->steps[step->index]->status = STEP_ROLLING_BACK;
+        saga->steps[step->index]->direction = DIRECTION_ROLLBACK;
     }
     step_open(saga, step, time_ms);
 }
@@ -145,7 +147,7 @@ void course_settle(struct saga *saga, int64_t time_ms)
 static bool needs_are_done(const struct saga *saga, const struct plan_step *plan)
 {
     for (uint32_t i = 0; i < plan->needs_count; i++) {
-        if (!step_is_done(&saga->steps[plan->needs[i]])) {
+        if (!step_is_done(saga->steps[plan->needs[i]])) {
             return false;
         }
     }
@@ -174,7 +176,7 @@ static bool open_instances(struct saga *saga, struct saga_step *step, int64_t ti
 static void begin_step(struct saga *saga, struct saga_step *step, int64_t time_ms)
 {
     const struct plan_step *plan = plan_of(saga, step);
-    if (plan->scope > 0 && saga->steps[plan->scope - 1].status == STEP_SKIPPED) {
+    if (plan->scope > 0 && saga->steps[plan->scope - 1]->status == STEP_SKIPPED) {
         step_skip(saga, step, time_ms); /* with the pipeline it is part of */
     } else if (plan->kind == PLAN_SCOPE && plan->when.size == 0 && !plan->templated &&
                step_result_fits(saga, plan->input, (struct span){0})) {
@@ -212,12 +214,13 @@ static uint32_t chain_from(struct saga *saga)
 
 static bool begin_at(struct saga *saga, uint32_t index, int64_t time_ms)
 {
-    struct saga_step *step = &saga->steps[index];
+    struct saga_step *step = saga->steps[index];
     bool fans = step->fan != NULL && step->status == STEP_RUNNING;
     if (!course_may_open(saga, step)) { /* paused, but it may be that nothing was left to do */
         return fans && step->fan->done == step->fan->count && open_instances(saga, step, time_ms);
     }
     if (step->status == STEP_WAITING && needs_are_done(saga, &saga->plan->steps[index])) {
+        step = step_own(saga, index);
         begin_step(saga, step, time_ms);
         return step_is_done(step);
     }
@@ -229,13 +232,13 @@ static bool begin_steps(struct saga *saga, int64_t time_ms, bool *all_done)
 {
     bool again = false;
     uint32_t chain = chain_from(saga);
-    while (saga->done_below < saga->plan->step_count && step_is_done(&saga->steps[saga->done_below])) {
+    while (saga->done_below < saga->plan->step_count && step_is_done(saga->steps[saga->done_below])) {
         saga->done_below++; /* forward, what is done stays done */
     }
     *all_done = true;
     for (uint32_t i = saga->done_below; i < saga->plan->step_count && (*all_done || i <= chain); i++) {
         again = begin_at(saga, i, time_ms) || again;
-        *all_done = *all_done && step_is_done(&saga->steps[i]);
+        *all_done = *all_done && step_is_done(saga->steps[i]);
     }
     return again;
 }
@@ -325,9 +328,9 @@ void course_fail(struct saga *saga, struct saga_step *step, int64_t time_ms)
 {
     step_set_status(saga, step, STEP_FAILED);
     if (step->instance > 0) {
-        struct saga_step *whole = &saga->steps[step->index];
+        struct saga_step *whole = saga->steps[step->index];
         whole->status = STEP_FAILED;
-        room_keep(saga, &whole->error, step->error);
+        room_keep_text(saga, whole, TEXT_ERROR, saga_step_text(step, TEXT_ERROR));
     }
     if (saga->stopping || saga->held) {
         return; /* the first cause stays */

@@ -6,9 +6,9 @@
 #define SILENT_LOSSES_FREE                                                                                                         \
     2 /* from the third Lost without a Started on it is a loss: a task that kills workers before it begins must not go round for ever */
 
-static struct span *error_slot(struct saga_step *step)
+static enum step_text error_kind(const struct saga_step *step)
 {
-    return step_goes_forward(step) ? &step->error : &step->rollback_error;
+    return step_goes_forward(step) ? TEXT_ERROR : TEXT_ROLLBACK_ERROR;
 }
 
 static bool is_stopped(const struct saga *saga, const struct saga_step *step)
@@ -73,13 +73,13 @@ static void end_unused(struct saga *saga, struct saga_step *step)
 
 static void end_timed_out(struct saga *saga, struct saga_step *step, int64_t time_ms)
 {
-    text_timed_out(saga, step, error_slot(step));
+    text_timed_out(saga, step, error_kind(step));
     attempt_used(saga, step, false, time_ms);
 }
 
 static void end_permanently(struct saga *saga, struct saga_step *step, const char *why, int64_t time_ms)
 {
-    room_keep(saga, &step->error, span_of(why));
+    room_keep_text(saga, step, TEXT_ERROR, span_of(why));
     attempt_used(saga, step, true, time_ms);
 }
 
@@ -91,11 +91,11 @@ void end_ok(struct saga *saga, struct saga_step *step, const struct saga_event *
     } else if (saga_fans_out(saga, step)) {
         end_permanently(saga, step, "its worker did not expand its 'each': it is older than this pipeline", event->time_ms);
     } else if (!step_result_fits(saga, event->data, event->set)) {
-        room_keep(saga, &step->rollback_data, event->rollback_data);
+        room_keep_text(saga, step, TEXT_ROLLBACK_DATA, event->rollback_data);
         end_permanently(saga, step, "its result does not fit: a run's context (params and results) is limited to 524288 bytes",
                         event->time_ms);
     } else {
-        room_keep(saga, &step->rollback_data, event->rollback_data);
+        room_keep_text(saga, step, TEXT_ROLLBACK_DATA, event->rollback_data);
         step_succeed(saga, step, event->data, event->set);
     }
 }
@@ -131,13 +131,13 @@ void end_failed(struct saga *saga, struct saga_step *step, const struct saga_eve
 {
     step_mark_started(saga, step, event);
     if (event->rollback_data.size > 0) {
-        room_keep(saga, &step->rollback_data, event->rollback_data);
+        room_keep_text(saga, step, TEXT_ROLLBACK_DATA, event->rollback_data);
     }
     if (step->fired != TIMER_NONE) {
         end_timed_out(saga, step, event->time_ms); /* every end but ok and skipped is then that timeout's failure */
         return;
     }
-    room_keep(saga, error_slot(step), event->error);
+    room_keep_text(saga, step, error_kind(step), event->error);
     attempt_used(saga, step, event->permanent, event->time_ms);
 }
 
@@ -154,15 +154,15 @@ void end_cancelled_started(struct saga *saga, struct saga_step *step, const stru
 {
     step_mark_started(saga, step, event);
     if (event->rollback_data.size > 0) {
-        room_keep(saga, &step->rollback_data, event->rollback_data);
+        room_keep_text(saga, step, TEXT_ROLLBACK_DATA, event->rollback_data);
     }
     if (is_stopped(saga, step)) {
-        room_keep(saga, &step->error, span_of(why_stopped(saga)));
+        room_keep_text(saga, step, TEXT_ERROR, span_of(why_stopped(saga)));
         step_set_status(saga, step, STEP_FAILED);
     } else if (step->fired != TIMER_NONE) {
         end_timed_out(saga, step, event->time_ms);
     } else {
-        room_keep(saga, error_slot(step), span_of("its worker was stopped while it ran"));
+        room_keep_text(saga, step, error_kind(step), span_of("its worker was stopped while it ran"));
         loss_used(saga, step, event->time_ms);
     }
 }
@@ -189,7 +189,7 @@ void end_lost(struct saga *saga, struct saga_step *step, const struct saga_event
     if (step_goes_forward(step) && step_has_effects(saga, step) && (step->started || !said_confirm(saga, step))) {
         step->may_have_begun = true;
     }
-    text_lost(saga, error_slot(step), event->worker);
+    text_lost(saga, step, error_kind(step), event->worker);
     bool stopped = is_stopped(saga, step), named = event->worker.size > 0;
     step->confirm = true;
     if (step->fired != TIMER_NONE && !stopped) {

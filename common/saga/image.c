@@ -106,9 +106,11 @@ void saga_count_fan(struct saga_fan *fan)
 
 static size_t room_of_texts(const struct saga_step *step)
 {
-    return room_kept_size(step->data.size) + room_kept_size(step->rollback_data.size) + room_kept_size(step->set.size) +
-           room_kept_size(step->metrics.size) + room_kept_size(step->error.size) + room_kept_size(step->rollback_error.size) +
-           room_kept_size(step->worker.size);
+    size_t size = 0;
+    for (const struct saga_text *text = step->texts; text != NULL; text = text->next) {
+        size += room_text_size(text->size);
+    }
+    return size;
 }
 
 static size_t room_of_fan(const struct saga_fan *fan)
@@ -125,7 +127,8 @@ size_t saga_copy_room(const struct saga *image)
 {
     size_t size = room_aligned(SAGA_CHUNK_OVERHEAD) + room_kept_size(image->run_id.size) + room_kept_size(image->params.size) +
                   room_kept_size(image->error.size) + (image->plan_stays ? 0 : room_aligned(plan_room(image->plan))) +
-                  room_aligned(image->plan->step_count * sizeof *image->steps) + room_of_requests(image->requests);
+                  image->plan->step_count * room_aligned(sizeof(struct saga_step)) +
+                  room_aligned(image->plan->step_count * sizeof(struct saga_step *)) + room_of_requests(image->requests);
     for (const struct saga_step *step = NULL; (step = saga_next_step(image, step)) != NULL;) {
         size += room_of_texts(step) + (step->fan != NULL ? room_of_fan(step->fan) : 0);
     }
@@ -143,13 +146,10 @@ static void copy_step(struct saga *copy, struct saga_step *to, const struct saga
 {
     *to = *from;
     to->active_next = to->active_before = to->set_next = NULL;
-    keep_again(copy, &to->data);
-    keep_again(copy, &to->rollback_data);
-    keep_again(copy, &to->set);
-    keep_again(copy, &to->metrics);
-    keep_again(copy, &to->error);
-    keep_again(copy, &to->rollback_error);
-    keep_again(copy, &to->worker);
+    to->texts = NULL;
+    for (const struct saga_text *text = from->texts; text != NULL; text = text->next) {
+        room_keep_text(copy, to, (enum step_text)text->kind, (struct span){text->bytes, text->size});
+    }
     if (from->fan == NULL) {
         return;
     }
@@ -192,9 +192,10 @@ void saga_copy(struct saga *copy, const struct saga *image, void *memory, size_t
     keep_again(copy, &copy->params);
     keep_again(copy, &copy->error);
     copy->plan = image->plan_stays ? image->plan : plan_copy(room_take(copy, plan_room(image->plan)), image->plan);
-    copy->steps = room_take(copy, image->plan->step_count * sizeof *copy->steps);
+    copy->steps = room_take(copy, image->plan->step_count * sizeof(struct saga_step *));
     for (uint32_t i = 0; i < image->plan->step_count; i++) {
-        copy_step(copy, &copy->steps[i], &image->steps[i]);
+        copy->steps[i] = room_take(copy, sizeof(struct saga_step));
+        copy_step(copy, copy->steps[i], image->steps[i]);
     }
     link_lists(copy, image);
     room_keep_requests(copy, image->requests);

@@ -2,6 +2,7 @@
 #include "common/saga/plan.h"
 
 #include "common/limits.h"
+#include "common/saga/saga.h"
 
 #include <assert.h>
 #include <stdalign.h>
@@ -167,7 +168,8 @@ static size_t aligned(size_t size)
 
 size_t plan_room(const struct plan *plan)
 {
-    size_t size = aligned(sizeof *plan) + aligned(plan->step_count * sizeof *plan->steps);
+    size_t size = aligned(sizeof *plan) + aligned(plan->step_count * sizeof *plan->steps) +
+                  2 * aligned(plan->step_count * sizeof *plan->waiting);
     size_t numbers = 0, spans = 0, bytes = plan->name.size + plan->description.size;
     for (uint32_t i = 0; i < plan->step_count; i++) {
         const struct plan_step *step = &plan->steps[i];
@@ -214,6 +216,18 @@ static const struct span *copy_spans(struct span **at, char **bytes, const struc
     return count > 0 ? copy : NULL;
 }
 
+static char *make_untouched(struct plan *copy, char *at, uint32_t count)
+{
+    size_t size = aligned(count * sizeof *copy->waiting);
+    copy->waiting = (void *)at;
+    copy->not_run = (void *)(at + size);
+    for (uint32_t i = 0; i < count; i++) {
+        copy->waiting[i] = (struct saga_step){.index = i, .status = STEP_WAITING};
+        copy->not_run[i] = (struct saga_step){.index = i, .status = STEP_NOT_RUN};
+    }
+    return at + 2 * size;
+}
+
 struct plan *plan_copy(void *memory, const struct plan *plan)
 {
     char *at = memory;
@@ -221,6 +235,7 @@ struct plan *plan_copy(void *memory, const struct plan *plan)
     at += aligned(sizeof *copy);
     struct plan_step *steps = (void *)at;
     at += aligned(plan->step_count * sizeof *steps);
+    at = make_untouched(copy, at, plan->step_count);
     struct span *spans = (void *)at;
     size_t count = 0, span_count = 0;
     for (uint32_t i = 0; i < plan->step_count; i++) {
@@ -230,7 +245,10 @@ struct plan *plan_copy(void *memory, const struct plan *plan)
     at += aligned(span_count * sizeof *spans);
     uint32_t *numbers = (void *)at;
     char *bytes = at + aligned(count * sizeof *numbers);
+    struct plan untouched = *copy;
     *copy = *plan;
+    copy->waiting = untouched.waiting;
+    copy->not_run = untouched.not_run;
     copy->name = copy_span(&bytes, plan->name);
     copy->description = copy_span(&bytes, plan->description);
     copy->steps = steps;

@@ -70,6 +70,8 @@ struct plan_step {
     int64_t rollback_timeout_ms; /* one attempt of a rollback */
 };
 
+struct saga_step;
+
 struct plan {
     struct span name;
     struct span description;
@@ -77,6 +79,8 @@ struct plan {
     uint32_t step_count;
     int64_t timeout_ms; /* of the run, until it rolls back; 0: none */
     bool pause_on_failure; /* a failed run is held for a person */
+    /* Of a copy: how each step stands in a run in which it has not begun, and in one that ended without it. Nobody writes there. */
+    struct saga_step *waiting, *not_run;
 };
 
 /* The lowest version of the fold that knows all that `plan` asks for. */

@@ -7,8 +7,8 @@ static void sum_up(struct saga *saga)
     uint64_t weights = 0, equal = 0, done = 0;
     for (uint32_t i = 0; i < saga->plan->step_count; i++) {
         weights += saga->plan->steps[i].weight;
-        done += (uint64_t)saga->plan->steps[i].weight * saga->steps[i].fraction_ppm;
-        equal += saga->steps[i].fraction_ppm;
+        done += (uint64_t)saga->plan->steps[i].weight * saga->steps[i]->fraction_ppm;
+        equal += saga->steps[i]->fraction_ppm;
     }
     saga->weight_total = weights > 0 ? weights : saga->plan->step_count;
     saga->weight_done = weights > 0 ? done : equal;
@@ -19,7 +19,7 @@ void progress_add(struct saga *saga, uint32_t index, uint32_t before_ppm)
 {
     if (saga->weight_total > 0) {
         uint64_t weight = saga->equal_weights ? 1 : saga->plan->steps[index].weight;
-        saga->weight_done += weight * saga->steps[index].fraction_ppm - weight * before_ppm;
+        saga->weight_done += weight * saga->steps[index]->fraction_ppm - weight * before_ppm;
     }
 }
 
@@ -63,7 +63,7 @@ uint32_t saga_steps_executed(const struct saga *saga)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; saga->steps != NULL && i < saga->plan->step_count; i++) {
-        count += saga->steps[i].executed;
+        count += saga->steps[i]->executed;
     }
     return count;
 }

@@ -100,11 +100,9 @@ static void start(struct saga *saga, const struct saga_event *event)
     room_keep(saga, &saga->params, event->params);
     saga->plan_stays = event->plan_stays;
     saga->plan = event->plan_stays ? event->plan : plan_copy(room_take(saga, plan_room(event->plan)), event->plan);
-    size_t size = event->plan->step_count * sizeof *saga->steps;
-    saga->steps = room_take(saga, size);
-    memset(saga->steps, 0, size);
+    saga->steps = room_take(saga, event->plan->step_count * sizeof(struct saga_step *));
     for (uint32_t i = 0; i < event->plan->step_count; i++) {
-        saga->steps[i].index = i;
+        saga->steps[i] = &saga->plan->waiting[i];
         saga->has_scopes = saga->has_scopes || event->plan->steps[i].kind == PLAN_SCOPE;
     }
     course_advance(saga, event->time_ms);
@@ -298,7 +296,7 @@ static bool any_failed(const struct saga *saga, bool of_fan, uint32_t index)
 /* The run was held for this step: where it was the last one, it stays paused, and goes on with `resume`. */
 static void release_held(struct saga *saga, const struct saga_step *step)
 {
-    struct saga_step *whole = &saga->steps[step->index];
+    struct saga_step *whole = saga->steps[step->index];
     if (step->instance > 0 && whole->status == STEP_FAILED && !any_failed(saga, true, step->index)) {
         whole->status = STEP_RUNNING;
     }

@@ -43,9 +43,24 @@ static size_t capacity_of(const struct span *span)
     return kept->capacity;
 }
 
-static size_t room_to_keep(const struct span *to, size_t size)
+static struct saga_text *text_of(const struct saga_step *step, enum step_text kind)
 {
-    return size == 0 || size <= capacity_of(to) ? 0 : room_kept_size(size);
+    struct saga_text *text = step->texts;
+    while (text != NULL && text->kind != kind) {
+        text = text->next;
+    }
+    return text;
+}
+
+size_t room_text_size(size_t size)
+{
+    return room_aligned(sizeof(struct saga_text) + size);
+}
+
+static size_t room_to_keep_text(const struct saga_step *step, enum step_text kind, size_t size)
+{
+    const struct saga_text *text = text_of(step, kind);
+    return size == 0 || (text != NULL && size <= text->room) ? 0 : room_text_size(size);
 }
 
 static size_t room_left(const struct saga *saga)
@@ -86,25 +101,70 @@ void room_keep(struct saga *saga, struct span *to, struct span from)
     room_keep_joined(saga, to, &from, 1);
 }
 
-void room_keep_joined(struct saga *saga, struct span *to, const struct span *pieces, size_t count)
+static size_t size_of(const struct span *pieces, size_t count)
 {
     size_t size = 0;
     for (size_t i = 0; i < count; i++) {
         size += pieces[i].size;
     }
-    if (size > capacity_of(to)) {
-        struct kept *kept = room_take(saga, room_kept_size(size));
-        kept->capacity = room_aligned(size);
-        to->bytes = (char *)kept + room_aligned(sizeof *kept);
-    }
-    /* The bytes are ours: they were taken from a chunk. */
-    char *at = (char *)(size_t)to->bytes;
+    return size;
+}
+
+/* The bytes are ours: they were taken from a chunk. A piece may be what stands there. */
+static void join(const char *to, const struct span *pieces, size_t count)
+{
+    char *at = (char *)(size_t)to;
     for (size_t i = 0; i < count; i++) {
         if (pieces[i].size > 0) {
             memmove(at, pieces[i].bytes, pieces[i].size);
             at += pieces[i].size;
         }
     }
+}
+
+/* A place for a text of that size: the one it has where it fits, else a new one instead of it. */
+static struct saga_text *text_with_room(struct saga *saga, struct saga_step *step, enum step_text kind, size_t size)
+{
+    struct saga_text **link = &step->texts;
+    while (*link != NULL && (*link)->kind != kind) {
+        link = &(*link)->next;
+    }
+    if (size > 0 && (*link == NULL || size > (*link)->room)) {
+        size_t taken = room_text_size(size);
+        struct saga_text *text = room_take(saga, taken);
+        *text = (struct saga_text){.next = *link != NULL ? (*link)->next : NULL,
+                                   .bytes = (const char *)(text + 1),
+                                   .kind = (unsigned)kind & 0xf,
+                                   .room = (uint32_t)(taken - sizeof *text) & 0xfffffff};
+        *link = text;
+    }
+    return *link;
+}
+
+void room_keep_text(struct saga *saga, struct saga_step *step, enum step_text kind, struct span from)
+{
+    room_keep_text_joined(saga, step, kind, &from, 1);
+}
+
+void room_keep_text_joined(struct saga *saga, struct saga_step *step, enum step_text kind, const struct span *pieces, size_t count)
+{
+    size_t size = size_of(pieces, count);
+    struct saga_text *text = text_with_room(saga, step, kind, size);
+    if (text != NULL) {
+        join(text->bytes, pieces, count);
+        text->size = (uint32_t)size;
+    }
+}
+
+void room_keep_joined(struct saga *saga, struct span *to, const struct span *pieces, size_t count)
+{
+    size_t size = size_of(pieces, count);
+    if (size > capacity_of(to)) {
+        struct kept *kept = room_take(saga, room_kept_size(size));
+        kept->capacity = room_aligned(size);
+        to->bytes = (char *)kept + room_aligned(sizeof *kept);
+    }
+    join(to->bytes, pieces, count);
     to->size = size;
 }
 
@@ -121,13 +181,24 @@ static size_t room_of_elements(const struct saga_event *event)
 /* Texts of our own making around what an event brings: "Step '<name>' failed: ", "worker '...' was lost", a limit and a number. */
 #define TEXT_SLACK (LIMIT_NAME_BYTES + 256)
 
+/* Steps that begin with the Start. A pipeline in a pipeline may be complete at once, and then any step may begin. */
+static size_t room_of_first_steps(const struct plan *plan)
+{
+    size_t begin = 0, all = 0;
+    for (uint32_t i = 0; i < plan->step_count; i++) {
+        begin += plan->steps[i].needs_count == 0;
+        all += plan->steps[i].kind == PLAN_SCOPE;
+    }
+    return (all > 0 ? plan->step_count : begin) * room_aligned(sizeof(struct saga_step));
+}
+
 static size_t room_of_start(const struct saga_event *event)
 {
     size_t plan = event->plan != NULL && !event->plan_stays ? room_aligned(plan_room(event->plan)) : 0;
-    size_t steps = event->plan != NULL ? room_aligned(event->plan->step_count * sizeof(struct saga_step)) : 0;
+    size_t steps = event->plan != NULL ? room_aligned(event->plan->step_count * sizeof(struct saga_step *)) + room_of_first_steps(event->plan) : 0;
     size_t scopes = 0;
     for (uint32_t i = 0; event->plan != NULL && i < event->plan->step_count; i++) {
-        scopes += event->plan->steps[i].kind == PLAN_SCOPE ? room_kept_size(event->plan->steps[i].input.size) : 0;
+        scopes += event->plan->steps[i].kind == PLAN_SCOPE ? room_text_size(event->plan->steps[i].input.size) : 0;
     }
     return plan + steps + scopes + room_kept_size(event->params.size);
 }
@@ -137,11 +208,35 @@ static size_t room_of_scopes(const struct saga *saga)
 {
     size_t size = 0;
     for (uint32_t i = 0; saga->has_scopes && i < saga->plan->step_count; i++) {
-        if (saga->plan->steps[i].kind == PLAN_SCOPE && saga->steps[i].status == STEP_WAITING) {
-            size += room_kept_size(saga->plan->steps[i].input.size);
+        if (saga->plan->steps[i].kind == PLAN_SCOPE && saga->steps[i]->status == STEP_WAITING) {
+            size += room_text_size(saga->plan->steps[i].input.size);
         }
     }
     return size;
+}
+
+static bool needs(const struct plan_step *step, uint32_t index)
+{
+    for (uint32_t i = 0; i < step->needs_count; i++) {
+        if (step->needs[i] == index) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Steps that may begin when `index` is done: those that need it, or all where a pipeline in a pipeline may be complete at once, or where a person
+ * lets a run go on (`index` UINT32_MAX). */
+static size_t room_of_steps(const struct saga *saga, uint32_t index)
+{
+    bool any = index == UINT32_MAX || saga->has_scopes;
+    bool in_chain = !any && saga->chain_from > 0 && index + 1 >= saga->chain_from;
+    uint32_t last = in_chain ? index + 1 : UINT32_MAX; /* where each needs the one before it, only the next one can begin */
+    size_t count = !any && !in_chain; /* and the first of such a chain, once all before it is done */
+    for (uint32_t i = any ? 0 : saga->done_below; saga->steps != NULL && i < saga->plan->step_count && i <= last; i++) {
+        count += step_is_untouched(saga, i) && (any || needs(&saga->plan->steps[i], index));
+    }
+    return count * room_aligned(sizeof(struct saga_step));
 }
 
 /* Texts about how it ended. A ticket that ends as it should has none. */
@@ -154,7 +249,7 @@ static size_t room_of_errors(const struct saga *saga, const struct saga_step *st
     if (succeeds || skipped || untouched) {
         return 0;
     }
-    return 3 * room_kept_size(event->error.size + event->worker.size + TEXT_SLACK); /* of the instance, the step and the run */
+    return 3 * room_text_size(event->error.size + event->worker.size + TEXT_SLACK); /* of the instance, the step and the run */
 }
 
 static size_t room_of_end(const struct saga *saga, const struct saga_event *event)
@@ -163,10 +258,10 @@ static size_t room_of_end(const struct saga *saga, const struct saga_event *even
     if (step == NULL) {
         return 0;
     }
-    return room_of_errors(saga, step, event) + room_to_keep(&step->data, event->data.size) + room_to_keep(&step->rollback_data, event->rollback_data.size) +
-           room_to_keep(&step->set, event->set.size) + room_to_keep(&step->metrics, event->metrics.size) +
-           room_to_keep(&step->worker, event->worker.size) + (event->kind == EVENT_EXPANDED ? room_of_elements(event) : 0) +
-           room_of_scopes(saga);
+    return room_of_errors(saga, step, event) + room_to_keep_text(step, TEXT_DATA, event->data.size) + room_to_keep_text(step, TEXT_ROLLBACK_DATA, event->rollback_data.size) +
+           room_to_keep_text(step, TEXT_SET, event->set.size) + room_to_keep_text(step, TEXT_METRICS, event->metrics.size) +
+           room_to_keep_text(step, TEXT_WORKER, event->worker.size) + (event->kind == EVENT_EXPANDED ? room_of_elements(event) : 0) +
+           room_of_scopes(saga) + room_of_steps(saga, event->ticket.step);
 }
 
 static size_t room_of_report(const struct saga *saga, const struct saga_event *event)
@@ -175,7 +270,7 @@ static size_t room_of_report(const struct saga *saga, const struct saga_event *e
     if (step == NULL) {
         return 0;
     }
-    return room_to_keep(&step->metrics, event->metrics.size) + room_to_keep(&step->worker, event->worker.size);
+    return room_to_keep_text(step, TEXT_METRICS, event->metrics.size) + room_to_keep_text(step, TEXT_WORKER, event->worker.size);
 }
 
 static size_t room_needed(const struct saga *saga, const struct saga_event *event)
@@ -189,7 +284,8 @@ static size_t room_needed(const struct saga *saga, const struct saga_event *even
     case EVENT_RETRY:
     case EVENT_ROLL_BACK:
     case EVENT_RESOLVE: /* the run's error, too */
-        return request + room_kept_size(event->reason.size + TEXT_SLACK) + room_kept_size(event->data.size) + room_of_scopes(saga);
+        return request + room_kept_size(event->reason.size + TEXT_SLACK) + room_text_size(event->data.size) + room_of_scopes(saga) +
+               room_of_steps(saga, UINT32_MAX);
     case EVENT_STARTED:
     case EVENT_PROGRESSED: return room_of_report(saga, event);
     case EVENT_DONE:

@@ -41,7 +41,7 @@ static enum saga_verdict on_started(struct saga *saga, struct saga_step *step, c
         return SAGA_IGNORED; /* said twice; it is no report that would put off a heartbeat_timeout */
     }
     step_mark_started(saga, step, event);
-    room_keep(saga, &step->worker, event->worker);
+    room_keep_text(saga, step, TEXT_WORKER, event->worker);
     return SAGA_APPLIED;
 }
 
@@ -66,7 +66,7 @@ static enum saga_verdict on_progressed(struct saga *saga, struct saga_step *step
         }
     }
     if (event->metrics.size > 0) {
-        room_keep(saga, &step->metrics, event->metrics);
+        room_keep_text(saga, step, TEXT_METRICS, event->metrics);
     }
     return SAGA_APPLIED;
 }
@@ -83,10 +83,10 @@ static enum saga_verdict end_ticket(struct saga *saga, struct saga_step *step, c
 {
     step_close(saga, step, event->time_ms);
     if (event->metrics.size > 0) {
-        room_keep(saga, &step->metrics, event->metrics);
+        room_keep_text(saga, step, TEXT_METRICS, event->metrics);
     }
     if (event->worker.size > 0) {
-        room_keep(saga, &step->worker, event->worker);
+        room_keep_text(saga, step, TEXT_WORKER, event->worker);
     }
     end(saga, step, event);
     course_advance(saga, event->time_ms);
@@ -101,7 +101,7 @@ static enum saga_verdict on_late_done(struct saga *saga, struct saga_step *step,
     if (!useful || saga_is_over(saga)) {
         return SAGA_IGNORED;
     }
-    room_keep(saga, &step->rollback_data, event->rollback_data);
+    room_keep_text(saga, step, TEXT_ROLLBACK_DATA, event->rollback_data);
     return SAGA_APPLIED;
 }
 

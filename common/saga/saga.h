@@ -130,6 +130,25 @@ enum saga_verdict {
     SAGA_ALIEN, /* of an unknown run, or a ticket never issued: to the dead-letter topic */
 };
 
+/* What a step has of texts and bytes: a list, since most have one or two of them. */
+enum step_text {
+    TEXT_DATA,
+    TEXT_ROLLBACK_DATA,
+    TEXT_SET,
+    TEXT_METRICS,
+    TEXT_ERROR, /* of the last failed attempt */
+    TEXT_ROLLBACK_ERROR, /* of the last failed rollback */
+    TEXT_WORKER, /* who last reported on it */
+};
+
+struct saga_text {
+    struct saga_text *next;
+    const char *bytes;
+    uint32_t size;
+    uint32_t kind : 4; /* enum step_text */
+    uint32_t room : 28; /* bytes that fit in its place */
+};
+
 /* One step, or one instance of a step that fans out. */
 struct saga_step {
     uint32_t index; /* in the plan */
@@ -138,15 +157,15 @@ struct saga_step {
     uint8_t direction; /* enum direction: which way `ticket` counts */
     uint8_t fired; /* enum timer: a deadline of `ticket` that was due; waits for the end */
     uint8_t cancel; /* 1 + enum cancel_reason wanted of `ticket`, 0 none */
-    bool active; /* in saga.active: a ticket is open, or a retry is due */
-    bool open; /* `ticket` may have been sent and has not ended */
-    bool started; /* a Started or report of `ticket` stands in the log */
-    bool confirm; /* later tickets say confirm */
-    bool may_have_begun; /* some execute ticket of it may have begun: it is to be undone */
-    bool begun_before; /* the same, of the tickets before `ticket` */
-    bool executed; /* its execute succeeded, whatever came after */
-    bool nothing_to_undo;
-    bool resolved; /* a person said how it stands */
+    bool active : 1; /* in saga.active: a ticket is open, or a retry is due */
+    bool open : 1; /* `ticket` may have been sent and has not ended */
+    bool started : 1; /* a Started or report of `ticket` stands in the log */
+    bool confirm : 1; /* later tickets say confirm */
+    bool may_have_begun : 1; /* some execute ticket of it may have begun: it is to be undone */
+    bool begun_before : 1; /* the same, of the tickets before `ticket` */
+    bool executed : 1; /* its execute succeeded, whatever came after */
+    bool nothing_to_undo : 1;
+    bool resolved : 1; /* a person said how it stands */
     uint16_t losses, silent_losses;
     uint32_t ticket;
     uint32_t attempts; /* used, in `direction` */
@@ -161,10 +180,7 @@ struct saga_step {
     int64_t rollback_begun_ms, rollback_ended_ms;
     int64_t retry_ms; /* when the next ticket is due; 0: none */
     uint64_t current, total; /* as last reported; of a step that fans out: instances done, and all */
-    struct span data, rollback_data, set, metrics;
-    struct span error; /* of the last failed attempt */
-    struct span rollback_error; /* of the last failed rollback */
-    struct span worker; /* who last reported on it */
+    struct saga_text *texts;
     struct saga_fan *fan; /* of a step that fans out, once its elements are known; else NULL */
     struct saga_step *active_next, *active_before, *set_next;
 };
@@ -187,6 +203,16 @@ struct saga_request {
     bool answered;
     struct span reason;
 };
+
+/* Empty where it has none; borrowed from the saga. */
+static inline struct span saga_step_text(const struct saga_step *step, enum step_text kind)
+{
+    const struct saga_text *text = step->texts;
+    while (text != NULL && text->kind != kind) {
+        text = text->next;
+    }
+    return text != NULL ? (struct span){text->bytes, text->size} : (struct span){0};
+}
 
 struct saga_chunk; /* room the caller has provided */
 
@@ -220,7 +246,7 @@ struct saga {
     size_t context_bytes;
     struct span run_id, params, error; /* error: the first cause */
     const struct plan *plan;
-    struct saga_step *steps; /* plan->step_count of them */
+    struct saga_step **steps; /* plan->step_count of them. Those that wait and have never begun are the plan's, and all runs' that share it */
     struct saga_step *active,
         *active_last; /* steps and instances with an open ticket or a due retry, in the order in which that came */
     struct saga_step *sets, *sets_last; /* those that set shared values, in log order */

@@ -25,6 +25,10 @@ void room_keep(struct saga *saga, struct span *to, struct span from);
 /* Bytes that a kept span of that size takes, and any other thing. */
 size_t room_kept_size(size_t size);
 size_t room_aligned(size_t size);
+/* The same for a text of a step. */
+void room_keep_text(struct saga *saga, struct saga_step *step, enum step_text kind, struct span from);
+void room_keep_text_joined(struct saga *saga, struct saga_step *step, enum step_text kind, const struct span *pieces, size_t count);
+size_t room_text_size(size_t size);
 /* Join pieces into one kept span. */
 void room_keep_joined(struct saga *saga, struct span *to, const struct span *pieces, size_t count);
 
@@ -33,6 +37,16 @@ size_t room_of_requests(const struct saga_request *request);
 void room_keep_requests(struct saga *saga, const struct saga_request *request);
 
 /* ---- steps.c */
+
+/* Those that have never begun are the plan's, for all runs that share it: none of their own yet. */
+static inline bool step_is_untouched(const struct saga *saga, uint32_t index)
+{
+    const struct plan *plan = saga->plan;
+    return plan->waiting != NULL && (saga->steps[index] == &plan->waiting[index] || saga->steps[index] == &plan->not_run[index]);
+}
+
+/* The step, to be changed: its own from here on. The room was asked for (room_of_steps() in room.c says when). */
+struct saga_step *step_own(struct saga *saga, uint32_t index);
 
 static inline bool step_is_done(const struct saga_step *step)
 {
@@ -91,8 +105,8 @@ enum saga_verdict request_answered(struct saga *saga, const struct saga_event *e
 
 /* ---- texts.c */
 
-void text_timed_out(struct saga *saga, const struct saga_step *step, struct span *to);
-void text_lost(struct saga *saga, struct span *to, struct span worker);
+void text_timed_out(struct saga *saga, struct saga_step *step, enum step_text kind);
+void text_lost(struct saga *saga, struct saga_step *step, enum step_text kind, struct span worker);
 void text_run_failed(struct saga *saga, const struct saga_step *step);
 void text_run_timed_out(struct saga *saga);
 

@@ -13,13 +13,13 @@ struct saga_step *saga_next_step(const struct saga *saga, const struct saga_step
         return NULL;
     }
     if (step == NULL) {
-        return saga->steps;
+        return saga->steps[0];
     }
-    struct saga_step *whole = &saga->steps[step->index];
+    struct saga_step *whole = saga->steps[step->index];
     if (whole->fan != NULL && step->instance < whole->fan->count) {
         return &whole->fan->instances[step->instance];
     }
-    return step->index + 1 < saga->plan->step_count ? whole + 1 : NULL;
+    return step->index + 1 < saga->plan->step_count ? saga->steps[step->index + 1] : NULL;
 }
 
 struct saga_step *saga_find_step(const struct saga *saga, uint32_t step, uint32_t instance)
@@ -27,7 +27,7 @@ struct saga_step *saga_find_step(const struct saga *saga, uint32_t step, uint32_
     if (saga->steps == NULL || step >= saga->plan->step_count) {
         return NULL;
     }
-    struct saga_step *whole = &saga->steps[step];
+    struct saga_step *whole = saga->steps[step];
     if (instance == 0) {
         return whole;
     }
@@ -36,7 +36,17 @@ struct saga_step *saga_find_step(const struct saga *saga, uint32_t step, uint32_
 
 static struct saga_fan *fan_of(struct saga *saga, const struct saga_step *step)
 {
-    return step->instance > 0 ? saga->steps[step->index].fan : NULL;
+    return step->instance > 0 ? saga->steps[step->index]->fan : NULL;
+}
+
+struct saga_step *step_own(struct saga *saga, uint32_t index)
+{
+    if (step_is_untouched(saga, index)) {
+        struct saga_step *own = room_take(saga, sizeof *own);
+        *own = *saga->steps[index];
+        saga->steps[index] = own;
+    }
+    return saga->steps[index];
 }
 
 /* ---- policies */
@@ -125,6 +135,7 @@ static void update_active(struct saga *saga, struct saga_step *step)
 
 void step_set_status(struct saga *saga, struct saga_step *step, enum step_status status)
 {
+    assert(!step_is_untouched(saga, step->index));
     struct saga_fan *fan = fan_of(saga, step);
     bool was_done = step_is_done(step);
     step->status = (uint8_t)status;
@@ -132,7 +143,7 @@ void step_set_status(struct saga *saga, struct saga_step *step, enum step_status
         return;
     }
     fan->done = fan->done - was_done + step_is_done(step);
-    saga->steps[step->index].current = fan->done;
+    saga->steps[step->index]->current = fan->done;
     if (status == STEP_WAITING && step->instance - 1 < fan->next) {
         fan->next = step->instance - 1;
     }
@@ -141,7 +152,7 @@ void step_set_status(struct saga *saga, struct saga_step *step, enum step_status
 void step_set_fraction(struct saga *saga, struct saga_step *step, uint32_t fraction_ppm)
 {
     struct saga_fan *fan = fan_of(saga, step);
-    struct saga_step *whole = &saga->steps[step->index];
+    struct saga_step *whole = saga->steps[step->index];
     uint32_t before_ppm = whole->fraction_ppm;
     if (fraction_ppm <= step->fraction_ppm) {
         return; /* a retry does not lower what is shown */
@@ -239,8 +250,8 @@ bool step_result_fits(const struct saga *saga, struct span data, struct span set
 
 void step_succeed(struct saga *saga, struct saga_step *step, struct span data, struct span set)
 {
-    room_keep(saga, &step->data, data);
-    room_keep(saga, &step->set, set);
+    room_keep_text(saga, step, TEXT_DATA, data);
+    room_keep_text(saga, step, TEXT_SET, set);
     saga->context_bytes += data.size + set.size;
     if (set.size > 0 && !step->executed) {
         *(saga->sets_last != NULL ? &saga->sets_last->set_next : &saga->sets) = step;

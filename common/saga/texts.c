@@ -28,47 +28,49 @@ static struct span duration_text(int64_t ms, char storage[24])
     return digits_of((uint64_t)(ms / units[u].ms), storage, units[u].unit);
 }
 
-static void say_duration(struct saga *saga, struct span *to, const char *what, int64_t ms)
+static void say_duration(struct saga *saga, struct saga_step *step, enum step_text kind, const char *what, int64_t ms)
 {
     char storage[24];
     struct span pieces[] = {span_of(what), duration_text(ms, storage)};
-    room_keep_joined(saga, to, pieces, 2);
+    room_keep_text_joined(saga, step, kind, pieces, 2);
 }
 
-void text_timed_out(struct saga *saga, const struct saga_step *step, struct span *to)
+void text_timed_out(struct saga *saga, struct saga_step *step, enum step_text kind)
 {
     const struct plan_step *plan = plan_of(saga, step);
     if (step->fired == TIMER_HEARTBEAT) {
-        say_duration(saga, to, "it reported nothing for ", plan->heartbeat_timeout_ms);
+        say_duration(saga, step, kind, "it reported nothing for ", plan->heartbeat_timeout_ms);
     } else if (step->fired == TIMER_START) {
-        say_duration(saga, to, "no worker began it within its start_timeout of ", plan->start_timeout_ms);
+        say_duration(saga, step, kind, "no worker began it within its start_timeout of ", plan->start_timeout_ms);
     } else {
-        say_duration(saga, to, "it did not end within its timeout of ",
+        say_duration(saga, step, kind, "it did not end within its timeout of ",
                      step_goes_forward(step) ? plan->timeout_ms : plan->rollback_timeout_ms);
     }
 }
 
 void text_run_timed_out(struct saga *saga)
 {
-    say_duration(saga, &saga->error, "the run did not end within its timeout of ", saga->plan->timeout_ms);
+    char storage[24];
+    struct span pieces[] = {span_of("the run did not end within its timeout of "), duration_text(saga->plan->timeout_ms, storage)};
+    room_keep_joined(saga, &saga->error, pieces, 2);
 }
 
-void text_lost(struct saga *saga, struct span *to, struct span worker)
+void text_lost(struct saga *saga, struct saga_step *step, enum step_text kind, struct span worker)
 {
     struct span pieces[] = {span_of("worker '"), worker, span_of("' was lost while it ran")};
     if (worker.size == 0) {
         pieces[0] = span_of("the worker that may have run it is not known any more");
-        room_keep_joined(saga, to, pieces, 1);
+        room_keep_text_joined(saga, step, kind, pieces, 1);
         return;
     }
-    room_keep_joined(saga, to, pieces, 3);
+    room_keep_text_joined(saga, step, kind, pieces, 3);
 }
 
 void text_run_failed(struct saga *saga, const struct saga_step *step)
 {
     char storage[24];
     struct span pieces[] = {span_of("Step '"), plan_of(saga, step)->name, span_of("' failed: "), span_of(""), span_of(""),
-                            step->error};
+                            saga_step_text(step, TEXT_ERROR)};
     if (step->instance > 0) {
         pieces[3] = span_of("element ");
         pieces[4] = digits_of(step->instance, storage, ": ");

@@ -45,7 +45,7 @@ static void make_room(struct follow *follow)
 
 static bool is_undone_work(const struct saga *saga, uint32_t index)
 {
-    const struct saga_step *step = &saga->steps[index];
+    const struct saga_step *step = saga->steps[index];
     bool may_have_begun = step->may_have_begun || step->open || step->fan != NULL; /* for the first 100 ms a worker says nothing */
     return may_have_begun && !step->nothing_to_undo && !saga->plan->steps[index].rollback_none && step->status != STEP_ROLLED_BACK;
 }

@@ -189,7 +189,7 @@ static void put_not_undone(struct frame *frame)
         if (step->instance > 0) {
             text_format(&words, "[%u]", step->instance);
         }
-        text_format(&words, ": %.*s", SPAN_ARGS(step->rollback_error));
+        text_format(&words, ": %.*s", SPAN_ARGS(saga_step_text(step, TEXT_ROLLBACK_ERROR)));
         put_outcome(frame, "not undone", RED, text_span(&words));
         text_fini(&words);
     }
@@ -244,7 +244,7 @@ static uint32_t widest_name(const struct frame *frame)
 static uint32_t note_columns(const struct saga *saga)
 {
     for (uint32_t i = 0; i < saga->plan->step_count; i++) {
-        if (saga->steps[i].error.size > 0 || saga->steps[i].rollback_error.size > 0) {
+        if (saga_step_text(saga->steps[i], TEXT_ERROR).size > 0 || saga_step_text(saga->steps[i], TEXT_ROLLBACK_ERROR).size > 0) {
             return REASON_COLUMNS + NOTE_GAP;
         }
     }

@@ -15,10 +15,10 @@ static uint32_t focus_of(const struct saga *saga)
 {
     uint32_t waiting = saga->plan->step_count - 1;
     for (uint32_t i = saga->plan->step_count; i-- > 0;) {
-        waiting = saga->steps[i].status == STEP_WAITING ? i : waiting;
+        waiting = saga->steps[i]->status == STEP_WAITING ? i : waiting;
     }
     for (uint32_t i = 0; i < saga->plan->step_count; i++) {
-        if (is_active(&saga->steps[i])) {
+        if (is_active(saga->steps[i])) {
             return i;
         }
     }
@@ -31,7 +31,7 @@ static uint32_t choose_steps(const struct saga *saga, uint32_t most, bool *marks
     uint32_t count = saga->plan->step_count, chosen = 0, focus = focus_of(saga);
     memset(marks, 0, count * sizeof *marks);
     for (uint32_t i = 0; i < count && chosen < most; i++) {
-        marks[i] = is_active(&saga->steps[i]);
+        marks[i] = is_active(saga->steps[i]);
         chosen += marks[i];
     }
     for (uint32_t distance = 0; distance < count && chosen < most; distance++) {
@@ -52,8 +52,8 @@ static void put_more(struct frame *frame, const bool *marks)
     uint32_t hidden = 0, done = 0, waiting = 0;
     for (uint32_t i = 0; i < saga->plan->step_count; i++) {
         hidden += !marks[i];
-        done += !marks[i] && (saga->steps[i].status == STEP_SUCCEEDED || saga->steps[i].status == STEP_SKIPPED);
-        waiting += !marks[i] && saga->steps[i].status == STEP_WAITING;
+        done += !marks[i] && (saga->steps[i]->status == STEP_SUCCEEDED || saga->steps[i]->status == STEP_SKIPPED);
+        waiting += !marks[i] && saga->steps[i]->status == STEP_WAITING;
     }
     char words[96];
     int size = snprintf(words, sizeof words, "%s %u more", frame->style->utf8 ? "…" : "...", hidden);

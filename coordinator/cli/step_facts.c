@@ -109,14 +109,14 @@ static enum step_status sum_status(const struct sum *sum, bool going_back)
 
 struct saga_step step_as_shown(const struct saga *saga, uint32_t index)
 {
-    struct saga_step shown = saga->steps[index];
+    struct saga_step shown = *saga->steps[index];
     if (!step_is_heading(saga->plan, index) || shown.status != STEP_SUCCEEDED) {
         return shown;
     }
     struct sum sum = {.executed = true};
     for (uint32_t i = 0; i < saga->plan->step_count; i++) {
         if (is_part_of(saga->plan, i, index) && !step_is_heading(saga->plan, i)) {
-            sum_add(&sum, &saga->steps[i], saga->plan->steps[i].weight);
+            sum_add(&sum, saga->steps[i], saga->plan->steps[i].weight);
         }
     }
     if (sum.count == 0) {
@@ -187,7 +187,7 @@ static void say_next_attempt(const struct saga *saga, const struct saga_step *st
 {
     int64_t rest_ms = step->retry_ms - now_ms, rest_s = rest_ms > 0 ? (rest_ms + 999) / 1000 : 0;
     text_format(out, "attempt %u of %u in %lld s: ", step->attempts + 1, saga_max_attempts(saga, step), (long long)rest_s);
-    text_append_span(out, goes_back(step) ? step->rollback_error : step->error);
+    text_append_span(out, goes_back(step) ? saga_step_text(step, TEXT_ROLLBACK_ERROR) : saga_step_text(step, TEXT_ERROR));
 }
 
 /* Of an instance, whose trouble is that of the whole step. */
@@ -215,7 +215,7 @@ void step_say_reason(const struct saga *saga, const struct saga_step *step, int6
     bool trying = (step->status == STEP_RETRYING || step->status == STEP_ROLLING_BACK) && step->retry_ms != 0;
     bool ended = step->status == STEP_FAILED || step->status == STEP_ROLLED_BACK || step->status == STEP_ROLLBACK_FAILED;
     bool back = goes_back(step) && step->status != STEP_ROLLED_BACK;
-    struct span error = back ? step->rollback_error : step->error;
+    struct span error = back ? saga_step_text(step, TEXT_ROLLBACK_ERROR) : saga_step_text(step, TEXT_ERROR);
     uint32_t attempts = step->status == STEP_ROLLBACK_FAILED ? step->attempts : step->execute_attempts;
     if (instance != NULL) {
         say_trouble_of(saga, instance, now_ms, out);
@@ -238,7 +238,7 @@ void step_say_remark(const struct saga *saga, const struct saga_step *step, stru
     const struct plan_step *plan = plan_of(saga, step);
     if (step->resolved) {
         text_append_string(out, "resolved by a person");
-    } else if (step->status == STEP_SKIPPED && plan->scope > 0 && saga->steps[plan->scope - 1].status == STEP_SKIPPED) {
+    } else if (step->status == STEP_SKIPPED && plan->scope > 0 && saga->steps[plan->scope - 1]->status == STEP_SKIPPED) {
         text_append_string(out, "with the pipeline it is part of");
     } else if (step->status == STEP_SKIPPED && plan->when.size > 0) {
         text_append_string(out, "its condition: ");
@@ -298,7 +298,7 @@ void step_say_rest(int64_t rest_ms, struct text *out)
 
 static void say_unit(const struct saga_step *step, struct text *out)
 {
-    json_t *metrics = step->metrics.size > 0 ? json_read_object(step->metrics, NULL) : NULL;
+    json_t *metrics = saga_step_text(step, TEXT_METRICS).size > 0 ? json_read_object(saga_step_text(step, TEXT_METRICS), NULL) : NULL;
     const char *unit = metrics != NULL ? json_string_value(json_object_get(metrics, "unit")) : NULL;
     if (unit != NULL && unit[0] != '\0' && strlen(unit) <= UNIT_BYTES_MAX) {
         text_append_char(out, ' ');

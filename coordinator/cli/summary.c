@@ -155,7 +155,7 @@ static struct span failure_of(const struct saga_step *step)
 {
     bool may_have_failed = step->status == STEP_RETRYING || step->status == STEP_FAILED || step->status == STEP_ROLLING_BACK ||
                            step->status == STEP_ROLLED_BACK || step->status == STEP_ROLLBACK_FAILED;
-    return may_have_failed && !step->executed ? step->error : (struct span){0};
+    return may_have_failed && !step->executed ? saga_step_text(step, TEXT_ERROR) : (struct span){0};
 }
 
 /* Of a step that fans out: what its instances amount to, and those that stay in trouble. */
@@ -173,7 +173,7 @@ static void append_json_instances(struct text *out, const struct saga_step *step
         if (back || instance->status == STEP_FAILED) {
             text_format(out, "%s{\"instance\":%u,\"status\":\"%s\",", listed++ > 0 ? "," : "", i + 1,
                         step_status_name((enum step_status)instance->status));
-            append_json_text(out, "error", back ? instance->rollback_error : instance->error);
+            append_json_text(out, "error", back ? saga_step_text(instance, TEXT_ROLLBACK_ERROR) : saga_step_text(instance, TEXT_ERROR));
             text_append_char(out, '}');
         }
     }
@@ -184,13 +184,13 @@ static void append_json_instances(struct text *out, const struct saga_step *step
 static void append_json_result(struct text *out, const struct saga_step *step)
 {
     if (step->fan == NULL) {
-        append_json_data(out, step->executed ? step->data : (struct span){0});
+        append_json_data(out, step->executed ? saga_step_text(step, TEXT_DATA) : (struct span){0});
         return;
     }
     text_append_string(out, step->executed ? "[" : "null");
     for (uint32_t i = 0; step->executed && i < step->fan->count; i++) {
         text_append_string(out, i > 0 ? "," : "");
-        append_json_data(out, step->fan->instances[i].data);
+        append_json_data(out, saga_step_text(&step->fan->instances[i], TEXT_DATA));
     }
     text_append_string(out, step->executed ? "]" : "");
 }
@@ -237,7 +237,7 @@ static void append_json_step(struct text *out, const struct run *run, uint32_t i
     text_append_char(out, ',');
     append_json_text(out, "error", failure_of(step));
     text_append_char(out, ',');
-    append_json_text(out, "rollback_error", step->rollback_error);
+    append_json_text(out, "rollback_error", saga_step_text(step, TEXT_ROLLBACK_ERROR));
     append_json_extras(out, run, step, now_ms);
     text_append_char(out, '}');
 }

@@ -76,7 +76,7 @@ static void tell_done(const struct teller *teller, const struct saga_step *step,
 
 static void append_error(const struct teller *teller, const struct saga_step *step, enum direction direction)
 {
-    text_append_visible(teller->out, direction == DIRECTION_ROLLBACK ? step->rollback_error : step->error);
+    text_append_visible(teller->out, direction == DIRECTION_ROLLBACK ? saga_step_text(step, TEXT_ROLLBACK_ERROR) : saga_step_text(step, TEXT_ERROR));
 }
 
 static uint32_t attempts_max(const struct saga *saga, const struct saga_step *step, enum direction direction)
@@ -193,9 +193,9 @@ static void tell_begin(const struct teller *teller, const struct saga_step *step
     if (max > 1 && step->attempts > 0) {
         text_format(teller->out, "attempt %u of %u  ", step->attempts + 1, max);
     }
-    if (step->worker.size > 0) {
+    if (saga_step_text(step, TEXT_WORKER).size > 0) {
         text_append_string(teller->out, "on ");
-        text_append_visible(teller->out, step->worker);
+        text_append_visible(teller->out, saga_step_text(step, TEXT_WORKER));
     }
     plain_end(teller->out);
 }
@@ -271,7 +271,7 @@ static struct told_step *told_of(struct told *told, const struct saga *saga, con
         return whole;
     }
     if (whole->instances == NULL) {
-        whole->instance_count = saga->steps[step->index].fan->count;
+        whole->instance_count = saga->steps[step->index]->fan->count;
         whole->instances = must(calloc(whole->instance_count, sizeof *whole->instances));
     }
     return &whole->instances[step->instance - 1];
@@ -282,7 +282,7 @@ static void tell_ends(const struct teller *teller, struct told *told)
 {
     const struct saga *saga = teller->saga;
     for (uint32_t i = 0; i < saga->plan->step_count; i++) {
-        const struct saga_step *whole = &saga->steps[i];
+        const struct saga_step *whole = saga->steps[i];
         for (uint32_t n = 0; whole->fan != NULL && n < whole->fan->count; n++) {
             tell_end(teller, &whole->fan->instances[n], told_of(told, saga, &whole->fan->instances[n]));
         }
@@ -291,7 +291,7 @@ static void tell_ends(const struct teller *teller, struct told *told)
         }
     }
     for (uint32_t i = saga->plan->step_count; i-- > 0;) {
-        if (is_open_heading(saga, &saga->steps[i])) {
+        if (is_open_heading(saga, saga->steps[i])) {
             tell_heading(teller, told, i);
         }
     }

@@ -1114,8 +1114,8 @@ static void expect_run(struct world *world, const struct world_run *run, bool fa
     }
     for (uint32_t i = 0; i < saga->plan->step_count && !faults; i++) {
         uint32_t executions = oracle_executions(world->oracle, run->id, i);
-        if (executions != saga->steps[i].attempts && saga->steps[i].direction == DIRECTION_EXECUTE &&
-            executions > 1 + saga->steps[i].attempts) {
+        if (executions != saga->steps[i]->attempts && saga->steps[i]->direction == DIRECTION_EXECUTE &&
+            executions > 1 + saga->steps[i]->attempts) {
             oracle_fail("step %u of %s was executed %u times without a fault", i, run->id, executions);
         }
     }

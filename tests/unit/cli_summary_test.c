@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A run as -o json and status tell it. */
 #include "coordinator/cli/summary.h"
+#include "tests/unit/step_texts.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,6 +23,8 @@ static const struct plan plan = {.name = {"demo", 4}, .steps = plan_steps, .step
 
 struct fixture {
     struct saga_step steps[2];
+    struct saga_step *places[2];
+    struct saga_text data[2];
     struct run_view view;
     struct run run;
     struct text out;
@@ -29,12 +32,12 @@ struct fixture {
 
 static void set_up(struct fixture *fixture)
 {
-    *fixture = (struct fixture){0};
+    *fixture = (struct fixture){.places = {&fixture->steps[0], &fixture->steps[1]}};
     fixture->run.saga = (struct saga){
         .status = RUN_RUNNING,
         .run_id = span_of("demo-1"),
         .plan = &plan,
-        .steps = fixture->steps,
+        .steps = fixture->places,
         .started_ms = BEGUN_MS,
         .cause_step = UINT32_MAX,
     };
@@ -43,8 +46,10 @@ static void set_up(struct fixture *fixture)
     text_init(&fixture->out, 1 << 20);
 }
 
-static void succeed(struct saga_step *step, const char *data)
+static void succeed(struct fixture *fixture, uint32_t index, const char *data)
 {
+    struct saga_step *step = &fixture->steps[index];
+    fixture->data[index] = (struct saga_text){.bytes = data, .size = (uint32_t)strlen(data), .kind = TEXT_DATA};
     *step = (struct saga_step){
         .index = step->index,
         .status = STEP_SUCCEEDED,
@@ -52,7 +57,7 @@ static void succeed(struct saga_step *step, const char *data)
         .execute_attempts = 1,
         .begun_ms = BEGUN_MS,
         .ended_ms = BEGUN_MS + 1250,
-        .data = span_of(data),
+        .texts = &fixture->data[index],
     };
 }
 
@@ -61,8 +66,8 @@ static void a_run_that_succeeded_is_one_object_with_everything(void **state)
     (void)state;
     struct fixture f;
     set_up(&f);
-    succeed(&f.steps[0], "{\"n\":1}");
-    succeed(&f.steps[1], "");
+    succeed(&f, 0, "{\"n\":1}");
+    succeed(&f, 1, "");
     f.run.saga.status = RUN_SUCCEEDED;
     f.run.saga.progress_ppm = PPM_ONE;
     f.run.saga.finished_ms = BEGUN_MS + 2007;
@@ -102,7 +107,7 @@ static void data_that_is_no_json_cannot_break_the_object(void **state)
     (void)state;
     struct fixture f;
     set_up(&f);
-    succeed(&f.steps[0], "},{\x01 oops");
+    succeed(&f, 0, "},{\x01 oops");
     summary_json(&f.run, BEGUN_MS, &f.out);
     assert_non_null(strstr(text_string(&f.out), "\"data\":\"},{\\u0001 oops\""));
     text_fini(&f.out);
@@ -208,8 +213,8 @@ static void a_step_that_fans_out_has_a_list_of_results_and_names_what_failed(voi
 {
     (void)state;
     struct saga_step instances[3] = {
-        {.instance = 1, .status = STEP_SUCCEEDED, .executed = true, .data = {"7", 1}},
-        {.instance = 2, .status = STEP_FAILED, .error = {"no route", 8}},
+        {.instance = 1, .status = STEP_SUCCEEDED, .executed = true, .texts = STEP_TEXT(TEXT_DATA, "7")},
+        {.instance = 2, .status = STEP_FAILED, .texts = STEP_TEXT(TEXT_ERROR, "no route")},
         {.instance = 3, .status = STEP_RUNNING, .open = true, .started = true},
     };
     struct saga_fan fan = {.count = 3, .done = 1, .instances = instances};
@@ -239,7 +244,7 @@ static void nothing_in_a_run_can_drive_the_terminal(void **state)
     struct fixture f;
     set_up(&f);
     f.run.saga.error = span_of("\x1b[31mred\nline");
-    f.steps[0].error = span_of("\x1b]0;title\a");
+    f.steps[0].texts = STEP_TEXT(TEXT_ERROR, "\x1b]0;title\a");
     summary_text(&f.run, NULL, BEGUN_MS, &f.out);
     assert_null(strchr(text_string(&f.out), '\x1b'));
     assert_null(strchr(text_string(&f.out), '\a'));

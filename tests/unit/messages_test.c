@@ -2,6 +2,7 @@
 #include "common/limits.h"
 #include "common/messages.h"
 #include "tests/unit/saga_shown.h"
+#include "tests/unit/step_texts.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -49,26 +50,30 @@ static const struct log_line log_lines[] = {
 /* A run on its way: one step done, one with an open ticket, one fanned out. The lists are linked by link_image(). */
 static struct span image_elements[] = {S("1"), S("{\"a\":2}")};
 static struct saga_step image_instances[] = {
-    {.index = 3, .instance = 1, .status = STEP_SUCCEEDED, .executed = true, .fraction_ppm = PPM_ONE, .ticket = 1, .set = S("{\"x\":1}"), .end_order = 2},
+    {.index = 3, .instance = 1, .status = STEP_SUCCEEDED, .executed = true, .fraction_ppm = PPM_ONE, .ticket = 1, .texts = STEP_TEXT(TEXT_SET, "{\"x\":1}"), .end_order = 2},
     {.index = 3, .instance = 2, .status = STEP_RETRYING, .ticket = 2, .attempts = 1, .losses = 3, .silent_losses = 1, .retry_ms = 777,
-     .active = true, .error = S("disk is full"), .confirm = true, .execute_attempts = 1, .fraction_ppm = 20}};
+     .active = true, .texts = STEP_TEXT(TEXT_ERROR, "disk is full"), .confirm = true, .execute_attempts = 1, .fraction_ppm = 20}};
 static struct saga_fan image_fan = {.count = 2, .next = 2, .done = 1, .open = 1, .fraction_sum = PPM_ONE + 20, .elements = image_elements, .instances = image_instances};
+static struct saga_text image_texts[] = {{&image_texts[1], "{}", 2, TEXT_DATA, 0},
+                                         {&image_texts[2], "[1]", 3, TEXT_ROLLBACK_DATA, 0},
+                                         {&image_texts[3], "{\"m\":1}", 7, TEXT_METRICS, 0},
+                                         {NULL, "w1", 2, TEXT_WORKER, 0}};
 static struct saga_step image_steps[] = {
-    {.index = 0, .status = STEP_SUCCEEDED, .executed = true, .may_have_begun = true, .begun_before = true, .data = S("{}"), .rollback_data = S("[1]"),
-     .metrics = S("{\"m\":1}"), .worker = S("w1"), .end_order = 1, .ended_ms = 9, .begun_ms = 4, .ticket = 1, .current = 3, .total = 4},
+    {.index = 0, .status = STEP_SUCCEEDED, .executed = true, .may_have_begun = true, .begun_before = true, .texts = image_texts, .end_order = 1, .ended_ms = 9, .begun_ms = 4, .ticket = 1, .current = 3, .total = 4},
     {.index = 1, .status = STEP_RUNNING, .open = true, .active = true, .started = true, .ticket = 3, .cancel = 1 + CANCEL_SIBLING_FAILED,
-     .fired = TIMER_HEARTBEAT, .ready_ms = 10, .attempt_ms = 11, .report_ms = 12, .rollback_error = S("e"), .rollback_begun_ms = 13,
+     .fired = TIMER_HEARTBEAT, .ready_ms = 10, .attempt_ms = 11, .report_ms = 12, .texts = STEP_TEXT(TEXT_ROLLBACK_ERROR, "e"), .rollback_begun_ms = 13,
      .rollback_ended_ms = 14, .resolved = true, .nothing_to_undo = true},
     {.index = 2, .status = STEP_SKIPPED, .direction = DIRECTION_ROLLBACK},
     {.index = 3, .status = STEP_RUNNING, .fan = &image_fan, .current = 1, .total = 2},
     {.index = 4}};
+static struct saga_step *image_places[] = {&image_steps[0], &image_steps[1], &image_steps[2], &image_steps[3], &image_steps[4]};
 static struct saga_request image_requests[] = {{&image_requests[1], {3, 3}, VERDICT_ACCEPTED, false, {0}},
                                                {NULL, {4}, VERDICT_REFUSED, true, S("it is rolling back")}};
 static struct saga image = {.status = RUN_RUNNING, .finish_recorded = true, .cancelling = true, .stopping = true, .begun = true, .has_scopes = true,
                             .fold_version = 2, .cause_step = 3, .cause_instance = 2, .finish_count = 1, .ended_count = 2, .progress_ppm = 30,
                             .undo_total = 2, .start_offset = 12, .started_ms = 3, .finished_ms = 5, .time_ms = 14, .pause_ms = 6, .paused_ms = 7,
                             .context_bytes = 40, .params = S("{\"source\":\"photos\"}"), .error = S("Step 'x' failed: y"), .plan = &plan,
-                            .run_id = S("upload-1k7qj4m9x2"), .steps = image_steps, .requests = image_requests};
+                            .run_id = S("upload-1k7qj4m9x2"), .steps = image_places, .requests = image_requests};
 
 static void link_image(void)
 {

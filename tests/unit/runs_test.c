@@ -98,7 +98,7 @@ static void coordinators_of_another_epoch_are_ignored(void **state)
     assert_int_equal(APPLY(runs, LOST_OF("one", 1, 12)), RUNS_APPLIED);
     APPLY(runs, CLAIM);
     assert_int_equal(APPLY(runs, LOST_OF("one", 2, 12)), RUNS_FENCED);
-    assert_int_equal(saga_of(runs, "one")->steps[0].ticket, 2);
+    assert_int_equal(saga_of(runs, "one")->steps[0]->ticket, 2);
     assert_int_equal(APPLY(runs, LOST_OF("one", 2, 14)), RUNS_APPLIED);
     runs_free(runs);
 }
@@ -350,7 +350,7 @@ static void who_begins_at_a_checkpoint_holds_what_the_whole_log_says(void **stat
     WRITE(LOST_OF("one", 1, epoch));
     struct runs *runs = read_from(&checkpoint);
     expect_same(runs, "one");
-    assert_int_equal(saga_of(runs, "one")->steps[0].ticket, 2);
+    assert_int_equal(saga_of(runs, "one")->steps[0]->ticket, 2);
     runs_free(runs);
     log_clear();
 }

@@ -252,11 +252,11 @@ static void the_progress_of_a_fan_out_is_the_mean_of_its_instances(void **state)
     fixture_apply(&saga, (struct timed_event)EXPANDED(0, 1, three).event);
     assert_int_equal(saga.progress_ppm, 0);
     fixture_apply(&saga, (struct timed_event)INSTANCE_OK(0, 1, 1).event);
-    assert_int_equal(saga.steps[0].fraction_ppm, 333333);
+    assert_int_equal(saga.steps[0]->fraction_ppm, 333333);
     fixture_apply(&saga, (struct saga_event){.kind = EVENT_PROGRESSED, INSTANCE(0, 2, 1), .current = 1, .total = 2});
-    assert_int_equal(saga.steps[0].fraction_ppm, 500000);
+    assert_int_equal(saga.steps[0]->fraction_ppm, 500000);
     assert_int_equal(saga.progress_ppm, 250000);
-    assert_true(saga.steps[0].current == 1 && saga.steps[0].total == 3);
+    assert_true(saga.steps[0]->current == 1 && saga.steps[0]->total == 3);
     fixture_release(&saga);
 }
 
@@ -274,7 +274,7 @@ static void ten_thousand_instances_run_and_are_undone(void **state)
     for (uint32_t i = 1; i <= MANY; i++) {
         fixture_apply(&saga, (struct saga_event){.kind = EVENT_DONE, .outcome = OUTCOME_OK, INSTANCE(0, i, 1), .time_ms = 1000000 + i});
     }
-    assert_int_equal(saga.steps[0].status, STEP_SUCCEEDED);
+    assert_int_equal(saga.steps[0]->status, STEP_SUCCEEDED);
     fixture_apply(&saga, (struct timed_event)PERMANENT(1, 1, "no").event);
     fixture_apply(&saga, (struct timed_event)UNDONE(1, 1).event);
     for (uint32_t i = MANY; i > MANY - 50; i--) {

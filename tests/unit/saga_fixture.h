@@ -109,7 +109,7 @@ static inline enum saga_verdict fixture_apply(struct saga *saga, struct saga_eve
     }
     assert_int_equal(saga_room(saga, &event), 0);
     enum saga_verdict verdict = saga_apply(saga, &event);
-    bool large = saga->steps != NULL && saga->steps[0].fan != NULL && saga->steps[0].fan->count > 100; /* one look at all of it would do */
+    bool large = saga->steps != NULL && saga->steps[0]->fan != NULL && saga->steps[0]->fan->count > 100; /* one look at all of it would do */
     if (saga->status != RUN_NONE && !saga->retired && !large) {
         fixture_expect_image(saga); /* whatever state there is can be told in a snapshot */
     }

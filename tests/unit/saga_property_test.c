@@ -89,7 +89,7 @@ static struct span random_bytes_of(uint32_t max)
 static void fill_ticket(const struct subject *subject, struct saga_event *event)
 {
     uint32_t step = below(subject->plan.step_count);
-    const struct saga_step *state = NULL, *drawn = &subject->saga.steps[step];
+    const struct saga_step *state = NULL, *drawn = subject->saga.steps[step];
     for (uint32_t past = below(12); (state = saga_next_step(&subject->saga, state)) != NULL && past > 0; past--) {
         drawn = state;
     }

@@ -26,9 +26,8 @@ static inline void fixture_show_step(struct text *text, const struct saga_step *
                 s->fraction_ppm, s->end_order, (long long)s->ready_ms, (long long)s->begun_ms, (long long)s->attempt_ms,
                 (long long)s->report_ms, (long long)s->ended_ms, (long long)s->rollback_begun_ms, (long long)s->rollback_ended_ms,
                 (long long)s->retry_ms, (unsigned long long)s->current, (unsigned long long)s->total);
-    const struct span spans[] = {s->data, s->rollback_data, s->set, s->metrics, s->error, s->rollback_error, s->worker};
-    for (size_t i = 0; i < COUNT(spans); i++) {
-        text_format(text, " '%.*s'", SPAN_ARGS(spans[i]));
+    for (enum step_text kind = TEXT_DATA; kind <= TEXT_WORKER; kind++) {
+        text_format(text, " '%.*s'", SPAN_ARGS(saga_step_text(s, kind)));
     }
     text_append_string(text, "\n");
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "coordinator/cli/screen.h"
+#include "tests/unit/step_texts.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,6 +25,7 @@ static const struct plan upload = {.name = {"upload", 6}, .steps = upload_steps,
 struct fixture {
     struct saga saga;
     struct saga_step steps[64];
+    struct saga_step *places[64];
     struct screen_view view;
     struct screen_style style;
     struct screen screen;
@@ -47,10 +49,13 @@ static int setup(void **state)
     f->saga = (struct saga){.status = RUN_RUNNING,
                             .run_id = SPAN("upload-1k7qj4m9x2"),
                             .plan = &upload,
-                            .steps = f->steps,
+                            .steps = f->places,
                             .cause_step = UINT32_MAX,
                             .started_ms = T0,
                             .progress_ppm = 598000};
+    for (size_t i = 0; i < sizeof f->places / sizeof(struct saga_step *); i++) {
+        f->places[i] = &f->steps[i];
+    }
     f->steps[0] = succeeded(0, 150);
     f->steps[1] = succeeded(150, 590);
     f->steps[2] = (struct saga_step){.status = STEP_RUNNING,
@@ -173,7 +178,8 @@ static void no_line_is_ever_as_wide_as_the_terminal(void **state)
     struct fixture *f = *state;
     f->saga.error =
         SPAN("Step 'upload' failed: a long reason, in which 漢字 stand and \033[2J too, and that goes on for quite a while");
-    f->steps[2].error = f->saga.error;
+    struct saga_text reason = {.bytes = f->saga.error.bytes, .size = (uint32_t)f->saga.error.size, .kind = TEXT_ERROR};
+    f->steps[2].texts = &reason;
     f->view.hint = SPAN("backstep history upload-1k7qj4m9x2 tells the whole story");
     static const uint8_t statuses[] = {RUN_RUNNING,   RUN_ROLLING_BACK, RUN_ROLLED_BACK, RUN_ROLLBACK_INCOMPLETE,
                                        RUN_CANCELLED, RUN_PAUSED};
@@ -267,7 +273,7 @@ static void a_failure_rolled_back_says_the_reason_and_what_is_left(void **state)
                                      .rollback_begun_ms = T0 + 6700,
                                      .rollback_ended_ms = T0 + 8000,
                                      .execute_attempts = 3,
-                                     .error = SPAN("disk is full")};
+                                     .texts = STEP_TEXT(TEXT_ERROR, "disk is full")};
     f->steps[3].status = STEP_NOT_RUN;
     f->view.last = true;
     f->view.hint = SPAN("backstep history upload-1k7qj4m9x2 tells the whole story");
@@ -317,7 +323,7 @@ struct row {
 static const struct row rows[] = {
     {"a queued step has no bar yet", {.status = STEP_READY, .open = true}, "                          queued"},
     {"a step whose worker was lost says so",
-     {.status = STEP_READY, .open = true, .losses = 1, .error = {"its worker was lost", 19}},
+     {.status = STEP_READY, .open = true, .losses = 1, .texts = STEP_TEXT(TEXT_ERROR, "its worker was lost")},
      "                  queued   its worker was lost"},
     {"a failure that a later attempt made good is no reason",
      {.status = STEP_ROLLED_BACK,
@@ -327,7 +333,7 @@ static const struct row rows[] = {
       .execute_attempts = 2,
       .rollback_begun_ms = T0,
       .rollback_ended_ms = T0 + 100,
-      .error = {"no route", 8}},
+      .texts = STEP_TEXT(TEXT_ERROR, "no route")},
      "████████████████  undone   0.1 s"},
     {"a retry says when and why",
      {.status = STEP_RETRYING,
@@ -336,7 +342,7 @@ static const struct row rows[] = {
       .retry_ms = T0 + 10700,
       .begun_ms = T0 + 4750,
       .fraction_ppm = 250000,
-      .error = {"no route", 8}},
+      .texts = STEP_TEXT(TEXT_ERROR, "no route")},
      "████              retry    2.0 s   attempt 2 of 3 in 4 s: no route"},
     {"a second attempt is counted",
      {.status = STEP_RUNNING, .open = true, .started = true, .attempts = 1, .execute_attempts = 2, .begun_ms = T0 + 5750},
@@ -367,7 +373,7 @@ static const struct row rows[] = {
       .current = 5,
       .total = 10,
       .fraction_ppm = 500000,
-      .metrics = {"{\"unit\":\"files\"}", 16}},
+      .texts = STEP_TEXT(TEXT_METRICS, "{\"unit\":\"files\"}")},
      "████████████               50 %    0.7 s   5 of 10 files"},
     {"nothing is said of the rest when reports have stopped",
      {.status = STEP_RUNNING,
@@ -399,7 +405,7 @@ static const struct row rows[] = {
       .attempts = 1,
       .rollback_begun_ms = T0 + 6050,
       .retry_ms = T0 + 8000,
-      .rollback_error = {"busy", 4}},
+      .texts = STEP_TEXT(TEXT_ROLLBACK_ERROR, "busy")},
      "                  undoing  0.7 s   attempt 2 of 10 in 2 s: busy"},
     {"what could not be undone is said",
      {.status = STEP_ROLLBACK_FAILED,
@@ -409,10 +415,10 @@ static const struct row rows[] = {
       .fraction_ppm = PPM_ONE,
       .rollback_begun_ms = T0,
       .rollback_ended_ms = T0 + 1000,
-      .rollback_error = {"no such file or directory", 25}},
+      .texts = STEP_TEXT(TEXT_ROLLBACK_ERROR, "no such file or directory")},
      "████████████████  not undone   after 10 attempts: no such file or …"},
     {"control characters are made visible",
-     {.status = STEP_FAILED, .fraction_ppm = 0, .error = {"\033[2J\a", 5}},
+     {.status = STEP_FAILED, .fraction_ppm = 0, .texts = STEP_TEXT(TEXT_ERROR, "\033[2J\a")},
      "                  failed   \\x1b[2J\\x07"},
 };
 
@@ -461,7 +467,7 @@ static void a_paused_run_says_why_and_what_can_be_done(void **state)
                                      .fraction_ppm = 560000,
                                      .begun_ms = T0 + 500,
                                      .ended_ms = T0 + 6500,
-                                     .error = SPAN("disk is full")};
+                                     .texts = STEP_TEXT(TEXT_ERROR, "disk is full")};
     f->saga.held = true;
     f->saga.error = SPAN("Step 'upload' failed: disk is full");
     f->view.last = true;
@@ -497,7 +503,7 @@ static void a_pipeline_in_a_pipeline_stands_under_its_name(void **state)
     instances[0] = succeeded(800, 1750);
     instances[1] = (struct saga_step){.status = STEP_RUNNING, .open = true, .started = true};
     instances[2] = succeeded(800, 4750);
-    instances[3] = (struct saga_step){.status = STEP_RETRYING, .retry_ms = T0 + 9000, .error = SPAN("no route")};
+    instances[3] = (struct saga_step){.status = STEP_RETRYING, .retry_ms = T0 + 9000, .texts = STEP_TEXT(TEXT_ERROR, "no route")};
     assert_string_equal(draw(f), "nested  5 steps                                              upload-1k7qj4m9x2\n"
                                  "\n"
                                  "  fetch     ████████████████████████  100 %    0.1 s\n"
@@ -538,9 +544,9 @@ static void elements_are_told_one_by_one(void **state)
         .index = 3, .instance = 1, .status = STEP_SUCCEEDED, .executed = true, .begun_ms = T0, .ended_ms = T0 + 100};
     tell(f, &told, T0 + 100, &out);
     instances[1] =
-        (struct saga_step){.index = 3, .instance = 2, .status = STEP_FAILED, .execute_attempts = 1, .error = SPAN("no route")};
+        (struct saga_step){.index = 3, .instance = 2, .status = STEP_FAILED, .execute_attempts = 1, .texts = STEP_TEXT(TEXT_ERROR, "no route")};
     f->steps[3].status = STEP_FAILED;
-    f->steps[3].error = SPAN("no route");
+    f->steps[3].texts = STEP_TEXT(TEXT_ERROR, "no route");
     tell(f, &told, T0 + 200, &out);
     instances[0].status = STEP_ROLLED_BACK;
     instances[0].direction = DIRECTION_ROLLBACK;
@@ -595,7 +601,7 @@ static void what_a_person_resolved_is_told_as_such(void **state)
     struct told told = {0};
     struct text out;
     text_init(&out, 1 << 20);
-    f->steps[2] = (struct saga_step){.status = STEP_FAILED, .attempts = 1, .error = SPAN("disk is full")};
+    f->steps[2] = (struct saga_step){.status = STEP_FAILED, .attempts = 1, .texts = STEP_TEXT(TEXT_ERROR, "disk is full")};
     tell(f, &told, T0, &out);
     text_clear(&out);
     f->steps[2].status = STEP_SUCCEEDED;
@@ -629,26 +635,25 @@ static void each_change_is_one_line(void **state)
     f->steps[0] = (struct saga_step){.status = STEP_READY, .open = true, .ticket = 1};
     tell(f, &told, T0 + 1, &out);
     f->saga.status = RUN_RUNNING;
-    f->steps[0] = (struct saga_step){.status = STEP_RUNNING, .open = true, .started = true, .ticket = 1, .worker = SPAN("w1")};
+    f->steps[0] = (struct saga_step){.status = STEP_RUNNING, .open = true, .started = true, .ticket = 1, .texts = STEP_TEXT(TEXT_WORKER, "w1")};
     tell(f, &told, T0 + 2, &out);
     tell(f, &told, T0 + 2, &out);
     f->steps[0] = succeeded(0, 1500);
     f->steps[1].status = STEP_SKIPPED;
     tell(f, &told, T0 + 1500, &out);
     f->steps[2] = (struct saga_step){
-        .status = STEP_RETRYING, .ticket = 1, .attempts = 1, .retry_ms = T0 + 4000, .error = SPAN("disk\n full")};
+        .status = STEP_RETRYING, .ticket = 1, .attempts = 1, .retry_ms = T0 + 4000, .texts = STEP_TEXT(TEXT_ERROR, "disk\n full")};
     tell(f, &told, T0 + 2000, &out);
     f->steps[2] = (struct saga_step){
-        .status = STEP_READY, .open = true, .ticket = 3, .attempts = 1, .losses = 1, .error = SPAN("its worker 'w1' was lost")};
+        .status = STEP_READY, .open = true, .ticket = 3, .attempts = 1, .losses = 1, .texts = STEP_TEXT(TEXT_ERROR, "its worker 'w1' was lost")};
     tell(f, &told, T0 + 4500, &out);
     f->steps[2] = (struct saga_step){.status = STEP_ROLLING_BACK,
                                      .direction = DIRECTION_ROLLBACK,
                                      .open = true,
                                      .started = true,
                                      .ticket = 1,
-                                     .worker = SPAN("w2"),
                                      .execute_attempts = 2,
-                                     .error = SPAN("disk is full")};
+                                     .texts = STEP_TEXT_BEFORE(TEXT_ERROR, "disk is full", STEP_TEXT(TEXT_WORKER, "w2"))};
     f->saga.status = RUN_ROLLING_BACK;
     f->saga.error = SPAN("Step 'upload' failed: disk is full");
     tell(f, &told, T0 + 5000, &out);
@@ -688,7 +693,7 @@ static void a_last_failure_names_its_attempt(void **state)
     text_init(&out, 1 << 20);
     tell(f, &told, T0, &out);
     text_clear(&out);
-    f->steps[2] = (struct saga_step){.status = STEP_FAILED, .ticket = 3, .attempts = 3, .error = SPAN("disk is full")};
+    f->steps[2] = (struct saga_step){.status = STEP_FAILED, .ticket = 3, .attempts = 3, .texts = STEP_TEXT(TEXT_ERROR, "disk is full")};
     tell(f, &told, T0 + 118, &out);
     assert_string_equal(text_string(&out) + 13, "upload-1k7qj4m9x2 upload   execute  failed    attempt 3 of 3: disk is full\n");
     told_fini(&told);

@@ -87,7 +87,7 @@ static void add_row(struct text *text, const struct row *row, size_t index)
     struct saga_event event = events[index].event.event;
     event.time_ms = time_ms + (events[index].event.after_ms > 0 ? events[index].event.after_ms : 1000);
     event.offset = 99;
-    event.ticket.number = saga.steps[0].ticket;
+    event.ticket.number = saga.steps[0]->ticket;
     fixture_apply(&saga, event);
     char *after = fixture_dump(&saga), *shown = fixture_show(&saga);
     bool is_request = event.kind >= EVENT_CANCEL && event.kind <= EVENT_RESOLVE;

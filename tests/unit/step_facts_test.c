@@ -56,7 +56,7 @@ static void the_rest_is_told_only_where_it_is_known(void **state)
         struct saga_step step = rests[i].step;
         struct saga saga = rests[i].saga;
         saga.plan = &plan;
-        saga.steps = &step;
+        saga.steps = &(struct saga_step *){&step};
         if (step_rest_ms(&saga, &step, T0 + 10000) != rests[i].rest_ms) {
             fail_msg("%s: %lld", rests[i].name, (long long)step_rest_ms(&saga, &step, T0 + 10000));
         }
@@ -69,7 +69,7 @@ static int64_t rest_of_fan(uint32_t done, uint8_t status, int64_t now_ms)
     struct saga_step instances[8] = {{0}};
     struct saga_fan fan = {.count = 8, .done = done, .instances = instances};
     struct saga_step step = {.status = STEP_RUNNING, .fan = &fan, .begun_ms = T0, .total = 8, .current = done};
-    struct saga saga = {.status = status, .plan = &plan, .steps = &step};
+    struct saga saga = {.status = status, .plan = &plan, .steps = &(struct saga_step *){&step}};
     for (uint32_t i = 0; i < done; i++) {
         instances[i] = (struct saga_step){
             .instance = i + 1, .status = STEP_SUCCEEDED, .begun_ms = T0 + i * 1000, .ended_ms = T0 + (i + 1) * 1000};
@@ -92,7 +92,7 @@ static void a_start_timeout_says_when_it_gives_up(void **state)
 {
     (void)state;
     struct saga_step step = {.status = STEP_READY, .open = true, .ready_ms = T0};
-    struct saga saga = {.status = RUN_RUNNING, .plan = &plan, .steps = &step};
+    struct saga saga = {.status = RUN_RUNNING, .plan = &plan, .steps = &(struct saga_step *){&step}};
     struct text out;
     text_init(&out, 100);
     step_say_start_timeout(&saga, &step, T0 + 11001, &out);
@@ -123,8 +123,9 @@ static void a_unit_that_is_none_is_not_shown(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct saga_step step = {RUNS, .report_ms = T0 + 1, .current = 3, .total = 9, .metrics = span_of(rows[i].metrics)};
-        struct saga saga = {.status = RUN_RUNNING, .plan = &plan, .steps = &step};
+        struct saga_text metrics = {.bytes = rows[i].metrics, .size = (uint32_t)strlen(rows[i].metrics), .kind = TEXT_METRICS};
+        struct saga_step step = {RUNS, .report_ms = T0 + 1, .current = 3, .total = 9, .texts = &metrics};
+        struct saga saga = {.status = RUN_RUNNING, .plan = &plan, .steps = &(struct saga_step *){&step}};
         struct text out;
         text_init(&out, 100);
         step_say_counts(&saga, &step, &out);
