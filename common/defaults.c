@@ -88,6 +88,8 @@ const struct option_spec default_options[] = {
      .help = "How long it is believed alive without a sign of life; longer than a broker's restart."},
     {.name = "drain-timeout", .sets = OPTIONS_WORKER, .kind = OPTION_DURATION, .value = "TIME", .least = 0, .most = DAY_MS,
      .fallback = DEFAULT_DRAIN_TIMEOUT, .help = "How long steps may take to finish once it is asked to stop (SIGTERM)."},
+    {.name = "max-tasks", .sets = OPTIONS_WORKER, .kind = OPTION_NUMBER, .value = "N", .least = 1, .most = UINT32_MAX,
+     .help = "Take so many tasks, end them, and leave; by default it stays."},
     {.name = "cancel-grace", .sets = OPTIONS_WORKER | OPTIONS_PROGRAMS, .kind = OPTION_DURATION, .value = "TIME", .least = 0,
      .most = DAY_MS, .fallback = DEFAULT_CANCEL_GRACE, .help = "From SIGTERM to SIGKILL for a step that is cancelled."},
 

@@ -20,7 +20,7 @@ enum option_set {
     OPTIONS_SERVE = 1 << 11, /* --own --progress-partitions */
     OPTIONS_CONTROL = 1 << 12, /* --reason --wait */
     OPTIONS_CHECK = 1 << 13, /* --steps, none by default */
-    OPTIONS_WORKER = 1 << 14, /* --queue --id --lease --drain-timeout --cancel-grace; not --steps */
+    OPTIONS_WORKER = 1 << 14, /* --queue --id --lease --drain-timeout --max-tasks --cancel-grace; not --steps */
     OPTIONS_PROGRAMS = 1 << 15, /* --steps, required: backstep-worker */
     OPTIONS_RESOLVE = 1 << 16, /* --done --undone --instance --data */
     OPTIONS_SHOW_LOGS = 1 << 21, /* --logs */

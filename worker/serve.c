@@ -290,6 +290,7 @@ static struct worker *make_worker(struct server *server, const struct worker_gua
                                     .lease_ms = options->lease_ms,
                                     .drain_timeout_ms = options->drain_timeout_ms,
                                     .cancel_grace_ms = options->cancel_grace_ms,
+                                    .max_tasks = options->max_tasks,
                                     .task_partitions = TOPICS_TASK_PARTITIONS,
                                     .timeout_ms = options->timeout_ms,
                                     .handlers = options->registry,

@@ -15,6 +15,7 @@ struct serve_options {
     const char *const *properties; /* "name=value" */
     size_t property_count;
     uint32_t slots, lease_ms, drain_timeout_ms, cancel_grace_ms;
+    uint32_t max_tasks; /* leave after so many; 0: stay */
     int timeout_ms;
     struct guard *guard;           /* borrowed; NULL: none */
     const struct backstep_registry *registry;

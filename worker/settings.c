@@ -25,6 +25,7 @@ void settings_of(const struct options *options, struct serve_options *serve)
     serve->lease_ms = (uint32_t)option_duration_ms(options, "lease");
     serve->drain_timeout_ms = (uint32_t)option_duration_ms(options, "drain-timeout");
     serve->cancel_grace_ms = (uint32_t)option_duration_ms(options, "cancel-grace");
+    serve->max_tasks = (uint32_t)option_number(options, "max-tasks");
     serve->timeout_ms = (int)option_duration_ms(options, "timeout");
 }
 

@@ -19,6 +19,7 @@
 #define WINDOW_SAY_MS 500       /* a window that has doubled or halved is said so soon */
 #define MEAN_WEIGHT 16          /* of the past, against one more step */
 #define ENDING_LOOK_MS 20
+#define NOT_ASKED_MS (INT64_MAX / 4) /* later than any deadline */
 #define DRAIN_FLUSH_MS 5000     /* to hand over the last words */
 
 /* CLOSING: it has ended, and what had finished before is being said. ENDING: what it left still runs. */
@@ -61,7 +62,7 @@ struct worker {
     int64_t mean_step_us;   /* 0: nothing has run yet */
 
     bool draining, drain_cancelled, bye_said;
-    int64_t drain_ms; /* monotonic: when it was asked for */
+    int64_t drain_ms; /* monotonic: when it was asked for; NOT_ASKED_MS: it has had its tasks, and they may take their time */
 };
 
 static int64_t monotonic_ms(const struct worker *worker)
@@ -494,6 +495,18 @@ static void take_reports(struct worker *worker)
 
 /* ---------------------------------------------------------------- what the bus says */
 
+/* A worker for so many tasks has had them: it is given no more, and leaves when the last has ended. */
+static void leave_when_done(struct worker *worker)
+{
+    if (worker->options.max_tasks == 0 || worker->counts.tasks < worker->options.max_tasks || worker->draining) {
+        return;
+    }
+    log_event(LOG_INFO, "had_its_tasks", "worker=%s tasks=%" PRIu64, worker->options.id, worker->counts.tasks);
+    worker->draining = true;
+    worker->drain_ms = NOT_ASKED_MS;
+    say_presence(worker, MESSAGE_HEARTBEAT);
+}
+
 static void run(struct worker *worker, struct message *message)
 {
     const struct backstep_step *step = find_handler(worker, message->task.handler);
@@ -502,6 +515,7 @@ static void run(struct worker *worker, struct message *message)
               held->message.task.ticket.step, held->message.task.ticket.number);
     worker->counts.tasks++;
     runner_begin(worker->options.runner, &(struct runner_task){held->id, &held->message.task, step});
+    leave_when_done(worker);
 }
 
 static void cancel(struct worker *worker, const struct message *message)
@@ -834,7 +848,7 @@ bool worker_begin(struct worker *worker, struct bus *bus, struct error *error)
 
 void worker_drain(struct worker *worker)
 {
-    if (worker->draining) {
+    if (worker->draining && worker->drain_ms != NOT_ASKED_MS) {
         return;
     }
     worker->draining = true;

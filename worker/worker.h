@@ -24,6 +24,7 @@ struct worker_options {
     const char *id, *queue, *prefix, *version, *host;
     uint32_t process_id;
     uint32_t slots, lease_ms, drain_timeout_ms, cancel_grace_ms;
+    uint32_t max_tasks; /* leave after so many; 0: stay */
     int32_t task_partitions; /* for a topic that has to be created */
     int timeout_ms;          /* for the broker's answers when an incarnation begins */
     const struct backstep_registry *handlers; /* borrowed until another is set or the worker is freed */

@@ -195,7 +195,7 @@ static void greet(struct stage *stage)
     message_free(&hello);
 }
 
-static int set_up(void **state)
+static int set_up_for(void **state, uint32_t max_tasks)
 {
     struct stage *stage = calloc(1, sizeof *stage);
     random_stage = stage;
@@ -214,6 +214,7 @@ static int set_up(void **state)
                                      .lease_ms = LEASE_MS,
                                      .drain_timeout_ms = 5000,
                                      .cancel_grace_ms = 1000,
+                                     .max_tasks = max_tasks,
                                      .task_partitions = 3,
                                      .handlers = stage->registry,
                                      .runner = &stage->script.runner,
@@ -225,6 +226,16 @@ static int set_up(void **state)
     greet(stage);
     *state = stage;
     return 0;
+}
+
+static int set_up(void **state)
+{
+    return set_up_for(state, 0);
+}
+
+static int set_up_for_two_tasks(void **state)
+{
+    return set_up_for(state, 2);
 }
 
 static int tear_down(void **state)
@@ -667,6 +678,51 @@ static void a_drain_cancels_what_takes_too_long(void **state)
     expect_done(stage, "run-1", OUTCOME_CANCELLED_STARTED);
 }
 
+static void after_its_last_task_it_leaves(void **state)
+{
+    struct stage *stage = *state;
+    ready(stage);
+    task(stage, "run-1");
+    task(stage, "run-2");
+    task(stage, "run-3"); /* its third, and it was to have two */
+    expect_refused(stage, REFUSED_BUSY);
+    struct message heartbeat = last_presence(stage);
+    assert_true(heartbeat.presence.draining);
+    message_free(&heartbeat);
+    int64_t begun_ms = memory_cluster_time(stage->cluster);
+    for (int64_t i = 1; i <= 24; i++) { /* longer than a drain: nobody asked it to hurry */
+        assert_int_equal(step_at(stage, begun_ms + i * LEASE_MS / 8), WORKER_WORKING);
+    }
+    ends(stage, 1, OUTCOME_OK);
+    assert_int_equal(step(stage), WORKER_WORKING);
+    expect_done(stage, "run-1", OUTCOME_OK);
+    ends(stage, 2, OUTCOME_OK);
+    assert_int_equal(step(stage), WORKER_DRAINED);
+    expect_done(stage, "run-2", OUTCOME_OK);
+    struct message bye = last_presence(stage);
+    assert_int_equal(bye.kind, MESSAGE_BYE);
+    message_free(&bye);
+}
+
+static void who_leaves_after_its_last_task_may_be_asked_to_hurry(void **state)
+{
+    struct stage *stage = *state;
+    ready(stage);
+    task(stage, "run-1");
+    task(stage, "run-2");
+    runs(stage, 1);
+    report(stage, RUNNER_STARTED, 1);
+    step(stage);
+    expect(stage, MESSAGE_STARTED);
+    worker_drain(stage->worker);
+    step(stage);
+    expect_done(stage, "run-2", OUTCOME_CANCELLED_NOT_STARTED);
+    assert_int_equal(step_at(stage, 3000), WORKER_WORKING);
+    assert_false(stage->script.jobs[0].cancelled);
+    assert_int_equal(step_at(stage, 5002), WORKER_WORKING);
+    assert_true(stage->script.jobs[0].cancelled);
+}
+
 static void fast_steps_widen_the_window(void **state)
 {
     struct stage *stage = *state;
@@ -682,6 +738,7 @@ static void fast_steps_widen_the_window(void **state)
 }
 
 #define ON_STAGE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define FOR_TWO_TASKS(test) cmocka_unit_test_setup_teardown(test, set_up_for_two_tasks, tear_down)
 
 int main(void)
 {
@@ -705,6 +762,8 @@ int main(void)
         ON_STAGE(garbage_on_its_partition_goes_to_the_dead_letters),
         ON_STAGE(a_drain_gives_back_what_waits_and_lets_end_what_runs),
         ON_STAGE(a_drain_cancels_what_takes_too_long),
+        FOR_TWO_TASKS(after_its_last_task_it_leaves),
+        FOR_TWO_TASKS(who_leaves_after_its_last_task_may_be_asked_to_hurry),
         ON_STAGE(fast_steps_widen_the_window),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
