@@ -103,7 +103,7 @@ static void print_heading(const struct saga *saga)
 
 static int show(struct story *story, const struct client *client, struct error *error)
 {
-    struct reader *reader = lookup_run(client, story->run_id, on_record, story, error);
+    struct reader *reader = lookup_run(client, story->run_id, false, on_record, story, error);
     if (reader == NULL) {
         return error->kind != ERROR_NONE ? complain_of(error) : complain_of_no_run(story->call, story->run_id);
     }

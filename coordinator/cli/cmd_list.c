@@ -9,6 +9,9 @@
 #include <string.h>
 
 #define LINE_BYTES_MAX (64 * 1024)
+/* Records of each partition that are read first; a run of a few steps has ten or so. Then eight times as many, until the newest runs are among them. */
+#define WINDOW_RECORDS 4096
+#define WINDOW_GROWS 8
 
 static int by_start(const void *a, const void *b)
 {
@@ -65,21 +68,37 @@ static void print_runs(const struct call *call, struct run *const *runs, size_t 
     text_fini(&out);
 }
 
-static int show(struct call *call, struct client *client, struct error *error)
+/* A reader that knows the newest runs: it begins as near to the end of the log as that allows. NULL: the log could not be read. */
+static struct reader *read_newest(const struct client *client, size_t limit, const char *status, struct error *error)
 {
     struct reader_options options = client_reads(client, NULL);
     options.keep_summary = true;
-    struct reader *reader = reader_new(&options, error);
-    if (reader == NULL || !reader_catch_up(reader, NULL, NULL, error)) {
+    for (options.window = WINDOW_RECORDS;; options.window *= WINDOW_GROWS) {
+        struct reader *reader = reader_new(&options, error);
+        bool read = reader != NULL && reader_catch_up(reader, NULL, NULL, error);
+        if (read && reader_has_newest(reader, limit, is_wanted, status)) {
+            return reader;
+        }
         reader_free(reader);
+        if (!read) {
+            return NULL;
+        }
+    }
+}
+
+static int show(struct call *call, struct client *client, struct error *error)
+{
+    const char *status = option_text(call->options, "status");
+    size_t limit = (size_t)option_number(call->options, "limit");
+    struct reader *reader = read_newest(client, limit, status, error);
+    if (reader == NULL) {
         return complain_of(error);
     }
     struct run **runs;
-    size_t count = collect(reader, option_text(call->options, "status"), &runs);
+    size_t count = collect(reader, status, &runs);
     if (count > 0) {
         qsort(runs, count, sizeof *runs, by_start);
     }
-    size_t limit = (size_t)option_number(call->options, "limit");
     print_runs(call, runs, limit < count ? limit : count);
     free(runs);
     reader_free(reader);

@@ -155,7 +155,7 @@ static bool step_exists(const struct logs *logs)
 static int read_logs(struct logs *logs)
 {
     struct error error = {0};
-    logs->reader = lookup_run(logs->client, logs->run_id, NULL, NULL, &error);
+    logs->reader = lookup_run(logs->client, logs->run_id, false, NULL, NULL, &error);
     if (logs->reader == NULL) {
         return error.kind != ERROR_NONE ? complain_of(&error) : complain_of_no_run(logs->call, logs->run_id);
     }

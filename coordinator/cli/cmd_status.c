@@ -2,6 +2,7 @@
 /* backstep status RUN: what the log says of a run now. Needs no coordinator. */
 #include "common/clock.h"
 #include "coordinator/cli/command.h"
+#include "coordinator/cli/lookup.h"
 #include "coordinator/cli/reader.h"
 #include "coordinator/cli/roster.h"
 #include "coordinator/cli/summary.h"
@@ -36,20 +37,13 @@ static void print_status(const struct call *call, struct client *client, const s
 static int show(struct call *call, struct client *client, struct error *error)
 {
     const char *run_id = call->arguments[0];
-    struct reader_options options = client_reads(client, run_id);
-    struct reader *reader = reader_new(&options, error);
-    int code = EXIT_DONE;
-    if (reader == NULL || !reader_catch_up(reader, NULL, NULL, error)) {
-        code = complain_of(error);
-    } else {
-        const struct run *run = reader_find(reader, run_id);
-        code = run != NULL ? EXIT_DONE : complain_of_no_run(call, run_id);
-        if (run != NULL) {
-            print_status(call, client, run);
-        }
+    struct reader *reader = lookup_run(client, run_id, true, NULL, NULL, error);
+    if (reader == NULL) {
+        return error->kind != ERROR_NONE ? complain_of(error) : complain_of_no_run(call, run_id);
     }
+    print_status(call, client, reader_find(reader, run_id));
     reader_free(reader);
-    return code;
+    return EXIT_DONE;
 }
 
 int cmd_status(struct call *call)

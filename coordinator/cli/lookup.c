@@ -29,11 +29,12 @@ static void look(void *context, const struct reader_record *record)
     }
 }
 
-static struct reader *read_from(const struct search *search, int64_t from,
+static struct reader *read_from(const struct search *search, int64_t from, bool only_state,
                                 void (*each)(void *context, const struct reader_record *record), void *context, struct error *error)
 {
     struct reader_options options = client_reads(search->client, search->run_id);
     options.from_offset = from;
+    options.until_closed = only_state ? search->run_id : NULL;
     struct reader *reader = reader_new(&options, error);
     if (reader != NULL && !reader_catch_up(reader, each, context, error)) {
         reader_free(reader);
@@ -45,7 +46,7 @@ static struct reader *read_from(const struct search *search, int64_t from,
 /* Does it, or its end, stand after `from`? false: the log could not be read. */
 static bool look_from(struct search *search, int64_t from, struct error *error)
 {
-    struct reader *reader = read_from(search, from, look, search, error);
+    struct reader *reader = read_from(search, from, true, look, search, error);
     reader_free(reader);
     return reader != NULL;
 }
@@ -83,7 +84,7 @@ static bool find(struct search *search, struct error *error)
     return look_by_time(search, error) && (search->start >= 0 || look_backwards(search, error));
 }
 
-struct reader *lookup_run(const struct client *client, const char *run_id,
+struct reader *lookup_run(const struct client *client, const char *run_id, bool only_state,
                           void (*each)(void *context, const struct reader_record *record), void *context, struct error *error)
 {
     struct search search = {.client = client, .run_id = run_id, .start = -1};
@@ -93,7 +94,7 @@ struct reader *lookup_run(const struct client *client, const char *run_id,
         !find(&search, error) || search.start < 0) {
         return NULL;
     }
-    struct reader *reader = read_from(&search, search.start, each, context, error);
+    struct reader *reader = read_from(&search, search.start, only_state, each, context, error);
     if (reader != NULL && reader_find(reader, run_id) == NULL) {
         reader_free(reader);
         return NULL;

@@ -10,6 +10,7 @@
 
 struct partition {
     struct runs *runs; /* NULL: not read */
+    int64_t first; /* in the log */
     int64_t begin;
     int64_t end; /* what stood there first ends before it */
     bool behind;
@@ -80,12 +81,14 @@ static bool begin_partition(struct reader *reader, int32_t index, struct error *
     if (!bus_bounds(options->bus, options->topic, index, &first, &next, options->timeout_ms, error)) {
         return false;
     }
-    int64_t from = options->from_end ? next : options->from_offset > first ? options->from_offset : first;
+    int64_t wanted = options->window > 0 ? next - options->window : options->from_offset;
+    int64_t from = options->from_end ? next : wanted > first ? wanted : first;
     if (!bus_consume(options->bus, options->topic, index, from, error)) {
         return false;
     }
     partition->runs = runs_new((uint32_t)options->partition_count);
     runs_keep_ended(partition->runs, forget_view);
+    partition->first = first;
     partition->begin = from;
     partition->end = next;
     partition->behind = from < next;
@@ -219,6 +222,21 @@ static void learn_epoch(const struct partition *partition, const struct message 
     }
 }
 
+/* No more is needed of what stood there first. */
+static void stop_catching_up(struct reader *reader)
+{
+    for (int32_t i = 0; i < reader->options.partition_count; i++) {
+        reader->partitions[i].behind = false;
+    }
+    reader->behind_count = 0;
+}
+
+static bool is_enough(const struct reader *reader, const struct reader_record *record)
+{
+    const char *run_id = reader->options.until_closed;
+    return run_id != NULL && span_equal(record->key, span_of(run_id)) && saga_is_closed(&record->run->saga);
+}
+
 static void fold(struct reader *reader, struct reader_record *record)
 {
     struct partition *partition = &reader->partitions[record->partition];
@@ -229,6 +247,9 @@ static void fold(struct reader *reader, struct reader_record *record)
     }
     if (record->run != NULL) {
         note(reader, partition, record);
+        if (is_enough(reader, record)) {
+            stop_catching_up(reader);
+        }
     }
 }
 
@@ -328,6 +349,23 @@ struct run *reader_find(struct reader *reader, const char *run_id)
     /* A request to a run that does not exist leaves a saga too, to answer it from. */
     bool exists = run != NULL && (run->saga.status != RUN_NONE || (run_view(run) != NULL && run_view(run)->newer));
     return exists ? run : NULL;
+}
+
+/* Whatever is not in the window of a partition began before all that is. */
+bool reader_has_newest(struct reader *reader, size_t count, bool (*is_wanted)(const struct run *run, const char *status), const char *status)
+{
+    for (int32_t i = 0; i < reader->options.partition_count; i++) {
+        const struct partition *partition = &reader->partitions[i];
+        size_t found = 0;
+        for (struct run *run = NULL;
+             partition->begin > partition->first && found < count && (run = runs_next(partition->runs, run)) != NULL;) {
+            found += run->saga.status != RUN_NONE && is_wanted(run, status);
+        }
+        if (partition->begin > partition->first && found < count) {
+            return false;
+        }
+    }
+    return true;
 }
 
 struct run *reader_next(struct reader *reader, struct run *run)

@@ -20,6 +20,8 @@ struct reader_options {
     int32_t partition_count;
     int32_t partition; /* the only one to read; -1: all */
     int64_t from_offset; /* begin there, or with what is left after it; runs that began before it are not known */
+    int64_t window; /* begin so many records before the end of each partition, where they are as many; 0: at from_offset */
+    const char *until_closed; /* that is enough once this run has ended for good, and nothing can change any more; borrowed; NULL: read all */
     bool from_end; /* skip what stands there already: then states are not to be trusted, only records */
     bool keep_summary; /* of a finished run keep only what struct run_view says */
     int timeout_ms; /* for the broker's answers */
@@ -49,6 +51,9 @@ bool reader_is_current(const struct reader *reader);
 /* Poll until it is. Calls `each` (may be NULL) with every record. TRANSIENT: nothing came for timeout_ms, or a signal did; FATAL as the bus says. */
 bool reader_catch_up(struct reader *reader, void (*each)(void *context, const struct reader_record *record), void *context,
                      struct error *error);
+
+/* Of a reader with a window: are the first `count` runs by start, of those that `is_wanted`, the newest on the log? */
+bool reader_has_newest(struct reader *reader, size_t count, bool (*is_wanted)(const struct run *run, const char *status), const char *status);
 
 /* Has a coordinator claimed every partition that it reads, as far as was read? */
 bool reader_is_owned(const struct reader *reader);
