@@ -94,6 +94,10 @@ def far_back():
             check(" succeeded " in told[0] and told[0].startswith(run_id), f"history of {run_id} says how it ended ({how})")
             check([line.split()[4] for line in told[1:] if " running " not in line] == ["started", "done", "succeeded"], "... and every event, once")
             check(len(lines_of(cluster, run_id)) == 101, "... and logs finds its lines")
+        check(cluster.status("at-first")["status"] == "succeeded", "status finds one at the log's very beginning")
+        listed = [run["run_id"] for run in cluster.list("--limit", "2")]
+        check(listed == [ids["backwards"], ids["by its second"]], "list finds the newest, newest first")
+        check(len(cluster.list("--limit", "3")) == 3, "and one more where one more is asked for")
         check(len(cluster.cli("history", "at-first").lines) >= 4, "one at the log's very beginning, too")
         check(cluster.cli("history", "nobody", expect=2).stderr.find("no such run") >= 0, "and one that never was is said to be none")
 
