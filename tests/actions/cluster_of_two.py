@@ -10,6 +10,7 @@ import time
 from checks import BIN, DEADLINE_S
 
 LEASE = "2s"
+ENDED = "succeeded", "rolled_back", "cancelled", "rollback_incomplete"
 
 
 class Cluster:
@@ -38,7 +39,7 @@ class Cluster:
                 process.kill()
 
     def start(self, program, *arguments):
-        log = (self.where / f"{program}.log").open("ab")
+        log = (self.where / f"{os.path.basename(program)}.log").open("ab")
         process = subprocess.Popen([BIN / program, *map(str, arguments)], stdout=log, stderr=log, env=self.env)
         log.close()
         self.processes.append(process)
@@ -67,16 +68,26 @@ class Cluster:
         return json.loads(self.backstep("status", run_id, "-o", "json").stdout)
 
     def end_of(self, run_id, within_s=DEADLINE_S):
-        ended = "succeeded", "rolled_back", "cancelled", "rollback_incomplete"
-        self.wait_for(lambda: self.status(run_id)["status"] in ended, f"the end of {run_id}", within_s)
+        self.wait_for(lambda: self.status(run_id)["status"] in ENDED, f"the end of {run_id}", within_s)
         return self.status(run_id)
+
+    def ends_of(self, run_ids):
+        """{run: status} of many, when all of them have ended."""
+        found = {}
+
+        def all_ended():
+            listed = self.backstep("list", "-o", "json", "--limit", len(run_ids)).stdout
+            found.update({run["run_id"]: run["status"] for run in map(json.loads, listed.splitlines())})
+            return all(found.get(run_id) in ENDED for run_id in run_ids)
+        self.wait_for(all_ended, "the end of all runs", pause_s=0.2)
+        return found
 
     def logs(self):
         return "".join(path.read_text(errors="replace") for path in self.where.glob("*.log"))
 
-    def wait_for(self, condition, what, within_s=DEADLINE_S):
+    def wait_for(self, condition, what, within_s=DEADLINE_S, pause_s=0.02):
         deadline = time.monotonic() + within_s
         while not condition():
             if time.monotonic() > deadline:
                 raise AssertionError(f"no sign of {what} within {within_s} s\n{self.logs()[-4000:]}")
-            time.sleep(0.02)
+            time.sleep(pause_s)
