@@ -11,8 +11,7 @@
 #include "worker/actions/export/sink.h"
 #include "worker/actions/export/spool.h"
 #include "worker/actions/formatted.h"
-#include "worker/actions/store/params.h"
-#include "worker/actions/upload/send.h"
+#include "worker/actions/upload/outputs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,7 +27,7 @@
 #define ITEMS_FILE "items.jsonl" /* what the filter made of them */
 #define OUTPUT_FILE "output" /* in the format asked for */
 #define FAILED_FILE "failed.jsonl" /* what could not be exported */
-#define CHECKSUM_FILE "output.sha256"
+#define CHECKSUM_FILE OUTPUT_FILE ".sha256"
 #define SAVE_JOURNAL "save.journal"
 #define TELL_ITEMS 1000
 
@@ -527,36 +526,6 @@ static bool convert_data(struct action_call *call, struct error *error)
 
 /* ---------------------------------------------------------------- save_files */
 
-static bool write_checksum(struct action_call *call, const char *name, struct error *error)
-{
-    char sha256[SHA256_HEX_BYTES];
-    struct text text;
-    char *path = workspace_file(&call->workspace, OUTPUT_FILE);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    bool ok = fd >= 0 ? sha256_of_file(fd, sha256, error) : fail_path(path, error);
-    if (fd >= 0) {
-        close(fd);
-    }
-    text_init(&text, SIZE_MAX / 2);
-    ok = ok && text_format(&text, "%s  %s\n", sha256, name) && workspace_write(&call->workspace, CHECKSUM_FILE, &text, error);
-    text_fini(&text);
-    free(path);
-    return ok;
-}
-
-static void add_file(struct send_job *job, const char *file, char *key_take)
-{
-    struct stat status;
-    char *path = workspace_file(job->workspace, file);
-    bool there = stat(path, &status) == 0;
-    job->files[job->count++] =
-        (struct send_file){.path = path,
-                           .key = key_take,
-                           .name = strdup(key_take),
-                           .size = there ? (uint64_t)status.st_size : 0,
-                           .mtime_ns = there ? (int64_t)status.st_mtim.tv_sec * 1000000000 + status.st_mtim.tv_nsec : 0};
-}
-
 static bool has_content(const struct action_call *call, const char *name)
 {
     struct stat status;
@@ -566,26 +535,17 @@ static bool has_content(const struct action_call *call, const char *name)
     return has;
 }
 
-/* `target` outlives the job. Caller owes send_files_free(). */
+/* `target` outlives the job. Caller owes close_job(). */
 static void open_job(struct send_job *job, struct action_call *call, struct target *target)
 {
     target_of(call, target);
-    *job = (struct send_job){.context = call->context,
-                             .workspace = &call->workspace,
-                             .journal = SAVE_JOURNAL,
-                             .parallel = (uint32_t)value_integer(&call->values, "parallel"),
-                             .tries = (uint32_t)value_integer(&call->values, "tries"),
-                             .existing = SEND_REFUSE,
-                             .files = calloc(3, sizeof(struct send_file))};
-    if (job->files == NULL) {
-        abort();
-    }
-    store_options_of(call, "target", &job->store);
+    job_of(job, call, SAVE_JOURNAL);
     job->store.target = target->place;
-    add_file(job, OUTPUT_FILE, formatted("%s", target->name));
-    add_file(job, CHECKSUM_FILE, formatted("%s.sha256", target->name));
+    job_reserve(job, 3);
+    job_add_output(job, OUTPUT_FILE, formatted("%s", target->name));
+    job_add_output(job, CHECKSUM_FILE, formatted("%s.sha256", target->name));
     if (has_content(call, FAILED_FILE)) {
-        add_file(job, FAILED_FILE, formatted("%s.failed.jsonl", target->name));
+        job_add_output(job, FAILED_FILE, formatted("%s.failed.jsonl", target->name));
     }
 }
 
@@ -600,8 +560,10 @@ static bool save_files(struct action_call *call, struct error *error)
     struct target target;
     struct send_job job;
     struct send_counts counts;
+    char sha256[SHA256_HEX_BYTES];
     target_of(call, &target);
-    bool ok = workspace_has(&call->workspace, CHECKSUM_FILE) || write_checksum(call, target.name, error);
+    bool ok = workspace_has(&call->workspace, CHECKSUM_FILE) ||
+              output_write_checksum(&call->workspace, OUTPUT_FILE, target.name, sha256, error);
     target_fini(&target);
     if (!ok) {
         return false;
@@ -617,16 +579,9 @@ static bool take_files_back(struct action_call *call, struct error *error)
 {
     struct target target;
     struct send_job job;
-    struct send_undone undone;
-    if (!workspace_has(&call->workspace, SAVE_JOURNAL)) {
-        return call->skipped = true;
-    }
     open_job(&job, call, &target);
-    bool ok = send_undo(&job, &undone, error);
+    bool ok = job_take_back(&job, call, error);
     close_job(&job, &target);
-    char *path = workspace_file(&call->workspace, SAVE_JOURNAL);
-    ok = ok && (unlink(path) == 0 || fail_path(path, error));
-    free(path);
     return ok;
 }
 
@@ -637,14 +592,8 @@ static bool is_stored(struct store *store, const struct workspace *workspace, co
     char sha256[SHA256_HEX_BYTES];
     struct store_object object;
     bool same = false;
-    char *path = workspace_file(workspace, OUTPUT_FILE);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    bool ok = fd >= 0 ? sha256_of_file(fd, sha256, error) : fail_path(path, error);
-    if (fd >= 0) {
-        close(fd);
-    }
-    free(path);
-    ok = ok && store_look(store, key, &object, error) && (!object.exists || store_same(store, key, &object, sha256, &same, error));
+    bool ok = output_checksum(workspace, OUTPUT_FILE, sha256, error) && store_look(store, key, &object, error) &&
+              (!object.exists || store_same(store, key, &object, sha256, &same, error));
     return ok && (same || error_set(error, ERROR_TRANSIENT, "%s: is not there any more as it was saved", key));
 }
 

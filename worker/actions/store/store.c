@@ -15,6 +15,18 @@ static bool is_scheme(const char *target, const char *scheme)
     return strncmp(target, scheme, strlen(scheme)) == 0;
 }
 
+bool store_check_url_key(const char *key, struct error *error)
+{
+    for (const char *at = key; *at != '\0'; at += *at == '/') {
+        size_t size = strcspn(at, "/");
+        if (size == 0 || (size <= 2 && strncmp(at, "..", size) == 0)) {
+            return error_set(error, ERROR_INVALID, "a URL cannot have such a part");
+        }
+        at += size;
+    }
+    return true;
+}
+
 bool store_check(const struct store_options *options, struct error *error)
 {
     struct store *store = store_open(options, error);

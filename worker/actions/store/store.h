@@ -55,7 +55,7 @@ struct store_put {
 
 struct store;
 struct store_operations {
-    uint64_t (*part_bytes)(const struct store *store, uint64_t size);
+    uint64_t (*part_bytes)(const struct store *store, uint64_t size); /* NULL: a file is one part */
     bool (*check_key)(const struct store *store, const char *key, struct error *error);
     bool (*look)(struct store *store, const char *key, struct store_object *object, struct error *error);
     bool (*is_ours)(struct store *store, const char *key, const struct store_object *object, const struct store_memory *memory,
@@ -64,6 +64,7 @@ struct store_operations {
                  struct error *error);
     bool (*put)(struct store *store, const struct store_put *put, struct error *error);
     bool (*remove)(struct store *store, const char *key, struct error *error);
+    /* NULL: there is nothing of that kind. */
     bool (*forget)(struct store *store, const char *key, const char *stage, const struct store_memory *memory, struct error *error);
     bool (*remove_directory)(struct store *store, const char *path, struct error *error);
     bool (*settle)(struct store *store, struct error *error);
@@ -82,7 +83,7 @@ bool store_check(const struct store_options *options, struct error *error);
 /* Parts by which content_read() is to cut a file of `size` bytes. */
 static inline uint64_t store_part_bytes(const struct store *store, uint64_t size)
 {
-    return store->operations->part_bytes(store, size);
+    return store->operations->part_bytes == NULL ? UINT64_MAX : store->operations->part_bytes(store, size);
 }
 
 /* INVALID: the store cannot have an object of that name. */
@@ -127,19 +128,19 @@ static inline bool store_remove(struct store *store, const char *key, struct err
 static inline bool store_forget(struct store *store, const char *key, const char *stage, const struct store_memory *memory,
                                 struct error *error)
 {
-    return store->operations->forget(store, key, stage, memory, error);
+    return store->operations->forget == NULL || store->operations->forget(store, key, stage, memory, error);
 }
 
 /* A directory that put() noted; one that is not empty stays. */
 static inline bool store_remove_directory(struct store *store, const char *path, struct error *error)
 {
-    return store->operations->remove_directory(store, path, error);
+    return store->operations->remove_directory == NULL || store->operations->remove_directory(store, path, error);
 }
 
 /* The run is over, one way or the other: nothing but its objects is left. */
 static inline bool store_settle(struct store *store, struct error *error)
 {
-    return store->operations->settle(store, error);
+    return store->operations->settle == NULL || store->operations->settle(store, error);
 }
 
 static inline void store_close(struct store *store)
@@ -148,6 +149,9 @@ static inline void store_close(struct store *store)
         store->operations->close(store);
     }
 }
+
+/* For check_key() of the stores with URLs: INVALID a part of the key is empty, "." or "..", which servers resolve. */
+bool store_check_url_key(const char *key, struct error *error);
 
 /* The three. `target` as in the options. */
 struct store *store_directory_open(const struct store_options *options, const char *path, struct error *error);

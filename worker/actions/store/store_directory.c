@@ -37,13 +37,6 @@ static bool fail_with(struct error *error, const char *path, int reason)
     return error_set(error, ERROR_TRANSIENT, "%s: %s", path, strerror(reason));
 }
 
-static uint64_t part_bytes(const struct store *store, uint64_t size)
-{
-    (void)store;
-    (void)size;
-    return UINT64_MAX;
-}
-
 static bool check_key(const struct store *store, const char *key, struct error *error)
 {
     (void)store;
@@ -337,7 +330,6 @@ static void close_directory(struct store *store)
 }
 
 static const struct store_operations operations = {
-    .part_bytes = part_bytes,
     .check_key = check_key,
     .look = look,
     .is_ours = is_ours,

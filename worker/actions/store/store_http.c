@@ -33,25 +33,10 @@ static char *url_of(const struct store *store, const char *key)
     return url;
 }
 
-static uint64_t part_bytes(const struct store *store, uint64_t size)
-{
-    (void)store;
-    (void)size;
-    return UINT64_MAX;
-}
-
-/* Servers resolve these. */
 static bool check_key(const struct store *store, const char *key, struct error *error)
 {
     (void)store;
-    for (const char *at = key; *at != '\0'; at += *at == '/') {
-        size_t size = strcspn(at, "/");
-        if (size == 0 || (size <= 2 && strncmp(at, "..", size) == 0)) {
-            return error_set(error, ERROR_INVALID, "a URL cannot have such a part");
-        }
-        at += size;
-    }
-    return true;
+    return store_check_url_key(key, error);
 }
 
 static bool look(struct store *store, const char *key, struct store_object *object, struct error *error)
@@ -203,32 +188,6 @@ static bool remove_file(struct store *store, const char *key, struct error *erro
     return ok;
 }
 
-static bool forget(struct store *store, const char *key, const char *stage, const struct store_memory *memory, struct error *error)
-{
-    (void)store;
-    (void)key;
-    (void)stage;
-    (void)memory;
-    (void)error;
-    return true;
-}
-
-/* Never noted: to remove a collection is to remove what is in it. */
-static bool remove_directory(struct store *store, const char *path, struct error *error)
-{
-    (void)store;
-    (void)path;
-    (void)error;
-    return true;
-}
-
-static bool settle(struct store *store, struct error *error)
-{
-    (void)store;
-    (void)error;
-    return true;
-}
-
 static void close_http(struct store *store)
 {
     struct store_http *http = (struct store_http *)store;
@@ -239,16 +198,12 @@ static void close_http(struct store *store)
 }
 
 static const struct store_operations operations = {
-    .part_bytes = part_bytes,
     .check_key = check_key,
     .look = look,
     .is_ours = is_ours,
     .same = same,
     .put = put_file,
     .remove = remove_file,
-    .forget = forget,
-    .remove_directory = remove_directory,
-    .settle = settle,
     .close = close_http,
 };
 

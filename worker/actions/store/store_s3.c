@@ -35,14 +35,7 @@ static bool check_key(const struct store *store, const char *key, struct error *
     if (size > S3_KEY_BYTES) {
         return error_set(error, ERROR_INVALID, "%zu bytes long; an S3 store takes %d", size, S3_KEY_BYTES);
     }
-    for (const char *at = key; *at != '\0'; at += *at == '/') {
-        size_t length = strcspn(at, "/");
-        if (length == 0 || (length <= 2 && strncmp(at, "..", length) == 0)) {
-            return error_set(error, ERROR_INVALID, "a URL cannot have such a part");
-        }
-        at += length;
-    }
-    return true;
+    return store_check_url_key(key, error);
 }
 
 static bool look(struct store *store, const char *key, struct store_object *object, struct error *error)
@@ -196,21 +189,6 @@ static bool forget(struct store *store, const char *key, const char *stage, cons
     return memory->parts == NULL || s3_abort_parts(s3_of(store), key, memory->parts, error);
 }
 
-static bool remove_directory(struct store *store, const char *path, struct error *error)
-{
-    (void)store;
-    (void)path;
-    (void)error;
-    return true;
-}
-
-static bool settle(struct store *store, struct error *error)
-{
-    (void)store;
-    (void)error;
-    return true;
-}
-
 static void close_s3(struct store *store)
 {
     struct s3 *s3 = s3_of(store);
@@ -234,8 +212,6 @@ static const struct store_operations operations = {
     .put = put_file,
     .remove = remove_file,
     .forget = forget,
-    .remove_directory = remove_directory,
-    .settle = settle,
     .close = close_s3,
 };
 

@@ -3,12 +3,11 @@
 #include "common/limits.h"
 #include "common/names.h"
 #include "worker/actions/formatted.h"
-#include "worker/actions/store/params.h"
 #include "worker/actions/train/checkpoint.h"
 #include "worker/actions/train/convert.h"
 #include "worker/actions/train/fetch.h"
 #include "worker/actions/train/trainer.h"
-#include "worker/actions/upload/send.h"
+#include "worker/actions/upload/outputs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +20,7 @@
 #define RAW_FILE "dataset.csv"
 #define DATASET_FILE "dataset"
 #define DATASET_HASH "dataset.sha256"
+#define CHECKSUM_FILE MODEL_FILE ".sha256"
 #define UPLOAD_JOURNAL "model.journal"
 #define LIMIT_EPOCHS 100000
 #define SETTINGS_BYTES 1024
@@ -351,39 +351,6 @@ static bool forget_model(struct action_call *call, struct error *error)
 
 /* ---------------------------------------------------------------- model_upload */
 
-static bool write_checksum(struct action_call *call, const char *name, struct error *error)
-{
-    char sha256[SHA256_HEX_BYTES];
-    struct text text;
-    char *path = workspace_file(&call->workspace, MODEL_FILE);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    bool ok = fd >= 0 ? sha256_of_file(fd, sha256, error) : error_set(error, ERROR_TRANSIENT, "%s: %s", path, strerror(errno));
-    if (fd >= 0) {
-        close(fd);
-    }
-    text_init(&text, SIZE_MAX / 2);
-    ok = ok && text_format(&text, "%s  %s.json\n", sha256, name) &&
-         workspace_write(&call->workspace, MODEL_FILE ".sha256", &text, error);
-    text_format(&call->data, "{\"model\":\"%s.json\",\"sha256\":\"%s\"}", name, ok ? sha256 : "");
-    text_fini(&text);
-    free(path);
-    return ok;
-}
-
-static bool add_file(struct send_job *job, const struct workspace *workspace, const char *file, char *key_take)
-{
-    struct stat status;
-    char *path = workspace_file(workspace, file);
-    bool there = stat(path, &status) == 0;
-    job->files[job->count++] =
-        (struct send_file){.path = path,
-                           .key = key_take,
-                           .name = strdup(key_take),
-                           .size = there ? (uint64_t)status.st_size : 0,
-                           .mtime_ns = there ? (int64_t)status.st_mtim.tv_sec * 1000000000 + status.st_mtim.tv_nsec : 0};
-    return there;
-}
-
 static const char *model_name(const struct action_call *call)
 {
     const char *name = value_text(&call->values, "model_name");
@@ -393,19 +360,22 @@ static const char *model_name(const struct action_call *call)
 /* Caller owes send_files_free(). false: there is no model. */
 static bool open_job(struct send_job *job, struct action_call *call)
 {
-    *job = (struct send_job){.context = call->context,
-                             .workspace = &call->workspace,
-                             .journal = UPLOAD_JOURNAL,
-                             .parallel = (uint32_t)value_integer(&call->values, "parallel"),
-                             .tries = (uint32_t)value_integer(&call->values, "tries"),
-                             .existing = SEND_REFUSE,
-                             .files = calloc(2, sizeof(struct send_file))};
-    if (job->files == NULL) {
-        abort();
-    }
-    store_options_of(call, "target", &job->store);
-    bool model = add_file(job, &call->workspace, MODEL_FILE, formatted("%s.json", model_name(call)));
-    return add_file(job, &call->workspace, MODEL_FILE ".sha256", formatted("%s.json.sha256", model_name(call))) && model;
+    job_of(job, call, UPLOAD_JOURNAL);
+    job_reserve(job, 2);
+    bool model = job_add_output(job, MODEL_FILE, formatted("%s.json", model_name(call)));
+    return job_add_output(job, CHECKSUM_FILE, formatted("%s.json.sha256", model_name(call))) && model;
+}
+
+static bool write_checksum(struct action_call *call, struct error *error)
+{
+    char sha256[SHA256_HEX_BYTES] = "";
+    char *name = formatted("%s.json", model_name(call));
+    bool ok = workspace_has(&call->workspace, CHECKSUM_FILE)
+                  ? output_checksum(&call->workspace, MODEL_FILE, sha256, error)
+                  : output_write_checksum(&call->workspace, MODEL_FILE, name, sha256, error);
+    text_format(&call->data, "{\"model\":\"%s\",\"sha256\":\"%s\"}", name, sha256);
+    free(name);
+    return ok;
 }
 
 static bool upload_model(struct action_call *call, struct error *error)
@@ -415,7 +385,7 @@ static bool upload_model(struct action_call *call, struct error *error)
     if (!identifier_check(span_of(model_name(call)), error)) {
         return error_prefix(error, "param 'model_name'");
     }
-    if (!workspace_has(&call->workspace, MODEL_FILE ".sha256") && !write_checksum(call, model_name(call), error)) {
+    if (!write_checksum(call, error)) {
         return false;
     }
     bool ok = open_job(&job, call) || error_set(error, ERROR_INVALID, "there is no model: the step that trains has not run");
@@ -427,16 +397,9 @@ static bool upload_model(struct action_call *call, struct error *error)
 static bool take_model_back(struct action_call *call, struct error *error)
 {
     struct send_job job;
-    struct send_undone undone;
-    if (!workspace_has(&call->workspace, UPLOAD_JOURNAL)) {
-        return call->skipped = true;
-    }
     open_job(&job, call);
-    bool ok = send_undo(&job, &undone, error);
+    bool ok = job_take_back(&job, call, error);
     send_files_free(job.files, job.count);
-    char *path = workspace_file(&call->workspace, UPLOAD_JOURNAL);
-    ok = ok && (unlink(path) == 0 || error_set(error, ERROR_TRANSIENT, "%s: %s", path, strerror(errno)));
-    free(path);
     return ok;
 }
 

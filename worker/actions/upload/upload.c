@@ -2,12 +2,11 @@
 /* The upload action: its steps, in order. What they do in common is in action.c, the sending in send.c. */
 #include "common/limits.h"
 #include "common/names.h"
-#include "worker/actions/action.h"
-#include "worker/actions/store/params.h"
+#include "worker/actions/formatted.h"
 #include "worker/actions/upload/listing.h"
 #include "worker/actions/upload/metadata.h"
+#include "worker/actions/upload/outputs.h"
 #include "worker/actions/upload/rules.h"
-#include "worker/actions/upload/send.h"
 #include "worker/actions/upload/units.h"
 #include "worker/actions/upload/upload_params.h"
 
@@ -183,13 +182,8 @@ static struct send_file *files_of(const struct listing *listing, const char *sou
 
 static void fill_job(struct send_job *job, struct action_call *call, const char *journal)
 {
-    *job = (struct send_job){.context = call->context,
-                             .workspace = &call->workspace,
-                             .journal = journal,
-                             .parallel = (uint32_t)value_integer(&call->values, "parallel"),
-                             .tries = (uint32_t)value_integer(&call->values, "tries"),
-                             .existing = is_choice(call, "existing", "same") ? SEND_SAME : SEND_REFUSE};
-    store_options_of(call, "target", &job->store);
+    job_of(job, call, journal);
+    job->existing = is_choice(call, "existing", "same") ? SEND_SAME : SEND_REFUSE;
 }
 
 static bool open_job(struct send_job *job, struct action_call *call, struct error *error)
@@ -221,30 +215,13 @@ static bool upload_files(struct action_call *call, struct error *error)
     return ok;
 }
 
-/* Undo what the journal says, and then that it said so. */
-static bool undo(struct action_call *call, struct send_job *job, struct error *error)
-{
-    struct send_undone undone = {0};
-    if (!workspace_has(&call->workspace, job->journal)) {
-        return call->skipped = true;
-    }
-    if (!send_undo(job, &undone, error)) {
-        return false;
-    }
-    char *path = workspace_file(&call->workspace, job->journal);
-    bool ok = unlink(path) == 0 || error_set(error, ERROR_TRANSIENT, "%s: %s", path, strerror(errno));
-    free(path);
-    text_format(&call->data, "{\"removed\":%zu,\"left_alone\":%zu}", undone.removed, undone.left_alone);
-    return ok;
-}
-
 static bool take_files_back(struct action_call *call, struct error *error)
 {
     struct send_job job;
     if (!workspace_has(&call->workspace, FILES_JOURNAL)) {
         return call->skipped = true;
     }
-    bool ok = open_job(&job, call, error) && undo(call, &job, error);
+    bool ok = open_job(&job, call, error) && job_take_back(&job, call, error);
     close_job(&job);
     return ok;
 }
@@ -253,22 +230,11 @@ static bool take_files_back(struct action_call *call, struct error *error)
 
 static bool open_units_job(struct send_job *job, struct action_call *call, struct error *error)
 {
-    struct stat status;
-    char *path = workspace_file(&call->workspace, UNITS_FILE);
-    fill_job(job, call, UNITS_JOURNAL);
-    bool ok = stat(path, &status) == 0 || error_set(error, ERROR_TRANSIENT, "%s: %s", path, strerror(errno));
-    job->files = calloc(1, sizeof *job->files);
-    if (job->files == NULL) {
-        abort();
-    }
-    job->count = 1;
     const char *key = value_text(&call->values, "units");
-    job->files[0] = (struct send_file){.path = path,
-                                       .key = strdup(key),
-                                       .size = (uint64_t)status.st_size,
-                                       .mtime_ns = (int64_t)status.st_mtim.tv_sec * 1000000000 + status.st_mtim.tv_nsec,
-                                       .name = visible(key)};
-    return ok;
+    fill_job(job, call, UNITS_JOURNAL);
+    job_reserve(job, 1);
+    return job_add_output(job, UNITS_FILE, formatted("%s", key)) ||
+           error_set(error, ERROR_TRANSIENT, "%s/" UNITS_FILE " is not there", call->workspace.path);
 }
 
 static bool generate_data_units(struct action_call *call, struct error *error)
@@ -298,7 +264,7 @@ static bool take_units_back(struct action_call *call, struct error *error)
     if (!workspace_has(&call->workspace, UNITS_JOURNAL)) {
         return call->skipped = true;
     }
-    bool ok = open_units_job(&job, call, error) && undo(call, &job, error);
+    bool ok = open_units_job(&job, call, error) && job_take_back(&job, call, error);
     close_job(&job);
     return ok;
 }
