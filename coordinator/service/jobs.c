@@ -12,6 +12,7 @@
 #define BACKLOG_RECORDS_MAX 50000
 #define BACKLOG_BYTES_MAX ((size_t)64 * MIB)
 #define HELD_BACK_MS 5 /* then we look again */
+#define LATER_AT_ONCE 4096 /* jobs that can wait, between two looks at what has come meanwhile */
 
 static bool may_send(const struct service *service)
 {
@@ -175,6 +176,14 @@ void job_touch(struct job *job)
     service->dirty_last = job;
 }
 
+void job_touch_later(struct job *job)
+{
+    job->announce = true;
+    if (!job->dirty) {
+        wake_at(job, job->owned->service->now_ms);
+    }
+}
+
 static bool same_key(const struct ticket *a, const struct ticket *b)
 {
     return a->step == b->step && a->instance == b->instance && a->direction == b->direction;
@@ -249,7 +258,7 @@ void job_lost(struct job *job, struct tracked *tracked, struct span worker, cons
     message.event.worker = worker;
     message.event.reason = span_of(reason);
     tracked->end_sent = true;
-    log_event(LOG_WARN, "ticket_lost", "run=%.*s step=%u ticket=%u worker=%.*s reason=%s", SPAN_ARGS(job->run->saga.run_id),
+    log_event(worker.size > 0 ? LOG_WARN : LOG_DEBUG, "ticket_lost", "run=%.*s step=%u ticket=%u worker=%.*s reason=%s", SPAN_ARGS(job->run->saga.run_id),
               tracked->item.ticket.step, tracked->item.ticket.number, SPAN_ARGS(worker), LOG_QUOTED(reason));
     publish(job, &message);
 }
@@ -367,8 +376,11 @@ static void perform_effects(struct job *job)
         next = tracked->next;
         if (tracked->pass != job->pass) {
             drop_ticket(job, before, tracked); /* it has ended */
-        } else {
-            before = tracked;
+            continue;
+        }
+        before = tracked;
+        if (tracked->item.state == ITEM_INHERITED && job->owned->resolved && !tracked->end_sent) {
+            job_lost(job, tracked, (struct span){0}, "a new owner found nobody who holds it");
         }
     }
 }
@@ -512,7 +524,9 @@ void jobs_perform(struct service *service)
            (job = take_dirty(service)) != NULL) {
         perform(job);
     }
-    while (service->state == SERVICE_WORKING && may_send(service) && service->heap_size > 0 && service->heap[0]->wake_ms <= service->now_ms) {
+    for (int count = 0; service->state == SERVICE_WORKING && count < LATER_AT_ONCE && may_send(service) && service->heap_size > 0 &&
+                        service->heap[0]->wake_ms <= service->now_ms;
+         count++) {
         job = service->heap[0];
         heap_remove(service, job);
         if (!job->dirty) {

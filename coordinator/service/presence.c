@@ -168,15 +168,12 @@ void presence_refused(struct service *service, struct owned *owned, const struct
 static void resolve(struct owned *owned)
 {
     uint32_t ended = 0;
-    owned->resolved = true;
+    owned->resolved = true; /* each job ends its own when its turn comes */
     owned->service->served_changed = true; /* no run of it waits for a worker's answer any more: say so */
     for (struct run *run = runs_next(owned->runs, NULL); run != NULL; run = runs_next(owned->runs, run)) {
         struct job *job = run->attached;
         for (struct tracked *tracked = job != NULL ? job->tickets : NULL; tracked != NULL; tracked = tracked->next) {
-            if (tracked->item.state == ITEM_INHERITED && !tracked->end_sent) {
-                job_lost(job, tracked, (struct span){0}, "a new owner found nobody who holds it");
-                ended++;
-            }
+            ended += tracked->item.state == ITEM_INHERITED && !tracked->end_sent;
         }
     }
     log_event(LOG_INFO, "partition_resolved", "partition=%d lost=%u", (int)owned->partition, ended);
@@ -190,7 +187,7 @@ static void announce_waiting(struct service *service)
         for (struct run *run = runs_next(runs, NULL); run != NULL; run = runs_next(runs, run)) {
             struct job *job = run->attached;
             if (job != NULL && job->tickets != NULL) {
-                job_touch(job);
+                job_touch_later(job);
             }
         }
     }

@@ -160,7 +160,7 @@ static void begin_owning(struct owned *owned, int64_t epoch)
         if (owned->was_claimed) {
             job_inherit(job); /* where nobody was before us, nothing can have been sent */
         }
-        job_touch(job);
+        job_touch_later(job);
     }
     letters_send(owned);
 }

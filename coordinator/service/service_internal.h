@@ -100,6 +100,7 @@ void job_free(struct job *job);
 void job_answered(struct job *job);         /* an Answered of its was read */
 void job_inherit(struct job *job);          /* at our claim: every open ticket may have been sent */
 void job_touch(struct job *job);            /* look at it soon */
+void job_touch_later(struct job *job);      /* after all that has something to do now: there may be a million of them */
 void jobs_perform(struct service *service); /* what is due for all that were touched, or whose time has come */
 void jobs_place(struct service *service);   /* send what waits to whom has credit */
 struct tracked *job_find(struct job *job, const struct ticket *ticket);
