@@ -31,15 +31,15 @@ static size_t depth_of(struct span span)
     return most;
 }
 
-json_t *json_read(struct span span, struct error *error)
+static json_t *read_within(struct span span, size_t depth, struct error *error)
 {
     json_error_t fault;
     if (span.size == 0) {
         error_set(error, ERROR_INVALID, "is empty, where JSON is expected");
         return NULL;
     }
-    if (depth_of(span) > LIMIT_JSON_DEPTH) {
-        error_set(error, ERROR_INVALID, "JSON nested deeper than %d", LIMIT_JSON_DEPTH);
+    if (depth_of(span) > depth) {
+        error_set(error, ERROR_INVALID, "JSON nested deeper than %zu", depth);
         return NULL;
     }
     json_t *json = json_loadb(span.bytes, span.size, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &fault);
@@ -47,6 +47,16 @@ json_t *json_read(struct span span, struct error *error)
         error_set(error, ERROR_INVALID, "no JSON: line %d, column %d: %s", fault.line, fault.column, SHOWN(span_of(fault.text)));
     }
     return json;
+}
+
+json_t *json_read(struct span span, struct error *error)
+{
+    return read_within(span, LIMIT_JSON_DEPTH, error);
+}
+
+json_t *json_read_wrapped(struct span span, struct error *error)
+{
+    return read_within(span, LIMIT_JSON_DEPTH + LIMIT_JSON_WRAPPING, error);
 }
 
 bool json_is_valid(struct span span)

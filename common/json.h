@@ -12,6 +12,8 @@
 /* Any JSON value; a key that comes twice, and nesting beyond LIMIT_JSON_DEPTH, are refused. NULL, with the reason and where.
  * Caller owes json_decref(). */
 json_t *json_read(struct span span, struct error *error);
+/* The same of what we wrote around such values ourselves: LIMIT_JSON_WRAPPING deeper. */
+json_t *json_read_wrapped(struct span span, struct error *error);
 bool json_is_valid(struct span span);
 /* The same, but it must be an object: "is an array, not an object". */
 json_t *json_read_object(struct span span, struct error *error);

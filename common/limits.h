@@ -26,6 +26,7 @@
 #define LIMIT_PIPELINE_DEPTH 8                /* pipelines in pipelines and includes in includes: who needs more has made a mistake */
 #define LIMIT_YAML_DEPTH 64                   /* the reader recurses */
 #define LIMIT_JSON_DEPTH 128                  /* so does jansson (its own limit is 2048) */
+#define LIMIT_JSON_WRAPPING 16                /* and what we put around such a value: result.steps[].data, context.steps.outer.inner */
 #define LIMIT_WEIGHT 1000000000u              /* weights of a plan sum up to this: ×10^6 ppm fits 64 bits */
 #define LIMIT_ATTEMPTS 1000
 #define LIMIT_LOSSES 1000
@@ -50,6 +51,7 @@
 #define LIMIT_MEMORY_BYTES (4 * LIMIT_RESULT_BYTES) /* what `once` remembers of a step: its result, escaped */
 #define LIMIT_WRAPS 64             /* wrappers around one step: each is a few stack frames */
 #define LIMIT_HANDLERS 1000        /* of one worker: its hello fits a record */
+#define LIMIT_ACTION_NAME_BYTES 40            /* of an action in a pipeline: "ACTION.STEP" is a handler, an identifier too */
 #define LIMIT_HANDLERS_SAID (LIMIT_HANDLERS + 2) /* with those every worker of ours serves */
 #define LIMIT_CONCURRENCY 256      /* threads, and programs of one guard */
 #define LIMIT_WINDOW 65536         /* tasks one worker takes in advance */

@@ -440,12 +440,17 @@ static void step_name(struct reader *reader, const struct node *node, void *targ
 
 #define USES_PIPELINE "pipeline:"
 
+static bool begins_scope(struct span handler)
+{
+    return span_equal(handler, span_of(PLAN_HANDLER_SCOPE)) || span_equal(handler, span_of(PLAN_HANDLER_MERGE));
+}
+
 static void step_uses(struct reader *reader, const struct node *node, void *target)
 {
     struct step_target *step = target;
     size_t prefix = sizeof USES_PIPELINE - 1;
     if (node->kind != NODE_SCALAR || node->scalar.size < prefix || memcmp(node->scalar.bytes, USES_PIPELINE, prefix) != 0) {
-        if (read_identifier(reader, node, &step->step->handler) && span_equal(step->step->handler, span_of(PLAN_HANDLER_SCOPE))) {
+        if (read_identifier(reader, node, &step->step->handler) && begins_scope(step->step->handler)) {
             step->step->kind = PLAN_SCOPE;
         }
         return;

@@ -45,6 +45,7 @@ struct backstep_registry;
 struct backstep_orchestrator;
 struct backstep_call;
 struct backstep_json;
+struct backstep_actions;
 
 /* ---------------------------------------------------------------- a step */
 
@@ -207,8 +208,8 @@ const char *backstep_json_string(const struct backstep_json *json, const char *o
 /* As text. The caller owes free(); NULL where memory is out. */
 char *backstep_json_text(const struct backstep_json *json);
 
-/* As a value of its own, for code that has JSON but no context. The caller owes backstep_json_free(). NULL: no JSON, nested too deep, or
- * a key that comes twice. */
+/* As a value of its own, for code that has JSON but no context. The caller owes backstep_json_free(). NULL: no JSON, nested too deep
+ * (128, which the data of a step may be, and 16 more for what stands around them in a result or context), or a key that comes twice. */
 const struct backstep_json *backstep_json_parse(const char *text);
 void backstep_json_free(const struct backstep_json *json);
 
@@ -317,6 +318,8 @@ enum backstep_status {
     BACKSTEP_RUN_ROLLED_BACK,
     BACKSTEP_RUN_CANCELLED,
     BACKSTEP_RUN_ROLLBACK_INCOMPLETE,
+    BACKSTEP_RUN_PAUSED,  /* of a pipeline of actions: one failed, and it waits for backstep_actions_resume() or _roll_back() */
+    BACKSTEP_RUN_AT_WORK, /* of a pipeline of actions: it has begun and has not ended */
 };
 
 struct backstep_progress {
@@ -404,6 +407,83 @@ bool backstep_action_setup(const struct backstep_action *action, struct backstep
 
 /* backstep_main() for an action; parameters are checked against its list, and the result has defaults filled in. */
 int backstep_action_main(int argc, char **argv, const struct backstep_action *action);
+
+/* ---------------------------------------------------------------- a pipeline of actions */
+
+/* One of them; the last one of a list is all zero. */
+struct backstep_pipeline_action {
+    const struct backstep_action *action;
+    const char *name; /* an identifier, of 40 bytes at most, that no other action of the pipeline has; NULL: the action's own */
+    double weight;    /* share of the overall progress, in any unit; not negative; all zero: each the same, so that it is their mean */
+};
+
+/* Actions one after another, each result merged into the next one's params. Designated initialisers; all of it must outlive what it is given to.
+ *
+ * It is one run of one plan, as `uses: pipeline:` makes it: the steps of action "train" are "train/NAME", served by the handler "train.NAME", and
+ * what begins it is a step "train" whose data are its params. A failure in one action rolls back all of them, newest step first.
+ *
+ * params   of an action, a member from whoever says it last: the defaults it declares; the params of the run; the data of each step of the
+ *          actions before it, in their order. Whole members are taken, not merged within; data that is no object, and what was skipped, says
+ *          nothing. Together 64 KiB. One that it declares as required and nobody gives: the action fails for good, before its first step
+ * steps    are set up once, with params NULL: every step that may be wanted is to be registered, and can_skip decides */
+struct backstep_action_pipeline {
+    const char *name;        /* an identifier */
+    const char *description; /* one line; NULL: none */
+    const struct backstep_pipeline_action *actions;
+    bool pause_on_failure; /* a failed step holds the run until backstep_actions_resume() or backstep_actions_roll_back() */
+};
+
+/* A pipeline of actions, to be run in this process, where it lives as long as the process does. To have it durable, on Kafka: print it with
+ * `plan`, serve it with `worker` (see backstep_actions_main()), and let `backstep start`, `watch`, `retry` and `rollback` do the same.
+ *
+ * returns  NULL: memory is out, or `pipeline` is NULL. An unsound pipeline is told by backstep_actions_error(), and does not run: a name that is
+ *          none or comes twice, no action, an action without steps or with a mistake in one, a weight that is negative or not finite.
+ *          The caller owes backstep_actions_free()
+ * threads  start, run, resume, roll_back, free: one thread at a time. All else: any thread, at any time; steps and the listener are called in
+ *          the thread that works, and may call cancel, status, percent and current */
+struct backstep_actions *backstep_actions_new(const struct backstep_action_pipeline *pipeline);
+void backstep_actions_free(struct backstep_actions *actions); /* what is at work is cancelled and waited for. NULL is fine */
+
+/* Called as that of backstep_orchestrator_on_progress(), of the whole pipeline. Set it before a run. */
+void backstep_actions_on_progress(struct backstep_actions *actions,
+                                  void (*listener)(void *state, const struct backstep_progress *progress), void *state);
+
+/* From the beginning to the end, or to a pause: `run` here and now, `start` in a thread of its own. A second one begins anew.
+ *
+ * run_id   an identifier; NULL: one is made
+ * params   a JSON object; NULL: {}. Both are copied
+ * returns  run: whether all went well; start: whether it has begun. false: it is at work already, or backstep_actions_error() says why */
+bool backstep_actions_run(struct backstep_actions *actions, const char *run_id, const char *params);
+bool backstep_actions_start(struct backstep_actions *actions, const char *run_id, const char *params);
+
+/* Of a run that is paused, in a thread of its own: go on with the step that failed, keeping what was done before it, or roll back all of it.
+ * false: it is not paused, or there is no thread to be had. */
+bool backstep_actions_resume(struct backstep_actions *actions);
+bool backstep_actions_roll_back(struct backstep_actions *actions);
+
+/* Wait until nothing is at work.
+ *
+ * timeout_ms  the longest wait; negative: as long as it takes
+ * returns     false: it is still at work; backstep_actions_status() else says how it has ended */
+bool backstep_actions_wait(struct backstep_actions *actions, int64_t timeout_ms);
+
+/* Ask what is at work to stop and roll back; else nothing happens. Not for signal handlers. */
+void backstep_actions_cancel(struct backstep_actions *actions);
+
+/* How it stands. `percent`: 0 to 100, weighted, never going back within a run. `current`: the name of the action at work, or of the last one that
+ * was; "" before a run; lives as long as `actions`. */
+enum backstep_status backstep_actions_status(struct backstep_actions *actions);
+double backstep_actions_percent(struct backstep_actions *actions);
+const char *backstep_actions_current(struct backstep_actions *actions);
+
+/* Of a run that is over or paused, as backstep_orchestrator_...() have them; "" and NULL while it is at work. Live until the next run, resume or
+ * roll_back. `data`: of the step "ACTION/STEP"; of "ACTION": its params. */
+const char *backstep_actions_error(struct backstep_actions *actions);
+const char *backstep_actions_result(struct backstep_actions *actions);
+const char *backstep_actions_data(struct backstep_actions *actions, const char *step);
+
+/* backstep_main() for a pipeline of actions; `run` does not pause. */
+int backstep_actions_main(int argc, char **argv, const struct backstep_action_pipeline *pipeline);
 
 /* ---------------------------------------------------------------- the program */
 

@@ -7,6 +7,7 @@
 #include "common/error.h"
 #include "common/saga/plan.h"
 #include "common/text.h"
+#include "worker/action_pipeline.h"
 #include "worker/backstep.h"
 #include "worker/context.h"
 
@@ -17,6 +18,7 @@ struct library_call {
     const char *program; /* without its directory */
     const char *pipeline; /* its name */
     const struct backstep_action *action; /* NULL: there is only a registry */
+    const struct action_plan *actions; /* NULL: it is no pipeline of actions */
     struct backstep_registry *registry;
     struct options *options;
     const char *const *arguments;

@@ -76,6 +76,11 @@ static int run_with(const struct library_call *call, const char *params)
     sigaction(SIGTERM, &action, NULL);
     backstep_orchestrator_set_name(orchestrator, call->pipeline);
     orchestrator_set_cancellation(orchestrator, &interrupted);
+    if (call->actions != NULL) {
+        struct plan plan = call->actions->plan;
+        plan.pause_on_failure = false; /* nobody could resume it once this process is gone */
+        orchestrator_set_plan(orchestrator, &plan, call->actions->steps);
+    }
     backstep_execute(orchestrator, option_text(call->options, "id"), params);
     int code = orchestrator_exit_code(orchestrator);
     if (code == LIBRARY_USAGE) {
@@ -132,13 +137,21 @@ static int run_worker(const struct library_call *call)
     return code;
 }
 
+static bool make_plan(const struct library_call *call, struct arena *arena, struct plan *plan, struct error *error)
+{
+    if (call->actions != NULL) {
+        *plan = call->actions->plan;
+        return true;
+    }
+    return plan_of_registry(call->registry, call->pipeline, arena, plan, error);
+}
+
 static bool append_plan(const struct library_call *call, struct arena *arena, struct text *text, struct error *error)
 {
     struct plan plan;
     struct text params;
     text_init(&params, LIMIT_CONTEXT_BYTES);
-    bool ok = library_params(call, &params, error) && set_up(call, &params, error) &&
-              plan_of_registry(call->registry, call->pipeline, arena, &plan, error);
+    bool ok = library_params(call, &params, error) && set_up(call, &params, error) && make_plan(call, arena, &plan, error);
     if (ok && call->action != NULL) {
         plan.description = span_of(call->action->description);
     }
@@ -161,6 +174,12 @@ static int run_plan(const struct library_call *call)
     return code;
 }
 
+static void print_step(const char *name, double share, const struct backstep_step *step)
+{
+    printf("%-24s %5.1f %%%s%s\n", name, share * 100, step->rollback != NULL ? "   rollback" : "",
+           step->can_skip != NULL ? "   may be skipped" : "");
+}
+
 static int run_steps(const struct library_call *call)
 {
     struct error error = {0};
@@ -169,11 +188,15 @@ static int run_steps(const struct library_call *call)
     }
     double total = backstep_registry_total_weight(call->registry);
     int count = backstep_registry_count(call->registry);
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; call->actions == NULL && i < count; i++) {
         const struct backstep_step *step = backstep_registry_step(call->registry, i);
-        double share = total > 0 ? step->weight / total : 1.0 / count;
-        printf("%-24s %5.1f %%%s%s\n", step->name, share * 100, step->rollback != NULL ? "   rollback" : "",
-               step->can_skip != NULL ? "   may be skipped" : "");
+        print_step(step->name, total > 0 ? step->weight / total : 1.0 / count, step);
+    }
+    const struct plan *plan = call->actions != NULL ? &call->actions->plan : &(struct plan){0};
+    for (uint32_t i = 0; i < plan->step_count; i++) {
+        if (plan->steps[i].kind == PLAN_HANDLER) {
+            print_step(plan->steps[i].name.bytes, (double)plan->steps[i].weight / LIMIT_WEIGHT, call->actions->steps[i]);
+        }
     }
     return fflush(stdout) == 0 ? 0 : 1;
 }
@@ -202,8 +225,11 @@ static void print_usage(const struct library_call *call, FILE *file)
 {
     const char *program = call->program;
     fprintf(file, "Usage: %s COMMAND [OPTIONS]\n\n", program);
-    if (call->action != NULL && call->action->description != NULL) {
-        fprintf(file, "%s\n\n", call->action->description);
+    const char *description = call->actions != NULL  ? call->actions->pipeline->description
+                              : call->action != NULL ? call->action->description
+                                                     : NULL;
+    if (description != NULL) {
+        fprintf(file, "%s\n\n", description);
     }
     for (size_t i = 0; i < SUBCOMMANDS; i++) {
         fprintf(file, "  %s%s%*s%s\n", subcommands[i].name, subcommands[i].arguments,
@@ -288,7 +314,7 @@ static int main_with(struct library_call *call, int argc, char **argv)
     const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
     call->program = slash != NULL ? slash + 1 : argc > 0 ? argv[0] : "backstep";
     bool named = call->action != NULL && call->action->name != NULL;
-    call->pipeline = named ? call->action->name : call->program;
+    call->pipeline = call->actions != NULL ? call->actions->pipeline->name : named ? call->action->name : call->program;
     int code = LIBRARY_USAGE;
     if (program_problem(call) != NULL) {
         library_complain(call, program_problem(call));
@@ -300,13 +326,31 @@ static int main_with(struct library_call *call, int argc, char **argv)
     } else {
         code = call_subcommand(call, argv[1], (const char *const *)argv + 2, (size_t)argc - 2);
     }
-    backstep_registry_free(call->registry);
     return code;
 }
 
 int backstep_main(int argc, char **argv, struct backstep_registry *registry)
 {
-    return main_with(&(struct library_call){.registry = registry}, argc, argv);
+    int code = main_with(&(struct library_call){.registry = registry}, argc, argv);
+    backstep_registry_free(registry);
+    return code;
+}
+
+int backstep_actions_main(int argc, char **argv, const struct backstep_action_pipeline *pipeline)
+{
+    struct action_plan plan = {0};
+    struct error error = {0};
+    int code = LIBRARY_USAGE;
+    if (pipeline == NULL) {
+        error_set(&error, ERROR_INVALID, "the pipeline is NULL");
+    } else if (action_plan_init(&plan, pipeline, &error)) {
+        code = main_with(&(struct library_call){.registry = plan.registry, .actions = &plan}, argc, argv);
+    }
+    if (error.message[0] != '\0') {
+        fprintf(stderr, "%s: %s\n", argc > 0 ? argv[0] : "backstep", error.message);
+    }
+    action_plan_fini(&plan);
+    return code;
 }
 
 bool backstep_action_setup(const struct backstep_action *action, struct backstep_registry *registry,
@@ -327,5 +371,7 @@ int backstep_action_main(int argc, char **argv, const struct backstep_action *ac
     if (action == NULL) {
         registry_fail(registry, "the action is NULL");
     }
-    return main_with(&(struct library_call){.registry = registry, .action = action}, argc, argv);
+    int code = main_with(&(struct library_call){.registry = registry, .action = action}, argc, argv);
+    backstep_registry_free(registry);
+    return code;
 }

@@ -139,10 +139,22 @@ static json_t *declaration(const struct backstep_param_spec *spec, const json_t 
                      required ? json_true() : NULL);
 }
 
+/* What the actions of a pipeline declare may be given to the whole; what they fall back to they say themselves. */
+static void declare_actions(const struct action_plan *actions, json_t *all)
+{
+    for (size_t i = 0; actions != NULL && i < actions->part_count; i++) {
+        const struct backstep_param_spec *spec = actions->pipeline->actions[i].action->params;
+        for (; spec != NULL && spec->name != NULL; spec++) {
+            json_object_set_new(all, spec->name, json_pack("{s:s*}", "description", spec->description));
+        }
+    }
+}
+
 /* What is given and not declared is declared by being given. */
 static json_t *declarations(const struct library_call *call, const json_t *params)
 {
     json_t *all = json_object();
+    declare_actions(call->actions, all);
     for (size_t i = 0; i < spec_count(call); i++) {
         const struct backstep_param_spec *spec = &call->action->params[i];
         json_object_set_new(all, spec->name, declaration(spec, json_object_get(params, spec->name)));
@@ -151,7 +163,7 @@ static json_t *declarations(const struct library_call *call, const json_t *param
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)params, name, value)
     {
-        if (json_object_get(all, name) == NULL) {
+        if (call->actions != NULL || json_object_get(all, name) == NULL) {
             json_object_set_new(all, name, json_pack("{s:O}", "default", value));
         }
     }

@@ -47,6 +47,7 @@ struct backstep_orchestrator {
     struct plan plan;
     unsigned version;
     bool planned;
+    const struct backstep_step *const *steps; /* of a plan that was given; NULL: those of the registry */
 
     /* the last execution; its log is folded the moment it is "written" */
     struct saga saga;
@@ -326,6 +327,9 @@ static void on_need(void *state, struct backstep_context *context)
 {
     struct backstep_orchestrator *orchestrator = state;
     (void)context; /* its task is this one's */
+    if (orchestrator->collected) {
+        return; /* they are there */
+    }
     if (orchestrator->filled == NULL && (orchestrator->filled = malloc(sizeof *orchestrator->filled)) == NULL) {
         abort();
     }
@@ -358,13 +362,13 @@ static void on_logged(void *state, const struct log_line *line)
 /* Without what has to be collected from other steps: few ask for it. */
 static void make_task(struct backstep_orchestrator *orchestrator, struct ticket ticket)
 {
+    const struct saga *saga = &orchestrator->saga;
+    const struct plan_step *plan = &saga->plan->steps[ticket.step];
     orchestrator->ticket = ticket;
-    if (ticket.direction == DIRECTION_ROLLBACK) {
+    if (ticket.direction == DIRECTION_ROLLBACK || plan->kind == PLAN_SCOPE || plan->scope > 0) {
         on_need(orchestrator, NULL);
         return;
     }
-    const struct saga *saga = &orchestrator->saga;
-    const struct plan_step *plan = &saga->plan->steps[ticket.step];
     uint32_t attempt = saga->steps[ticket.step]->attempts + 1;
     orchestrator->task = (struct task){.run_id = saga->run_id,
                                        .ticket = ticket,
@@ -425,6 +429,11 @@ static void write_done(struct backstep_orchestrator *orchestrator, const struct 
     tell_progress(orchestrator);
 }
 
+static const struct backstep_step *step_of(const struct backstep_orchestrator *orchestrator, uint32_t index)
+{
+    return orchestrator->steps != NULL ? orchestrator->steps[index] : backstep_registry_step(orchestrator->registry, (int)index);
+}
+
 static void run_task(struct backstep_orchestrator *orchestrator, struct ticket ticket)
 {
     bool rolls_back = ticket.direction == DIRECTION_ROLLBACK;
@@ -444,8 +453,8 @@ static void run_task(struct backstep_orchestrator *orchestrator, struct ticket t
     if (timed) {
         write_event(orchestrator, &(struct saga_event){.kind = EVENT_STARTED, .ticket = ticket});
     }
-    attempt_run(&attempt, &orchestrator->task, backstep_registry_step(orchestrator->registry, (int)ticket.step),
-                rolls_back ? &never : orchestrator->cancellation, &listener);
+    attempt_run(&attempt, &orchestrator->task, step_of(orchestrator, ticket.step), rolls_back ? &never : orchestrator->cancellation,
+                &listener);
     if (timed) {
         write_overdue(orchestrator);
     }
@@ -484,17 +493,22 @@ static bool do_next(struct backstep_orchestrator *orchestrator)
     return true;
 }
 
-static void wait_for_deadline(struct backstep_orchestrator *orchestrator)
+/* false: there is none, for the run waits for a person. */
+static bool wait_for_deadline(struct backstep_orchestrator *orchestrator)
 {
     struct saga_deadline deadline = {0};
     bool armed = saga_next_deadline(&orchestrator->saga, &deadline);
-    assert(armed); /* every unfinished run has something outstanding */
+    assert(armed || orchestrator->saga.status == RUN_PAUSED); /* every other unfinished run has something outstanding */
+    if (!armed) {
+        return false;
+    }
     int64_t wait_ms = deadline.due_ms - now_ms(orchestrator);
     if (wait_ms > 0) {
         orchestrator->clock.wait_ms(orchestrator->clock.state, wait_ms); /* a cancel ends it early: then it is looked at again */
-        return;
+        return true;
     }
     write_event(orchestrator, &(struct saga_event){.kind = EVENT_TIMER_FIRED, .timer = deadline.timer, .ticket = deadline.ticket});
+    return true;
 }
 
 /* ---------------------------------------------------------------- from the first record to the last */
@@ -563,8 +577,20 @@ static enum backstep_status status_of(const struct saga *saga)
     case RUN_ROLLED_BACK: return BACKSTEP_RUN_ROLLED_BACK;
     case RUN_CANCELLED: return BACKSTEP_RUN_CANCELLED;
     case RUN_ROLLBACK_INCOMPLETE: return BACKSTEP_RUN_ROLLBACK_INCOMPLETE;
+    case RUN_PAUSED: return BACKSTEP_RUN_PAUSED;
     default: return BACKSTEP_RUN_NONE;
     }
+}
+
+/* To the end, or until a person has to say what becomes of it. */
+static void go_on(struct backstep_orchestrator *orchestrator)
+{
+    bool waits = true;
+    while (waits && !saga_is_settled(&orchestrator->saga)) {
+        waits = do_next(orchestrator) || wait_for_deadline(orchestrator);
+    }
+    orchestrator->status = status_of(&orchestrator->saga);
+    snprintf(orchestrator->error, sizeof orchestrator->error, "%.*s", SPAN_ARGS(orchestrator->saga.error));
 }
 
 static void run_it(struct backstep_orchestrator *orchestrator, struct span params)
@@ -572,13 +598,7 @@ static void run_it(struct backstep_orchestrator *orchestrator, struct span param
     struct saga_event start = {
         .kind = EVENT_START, .plan = &orchestrator->plan, .params = params, .fold_version = plan_fold_version(&orchestrator->plan)};
     write_request(orchestrator, &start);
-    while (!saga_is_settled(&orchestrator->saga)) {
-        if (!do_next(orchestrator)) {
-            wait_for_deadline(orchestrator);
-        }
-    }
-    orchestrator->status = status_of(&orchestrator->saga);
-    snprintf(orchestrator->error, sizeof orchestrator->error, "%.*s", SPAN_ARGS(orchestrator->saga.error));
+    go_on(orchestrator);
 }
 
 static bool execute(struct backstep_orchestrator *orchestrator, const char *run_id, const char *params)
@@ -607,6 +627,28 @@ bool backstep_execute(struct backstep_orchestrator *orchestrator, const char *ru
     bool ok = execute(orchestrator, run_id, params);
     atomic_store(&orchestrator->running, false);
     return ok;
+}
+
+void orchestrator_set_plan(struct backstep_orchestrator *orchestrator, const struct plan *plan,
+                           const struct backstep_step *const *steps)
+{
+    orchestrator->plan = *plan;
+    orchestrator->steps = steps;
+    orchestrator->planned = true;
+    orchestrator->version = registry_version(orchestrator->registry);
+}
+
+bool orchestrator_go_on(struct backstep_orchestrator *orchestrator, bool retry)
+{
+    if (orchestrator->status != BACKSTEP_RUN_PAUSED || atomic_exchange(&orchestrator->running, true)) {
+        return false;
+    }
+    text_clear(&orchestrator->result);
+    text_clear(&orchestrator->history);
+    write_request(orchestrator, &(struct saga_event){.kind = retry ? EVENT_RETRY : EVENT_ROLL_BACK});
+    go_on(orchestrator);
+    atomic_store(&orchestrator->running, false);
+    return orchestrator->status == BACKSTEP_RUN_SUCCEEDED;
 }
 
 /* ---------------------------------------------------------------- how it went */
@@ -644,11 +686,9 @@ const char *backstep_orchestrator_error(const struct backstep_orchestrator *orch
 
 int orchestrator_exit_code(const struct backstep_orchestrator *orchestrator)
 {
-    static const int codes[] = {[BACKSTEP_RUN_NONE] = 2,
-                                [BACKSTEP_RUN_SUCCEEDED] = 0,
-                                [BACKSTEP_RUN_ROLLED_BACK] = 1,
-                                [BACKSTEP_RUN_ROLLBACK_INCOMPLETE] = 3,
-                                [BACKSTEP_RUN_CANCELLED] = 4};
+    static const int codes[] = {[BACKSTEP_RUN_NONE] = 2,        [BACKSTEP_RUN_SUCCEEDED] = 0,
+                                [BACKSTEP_RUN_ROLLED_BACK] = 1, [BACKSTEP_RUN_ROLLBACK_INCOMPLETE] = 3,
+                                [BACKSTEP_RUN_CANCELLED] = 4,   [BACKSTEP_RUN_PAUSED] = 6};
     return codes[orchestrator->status];
 }
 
@@ -722,7 +762,8 @@ static void append_result(struct backstep_orchestrator *orchestrator, struct tex
                                            [BACKSTEP_RUN_SUCCEEDED] = "succeeded",
                                            [BACKSTEP_RUN_ROLLED_BACK] = "rolled_back",
                                            [BACKSTEP_RUN_CANCELLED] = "cancelled",
-                                           [BACKSTEP_RUN_ROLLBACK_INCOMPLETE] = "rollback_incomplete"};
+                                           [BACKSTEP_RUN_ROLLBACK_INCOMPLETE] = "rollback_incomplete",
+                                           [BACKSTEP_RUN_PAUSED] = "paused"};
     const struct saga *saga = &orchestrator->saga;
     text_format(out, "{\"success\": %s, \"steps_executed\": %d, \"steps_total\": %d, ",
                 orchestrator->status == BACKSTEP_RUN_SUCCEEDED ? "true" : "false",

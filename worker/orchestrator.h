@@ -32,6 +32,14 @@ void orchestrator_intercept(struct backstep_orchestrator *orchestrator,
 /* Be cancelled by this one, which a signal handler may raise, instead of by one of its own. */
 void orchestrator_set_cancellation(struct backstep_orchestrator *orchestrator, struct cancellation *cancellation);
 
+/* Run this plan, whose step i is `steps[i]`, instead of the registry's, which must not change any more. Borrowed until it is freed. */
+void orchestrator_set_plan(struct backstep_orchestrator *orchestrator, const struct plan *plan,
+                           const struct backstep_step *const *steps);
+
+/* Of a run that is paused because a step failed: go on with that step, or roll back. Returns whether all went well; false also where it is not
+ * paused. */
+bool orchestrator_go_on(struct backstep_orchestrator *orchestrator, bool retry);
+
 /* The exit code of a program that did nothing but this: 0 succeeded, 1 failed and rolled back, 2 could not begin, 3 rollback incomplete,
  * 4 cancelled. */
 int orchestrator_exit_code(const struct backstep_orchestrator *orchestrator);

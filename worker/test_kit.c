@@ -260,9 +260,9 @@ static void ignore_progress(void *state, uint64_t current, uint64_t total, struc
 const char *backstep_test_step(struct backstep_test *test, const char *step, const char *context)
 {
     const struct backstep_step *found = backstep_registry_find(test->registry, step);
-    json_t *json = context != NULL ? json_read_object(span_of(context), NULL) : json_object();
+    json_t *json = context != NULL ? json_read_wrapped(span_of(context), NULL) : json_object();
     text_clear(&test->answer);
-    if (found != NULL && json != NULL) {
+    if (found != NULL && json_is_object(json)) {
         struct context_listener listener = {.progressed = ignore_progress, .now_ms = now_ms, .state = test};
         library_call_step(found, "test", json, &listener, &test->answer);
     }

@@ -45,7 +45,7 @@ const char *backstep_json_string(const struct backstep_json *json, const char *o
 
 const struct backstep_json *backstep_json_parse(const char *text)
 {
-    return text != NULL ? VALUE(json_read(span_of(text), NULL)) : NULL;
+    return text != NULL ? VALUE(json_read_wrapped(span_of(text), NULL)) : NULL;
 }
 
 void backstep_json_free(const struct backstep_json *json)

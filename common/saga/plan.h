@@ -39,6 +39,8 @@ enum plan_kind {
 /* Handlers that every worker of ours serves. */
 #define PLAN_HANDLER_VALIDATE "backstep.validate"
 #define PLAN_HANDLER_SCOPE "backstep.scope"
+/* Of a PLAN_SCOPE step whose data are made of more than its input; served by the programs whose pipelines hold it. */
+#define PLAN_HANDLER_MERGE "backstep.merge"
 
 struct plan_step {
     struct span name; /* for people: UTF-8, at most LIMIT_NAME_BYTES */

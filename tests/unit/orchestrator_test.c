@@ -474,6 +474,44 @@ static void a_step_cannot_execute_the_run_it_is_part_of(void **state)
     backstep_registry_free(registry);
 }
 
+/* Data nested as deep as `state` says. */
+static enum backstep_outcome nest(struct backstep_context *context, struct backstep_result *result)
+{
+    char open[200] = {0}, close[200] = {0};
+    size_t depth = (size_t) * (const int *)backstep_state(context);
+    memset(open, '[', depth);
+    memset(close, ']', depth);
+    return backstep_succeed(result, "%s%s", open, close);
+}
+
+static enum backstep_outcome look_around(struct backstep_context *context, struct backstep_result *result)
+{
+    const struct backstep_json *all = backstep_json_parse(backstep_context_json(context));
+    assert_int_equal(backstep_json_count(backstep_json_member(backstep_json_member(all, "steps"), "a")), 1);
+    backstep_json_free(all);
+    return backstep_succeed(result, NULL);
+}
+
+static void what_holds_the_deepest_data_can_be_parsed_too(void **state)
+{
+    (void)state;
+    int depth = 128;
+    struct backstep_step a = {.name = "a", .execute = nest, .state = &depth}, b = {.name = "b", .execute = look_around};
+    struct backstep_registry *registry = backstep_registry_new();
+    assert_true(backstep_register(registry, &a) && backstep_register(registry, &b));
+    struct backstep_orchestrator *o = backstep_orchestrator_new(registry);
+    assert_true(backstep_execute(o, NULL, NULL));
+    const struct backstep_json *result = backstep_json_parse(backstep_orchestrator_result(o));
+    const struct backstep_json *step = backstep_json_element(backstep_json_member(result, "steps"), 0);
+    assert_int_equal(backstep_json_count(backstep_json_member(step, "data")), 1);
+    backstep_json_free(result);
+    depth = 129;
+    assert_false(backstep_execute(o, NULL, NULL));
+    assert_string_equal(backstep_orchestrator_error(o), "Step 'a' failed: the step's data: JSON nested deeper than 128");
+    backstep_orchestrator_free(o);
+    backstep_registry_free(registry);
+}
+
 #define ROWS (sizeof rows / sizeof *rows)
 
 int main(void)
@@ -488,6 +526,7 @@ int main(void)
         cmocka_unit_test(a_cancel_from_another_thread_ends_a_wait_for_a_retry),
         cmocka_unit_test(what_a_step_logs_can_be_listened_to),
         cmocka_unit_test(a_step_cannot_execute_the_run_it_is_part_of),
+        cmocka_unit_test(what_holds_the_deepest_data_can_be_parsed_too),
     };
     struct CMUnitTest tests[ROWS + sizeof others / sizeof *others];
     for (size_t i = 0; i < ROWS; i++) {

@@ -35,3 +35,10 @@ expect 1 '.status == "rolled_back" and .steps[0].status == "rolled_back"' files 
 expect 0 '.steps[1].data.mean == 4.5 and .steps[2].data.uploaded == "model"' shared train run -p rows=8
 expect 0 '.steps_total == 2 and .steps[1].data.uploaded == "dataset"' shared publish run
 expect 1 '.error == "Step '"'dataset'"' failed: rows must be greater than 0, got 0"' shared train run -p rows=0
+
+expect 0 '.steps[3].data.label == "3 words in 1 files" and .steps[4].data.words == 3' catalog run -p "files=[\"$work/a\"]" -p "path=$work/label"
+[ "$(cat "$work/label")" = '3 words in 1 files' ]
+expect 1 '.status == "rolled_back" and .progress == 87.5' catalog run -p "files=[\"$work/a\"]" -p "path=$work/label" -p expected=none
+[ ! -e "$work/label" ]
+expect 1 '.error == "Step '"'count'"' failed: the action requires the parameter '"'files'"', and nobody gives it"' catalog run
+"$BACKSTEP_BIN/catalog" steps | grep -q '^count/read *50.0 %$'
