@@ -32,7 +32,8 @@ struct bus_send {
     struct span value;
     struct bus_header headers[BUS_HEADERS_MAX];
     size_t header_count;
-    uint64_t cookie;    /* comes back with the delivery report; 0: none is wanted, only a failure is reported */
+    uint64_t cookie;    /* below 2^63; comes back with the delivery report; 0: none is wanted, only a failure is reported */
+    bool lazy;          /* its report ends no bus_poll() that waits: it comes with the next event, or when the wait is over */
 };
 
 enum bus_event_kind {

@@ -26,6 +26,7 @@
 #define BATCH_RECORDS 1024
 #define RETRY_MS 50
 #define EMBEDDED_CLUSTER "mockCluster" /* how librdkafka's mock cluster begins its id */
+#define LAZY_BIT (UINT64_C(1) << 63) /* of a cookie on its way: nobody waits for its report */
 #define API_PRODUCE 0 /* the protocol's number of a produce request */
 
 /* A record of the most bytes, with its key, headers and framing. */
@@ -50,6 +51,18 @@ struct delivery {
     int64_t offset;
 };
 
+/* What became of what was sent. librdkafka's threads write it down as the broker answers, and wake the thread that polls only where
+ * somebody waits for it: most of whom are told have nothing to do then, and a wake-up a record was a third of all. */
+struct reports {
+    pthread_mutex_t mutex;
+    struct delivery *deliveries;
+    size_t count, capacity;
+    struct bus_backlog backlog;
+    bool flushing; /* wake when the backlog is empty */
+    bool failed;
+    char failure[256];
+};
+
 struct kafka_bus {
     struct bus bus;
     char *brokers;
@@ -65,13 +78,80 @@ struct kafka_bus {
     rd_kafka_message_t *batch[BATCH_RECORDS];
     size_t batch_next, batch_count;
     rd_kafka_message_t *current; /* what the caller of the last poll still looks at */
-    struct delivery *deliveries;
+    struct reports reports;
+    struct delivery *deliveries; /* taken from there */
     size_t delivery_next, delivery_count, delivery_capacity;
-    struct bus_backlog backlog;
     bool failed;
     char failure[256];
     char refusal[256]; /* why a broker would not talk to us, if it said */
 };
+
+/* ---- reports */
+
+static void make_readable(int fd)
+{
+    int saved = errno;
+    uint64_t one = 1;
+    ssize_t written = write(fd, &one, sizeof one); /* fails only when it is readable already */
+    (void)written;
+    errno = saved;
+}
+
+static void *grow(void *array, size_t *capacity, size_t size)
+{
+    *capacity = *capacity > 0 ? 2 * *capacity : 1024;
+    void *grown = realloc(array, *capacity * size);
+    assert(grown != NULL);
+    return grown;
+}
+
+static _Thread_local bool is_producing; /* a record that is refused at once was never sent */
+
+static void note_failure(struct reports *reports, const rd_kafka_message_t *message)
+{
+    if (!reports->failed) {
+        reports->failed = true;
+        snprintf(reports->failure, sizeof reports->failure, "delivery to %.120s [%d] failed: %.80s", rd_kafka_topic_name(message->rkt),
+                 message->partition, rd_kafka_err2str(message->err));
+    }
+}
+
+static void note_delivery(struct reports *reports, uint64_t cookie, int64_t offset)
+{
+    if (reports->count == reports->capacity) {
+        reports->deliveries = grow(reports->deliveries, &reports->capacity, sizeof *reports->deliveries);
+    }
+    reports->deliveries[reports->count++] = (struct delivery){cookie, offset >= 0 ? offset : -1};
+}
+
+/* On librdkafka's threads. */
+static rd_kafka_resp_err_t on_acknowledged(rd_kafka_t *handle, rd_kafka_message_t *message, void *opaque)
+{
+    (void)handle;
+    struct kafka_bus *kafka = opaque;
+    struct reports *reports = &kafka->reports;
+    uint64_t cookie = (uint64_t)(uintptr_t)message->_private;
+    if (is_producing) {
+        return RD_KAFKA_RESP_ERR_NO_ERROR;
+    }
+    pthread_mutex_lock(&reports->mutex);
+    assert(reports->backlog.records > 0 && reports->backlog.bytes >= message->len);
+    reports->backlog.records--;
+    reports->backlog.bytes -= message->len;
+    bool wakes = reports->flushing && reports->backlog.records == 0;
+    if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        note_failure(reports, message);
+        wakes = true;
+    } else if (cookie != 0) {
+        note_delivery(reports, cookie & ~LAZY_BIT, message->offset);
+        wakes = wakes || (cookie & LAZY_BIT) == 0;
+    }
+    pthread_mutex_unlock(&reports->mutex);
+    if (wakes) {
+        make_readable(kafka->wake_fd);
+    }
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
 
 /* ---- configuration */
 
@@ -95,6 +175,9 @@ static const struct property producer_properties[] = {
     {"acks", "all"},
     {"message.timeout.ms", "0"}, /* never given up: after an outage the order is as it was */
     {"linger.ms", "0"},
+    /* Whatever comes while a request is under way goes with the next one. A broker takes the second request of a connection only when it
+     * has answered the first, so that more of them hide a network's delay and nothing else, and make small batches. */
+    {"max.in.flight", "1"},
     {"queue.buffering.max.messages", "1000000"},
     {"queue.buffering.max.kbytes", "262144"},
     {NULL, NULL},
@@ -132,8 +215,6 @@ static const struct refused_property {
     {"delivery.timeout.ms", "0", "a record that is given up leaves a hole in the log"},
     {"retries", NULL, "a record that is given up leaves a hole in the log"},
     {"message.send.max.retries", NULL, "a record that is given up leaves a hole in the log"},
-    {"max.in.flight", NULL, "the order of records rests on it"},
-    {"max.in.flight.requests.per.connection", NULL, "the order of records rests on it"},
     {"transactional.id", NULL, "Backstep uses no transactions"},
     {"group.id", NULL, "partitions are read by hand, without a consumer group"},
     {"auto.offset.reset", "error", "a reader whose records are gone must say so, never skip"},
@@ -210,15 +291,26 @@ static bool configure_handle(rd_kafka_conf_t *conf, const struct property *own, 
     return true;
 }
 
+static rd_kafka_resp_err_t on_new(rd_kafka_t *handle, const rd_kafka_conf_t *conf, void *opaque, char *reason, size_t reason_size)
+{
+    (void)conf;
+    (void)reason;
+    (void)reason_size;
+    return rd_kafka_interceptor_add_on_acknowledgement(handle, "backstep", on_acknowledged, opaque);
+}
+
 static rd_kafka_t *handle_new(rd_kafka_type_t type, const struct property *own, const struct property *more,
-                              const struct bus_kafka_options *options, struct error *error)
+                              const struct bus_kafka_options *options, struct kafka_bus *kafka, struct error *error)
 {
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     if (!configure_handle(conf, own, more, options, error)) {
         rd_kafka_conf_destroy(conf);
         return NULL;
     }
-    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
+    if (type == RD_KAFKA_PRODUCER) {
+        rd_kafka_conf_interceptor_add_on_new(conf, "backstep", on_new, kafka);
+    }
+    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
     char reason[512];
     rd_kafka_t *handle = rd_kafka_new(type, conf, reason, sizeof reason);
     if (handle == NULL) {
@@ -231,15 +323,6 @@ static rd_kafka_t *handle_new(rd_kafka_type_t type, const struct property *own, 
 }
 
 /* ---- waking */
-
-static void make_readable(int fd)
-{
-    int saved = errno;
-    uint64_t one = 1;
-    ssize_t written = write(fd, &one, sizeof one); /* fails only when it is readable already */
-    (void)written;
-    errno = saved;
-}
 
 /* Called by librdkafka's threads when a queue is no longer empty. Its own writing to a descriptor is not used: it writes once until the
  * queue is "served", and what counts as that differs between its calls. */
@@ -957,7 +1040,7 @@ static rd_kafka_resp_err_t produce(const struct topic *topic, const struct kafka
         {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
         {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {(void *)(uintptr_t)key, send->key.size}},
         {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {(void *)(uintptr_t)value, send->value.size}},
-        {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = (void *)(uintptr_t)send->cookie},
+        {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = (void *)(uintptr_t)(send->cookie | (send->lazy ? LAZY_BIT : 0))},
         {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
     };
     rd_kafka_error_t *failure = rd_kafka_produceva(kafka->producer, arguments, sizeof arguments / sizeof arguments[0]);
@@ -968,6 +1051,15 @@ static rd_kafka_resp_err_t produce(const struct topic *topic, const struct kafka
     rd_kafka_error_destroy(failure);
     rd_kafka_headers_destroy(headers);
     return code;
+}
+
+/* Before it is sent: its report may come at once. */
+static void count_sent(struct reports *reports, int sign, size_t bytes)
+{
+    pthread_mutex_lock(&reports->mutex);
+    reports->backlog.records += (size_t)sign;
+    reports->backlog.bytes += (size_t)sign * bytes;
+    pthread_mutex_unlock(&reports->mutex);
 }
 
 static bool kafka_send(struct bus *bus, const struct bus_send *send, struct error *error)
@@ -988,64 +1080,72 @@ static bool kafka_send(struct bus *bus, const struct bus_send *send, struct erro
         return error_of_send(send, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, error);
     }
     kafka->last_sent = topic;
+    count_sent(&kafka->reports, 1, send->value.size);
+    is_producing = true;
     rd_kafka_resp_err_t code = produce(topic, kafka, send);
+    is_producing = false;
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        count_sent(&kafka->reports, -1, send->value.size);
         return error_of_send(send, code, error);
     }
-    kafka->backlog.records++;
-    kafka->backlog.bytes += send->value.size;
     return true;
 }
 
 static struct bus_backlog kafka_backlog(const struct bus *bus)
 {
-    return ((const struct kafka_bus *)bus)->backlog;
+    struct reports *reports = &((struct kafka_bus *)(uintptr_t)bus)->reports;
+    pthread_mutex_lock(&reports->mutex);
+    struct bus_backlog backlog = reports->backlog;
+    pthread_mutex_unlock(&reports->mutex);
+    return backlog;
 }
 
 /* ---- taking in what librdkafka has */
 
-static void fail(struct kafka_bus *kafka, const char *what, const char *reason)
+static void fail(struct kafka_bus *kafka, const char *reason)
 {
     if (!kafka->failed) {
         kafka->failed = true;
-        snprintf(kafka->failure, sizeof kafka->failure, "%s: %s", what, reason);
+        snprintf(kafka->failure, sizeof kafka->failure, "%s", reason);
     }
 }
 
-static void remember_delivery(struct kafka_bus *kafka, uint64_t cookie, int64_t offset)
+static void remember_delivery(struct kafka_bus *kafka, const struct delivery *delivery)
 {
     if (kafka->delivery_next == kafka->delivery_count) {
         kafka->delivery_next = kafka->delivery_count = 0;
     }
     if (kafka->delivery_count == kafka->delivery_capacity) {
-        kafka->delivery_capacity = kafka->delivery_capacity > 0 ? 2 * kafka->delivery_capacity : 1024;
-        kafka->deliveries = realloc(kafka->deliveries, kafka->delivery_capacity * sizeof *kafka->deliveries);
-        assert(kafka->deliveries != NULL);
+        kafka->deliveries = grow(kafka->deliveries, &kafka->delivery_capacity, sizeof *kafka->deliveries);
     }
-    kafka->deliveries[kafka->delivery_count++] = (struct delivery){cookie, offset};
+    kafka->deliveries[kafka->delivery_count++] = *delivery;
 }
 
-static void take_report(struct kafka_bus *kafka, const rd_kafka_message_t *message)
+static bool take_reports(struct kafka_bus *kafka)
 {
-    assert(kafka->backlog.records > 0 && kafka->backlog.bytes >= message->len);
-    kafka->backlog.records--;
-    kafka->backlog.bytes -= message->len;
-    uint64_t cookie = (uint64_t)(uintptr_t)message->_private;
-    if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        char what[160];
-        snprintf(what, sizeof what, "delivery to %.120s [%d] failed", rd_kafka_topic_name(message->rkt), message->partition);
-        fail(kafka, what, rd_kafka_err2str(message->err));
-    } else if (cookie != 0) {
-        remember_delivery(kafka, cookie, message->offset >= 0 ? message->offset : -1);
+    struct reports *reports = &kafka->reports;
+    pthread_mutex_lock(&reports->mutex);
+    bool news = reports->count > 0 || (reports->failed && !kafka->failed);
+    for (size_t i = 0; i < reports->count; i++) {
+        remember_delivery(kafka, &reports->deliveries[i]);
     }
+    reports->count = 0;
+    if (reports->failed) {
+        fail(kafka, reports->failure);
+    }
+    pthread_mutex_unlock(&reports->mutex);
+    return news;
 }
 
-static void take_reports(struct kafka_bus *kafka, rd_kafka_event_t *event)
+/* true: nothing is under way any more. Else the last report will wake us. */
+static bool is_flushed(struct kafka_bus *kafka)
 {
-    const rd_kafka_message_t *message;
-    while ((message = rd_kafka_event_message_next(event)) != NULL) {
-        take_report(kafka, message);
-    }
+    struct reports *reports = &kafka->reports;
+    pthread_mutex_lock(&reports->mutex);
+    reports->flushing = reports->backlog.records > 0;
+    bool flushed = !reports->flushing;
+    pthread_mutex_unlock(&reports->mutex);
+    return flushed;
 }
 
 static bool is_broker_refusal(rd_kafka_resp_err_t code)
@@ -1059,9 +1159,10 @@ static void take_error(struct kafka_bus *kafka, rd_kafka_event_t *event)
     rd_kafka_resp_err_t code = rd_kafka_event_error(event);
     const char *reason = rd_kafka_event_error_string(event);
     if (code == RD_KAFKA_RESP_ERR__FATAL) {
-        char text[200];
+        char text[200], failure[256];
         rd_kafka_fatal_error(kafka->producer, text, sizeof text);
-        fail(kafka, "the producer has failed", text);
+        snprintf(failure, sizeof failure, "the producer has failed: %s", text);
+        fail(kafka, failure);
         return;
     }
     if (is_broker_refusal(code)) {
@@ -1091,7 +1192,6 @@ static bool take_events(struct kafka_bus *kafka, rd_kafka_queue_t *queue)
     while ((event = rd_kafka_queue_poll(queue, 0)) != NULL) {
         some = true;
         switch (rd_kafka_event_type(event)) {
-        case RD_KAFKA_EVENT_DR: take_reports(kafka, event); break;
         case RD_KAFKA_EVENT_ERROR: take_error(kafka, event); break;
         case RD_KAFKA_EVENT_LOG: take_log(event); break;
         default: break;
@@ -1113,7 +1213,8 @@ static bool take_records(struct kafka_bus *kafka)
 static bool take_in(struct kafka_bus *kafka)
 {
     drain_wake_fd(kafka);
-    bool news = take_events(kafka, kafka->producer_events);
+    bool news = take_reports(kafka);
+    news |= take_events(kafka, kafka->producer_events);
     news |= take_events(kafka, kafka->consumer_events);
     news |= take_records(kafka);
     return news;
@@ -1228,15 +1329,16 @@ static void kafka_poll(struct bus *bus, int timeout_ms, struct bus_event *event)
     struct kafka_bus *kafka = kafka_of(bus);
     int64_t deadline_ms = timeout_ms > 0 ? deadline_after(timeout_ms) : 0;
     *event = (struct bus_event){.kind = BUS_NOTHING};
+    bool over = timeout_ms == 0; /* after a wait in vain we look once more: some reports wake nobody */
     release_current(kafka);
     while (!next_event(kafka, event)) {
         if (take_in(kafka)) {
             continue;
         }
-        if (atomic_exchange(&kafka->woken, false) || timeout_ms == 0 ||
-            !wait_for_news(kafka, timeout_ms < 0 ? -1 : remaining_ms(deadline_ms))) {
+        if (atomic_exchange(&kafka->woken, false) || over) {
             return;
         }
+        over = !wait_for_news(kafka, timeout_ms < 0 ? -1 : remaining_ms(deadline_ms));
     }
 }
 
@@ -1247,7 +1349,9 @@ static bool kafka_flush(struct bus *bus, int timeout_ms)
     for (;;) {
         drain_wake_fd(kafka);
         take_events(kafka, kafka->producer_events);
-        if (kafka->failed || kafka->backlog.records == 0) {
+        bool flushed = is_flushed(kafka);
+        take_reports(kafka);
+        if (kafka->failed || flushed) {
             return !kafka->failed;
         }
         int left_ms = remaining_ms(deadline_ms);
@@ -1317,6 +1421,8 @@ static void kafka_close(struct bus *bus)
     if (kafka->wake_fd >= 0) {
         close(kafka->wake_fd);
     }
+    pthread_mutex_destroy(&kafka->reports.mutex);
+    free(kafka->reports.deliveries);
     free(kafka->deliveries);
     free(kafka->brokers);
     free(kafka);
@@ -1355,7 +1461,7 @@ static void listen_to(struct kafka_bus *kafka, rd_kafka_queue_t *queue)
 
 static bool open_producer(struct kafka_bus *kafka, const struct bus_kafka_options *options, struct error *error)
 {
-    kafka->producer = handle_new(RD_KAFKA_PRODUCER, producer_properties, NULL, options, error);
+    kafka->producer = handle_new(RD_KAFKA_PRODUCER, producer_properties, NULL, options, kafka, error);
     if (kafka->producer == NULL) {
         return false;
     }
@@ -1374,7 +1480,7 @@ static bool open_producer(struct kafka_bus *kafka, const struct bus_kafka_option
 static bool open_consumer(struct kafka_bus *kafka, const struct bus_kafka_options *options, struct error *error)
 {
     const struct property *more = kafka->embedded ? embedded_consumer_properties : NULL;
-    kafka->consumer = handle_new(RD_KAFKA_CONSUMER, consumer_properties, more, options, error);
+    kafka->consumer = handle_new(RD_KAFKA_CONSUMER, consumer_properties, more, options, kafka, error);
     if (kafka->consumer == NULL) {
         return false;
     }
@@ -1390,6 +1496,7 @@ struct bus *bus_kafka_open(const struct bus_kafka_options *options, struct error
     struct kafka_bus *kafka = calloc(1, sizeof *kafka);
     assert(kafka != NULL);
     kafka->bus.operations = &kafka_operations;
+    pthread_mutex_init(&kafka->reports.mutex, NULL);
     kafka->timeout_ms = options->timeout_ms > 0 ? options->timeout_ms : 1;
     kafka->brokers = strdup(options->brokers);
     kafka->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

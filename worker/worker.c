@@ -171,6 +171,8 @@ static void post(struct worker *worker, const struct message *message, struct pa
         parcel.send.value = text_span(&bytes);
         parcel.send.headers[0] = (struct bus_header){.name = "type", .value = span_of(message_type(message->kind))};
         parcel.send.header_count = 1;
+        /* Nothing waits for the acknowledgement of an event, but the end of a drain. */
+        parcel.send.lazy = !worker->draining && (parcel.kind == PARCEL_EVENT || parcel.kind == PARCEL_FINISHED);
         outbox_post(worker->outbox, &parcel);
     } else {
         log_event(LOG_ERROR, "record_not_encoded", "type=%s error=%s", message_type(message->kind), LOG_QUOTED(error.message));
@@ -702,7 +704,7 @@ static int wait_ms(const struct worker *worker, int timeout_ms)
     if (worker->draining) {
         due_ms = earlier(due_ms, drain_due_ms(worker));
     }
-    if (worker->life != LIFE_ALIVE) {
+    if (worker->life != LIFE_ALIVE || (worker->draining && outbox_count(worker->outbox) > 0)) {
         due_ms = earlier(due_ms, now_ms + ENDING_LOOK_MS);
     }
     return due_ms > now_ms ? (int)(due_ms - now_ms) : 0;
