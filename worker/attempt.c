@@ -14,11 +14,12 @@
 
 void attempt_fini(struct attempt *attempt)
 {
-    free(attempt->data);
-    free(attempt->rollback_data);
-    free(attempt->set);
-    free(attempt->metrics);
-    free(attempt->error);
+    char *texts[] = {attempt->data, attempt->rollback_data, attempt->set, attempt->metrics, attempt->error};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        if (texts[i] != NULL) { /* nearly all of them are not there */
+            free(texts[i]);
+        }
+    }
     for (size_t i = 0; i < attempt->element_count; i++) {
         free((char *)(uintptr_t)attempt->elements[i].bytes);
     }
@@ -187,10 +188,11 @@ void attempt_run(struct attempt *attempt, const struct task *task, const struct 
     }
     step_log_end(&context);
     if (attempt->outcome == OUTCOME_OK || attempt->outcome == OUTCOME_FAILED) {
-        attempt->set = json_text(context.set);
-        attempt->metrics = json_text(context.metrics);
+        attempt->set = context.set != NULL ? json_text(context.set) : NULL;
+        attempt->metrics = context.metrics != NULL ? json_text(context.metrics) : NULL;
     }
-    if (is_json("data", &attempt->data, attempt) && is_json("rollback data", &attempt->rollback_data, attempt)) {
+    bool says = attempt->data != NULL || attempt->rollback_data != NULL || attempt->set != NULL;
+    if (says && is_json("data", &attempt->data, attempt) && is_json("rollback data", &attempt->rollback_data, attempt)) {
         check_size(attempt);
     }
     if (attempt->outcome == OUTCOME_FAILED && !attempt->permanent && cancellation_requested(cancellation)) {

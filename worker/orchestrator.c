@@ -45,6 +45,8 @@ struct backstep_orchestrator {
     /* what the registry was when it was planned */
     struct arena arena;
     struct plan plan;
+    const struct plan *kept; /* a copy of it that has no problem: every run shares it */
+    uint32_t fold_version;
     unsigned version;
     bool planned;
     const struct backstep_step *const *steps; /* of a plan that was given; NULL: those of the registry */
@@ -60,6 +62,9 @@ struct backstep_orchestrator {
     enum backstep_status status;
     struct ticket ticket; /* of the task that runs */
     struct task task;
+    bool plain; /* `task` is one that nothing was collected for: the next one differs in little */
+    struct saga_event done; /* likewise: of a step that has ended */
+    struct context_listener listener;
     struct runs_task *filled; /* made for the first step that asks what others said */
     bool collected; /* it holds what has to be given back */
     struct entry *entries;
@@ -229,6 +234,12 @@ static int64_t now_ms(const struct backstep_orchestrator *orchestrator)
     return orchestrator->clock.now_ms(orchestrator->clock.state);
 }
 
+/* What most runs need for all of their steps, so that no step needs anything of its own. */
+static size_t room_of_run(const struct backstep_orchestrator *orchestrator)
+{
+    return orchestrator->plan.step_count * (sizeof(struct saga_step) + 16) + 16 * KIB;
+}
+
 static void write_event_at(struct backstep_orchestrator *orchestrator, struct saga_event *event, int64_t now)
 {
     orchestrator->time_ms = now > orchestrator->time_ms ? now : orchestrator->time_ms; /* a log's time never goes back */
@@ -237,6 +248,7 @@ static void write_event_at(struct backstep_orchestrator *orchestrator, struct sa
     event->run_id = span_of(orchestrator->run_id);
     size_t room = saga_room(&orchestrator->saga, event);
     if (room > 0) {
+        room += event->kind == EVENT_START ? room_of_run(orchestrator) : 0;
         void *memory = block_of(orchestrator, &room);
         saga_provide(&orchestrator->saga, memory, room);
     }
@@ -334,6 +346,7 @@ static void on_need(void *state, struct backstep_context *context)
         abort();
     }
     orchestrator->collected = true;
+    orchestrator->plain = false;
     runs_task_fill(orchestrator->filled, &orchestrator->saga, orchestrator->ticket, false);
     orchestrator->task = orchestrator->filled->task;
 }
@@ -359,27 +372,33 @@ static void on_logged(void *state, const struct log_line *line)
 
 /* ---------------------------------------------------------------- a task, as a coordinator would send it */
 
+static struct task plain_task(const struct saga *saga)
+{
+    return (struct task){.run_id = saga->run_id, .pipeline = saga->plan->name, .params = saga->params};
+}
+
 /* Without what has to be collected from other steps: few ask for it. */
 static void make_task(struct backstep_orchestrator *orchestrator, struct ticket ticket)
 {
     const struct saga *saga = &orchestrator->saga;
     const struct plan_step *plan = &saga->plan->steps[ticket.step];
+    struct task *task = &orchestrator->task;
     orchestrator->ticket = ticket;
     if (ticket.direction == DIRECTION_ROLLBACK || plan->kind == PLAN_SCOPE || plan->scope > 0) {
         on_need(orchestrator, NULL);
         return;
     }
-    uint32_t attempt = saga->steps[ticket.step]->attempts + 1;
-    orchestrator->task = (struct task){.run_id = saga->run_id,
-                                       .ticket = ticket,
-                                       .pipeline = saga->plan->name,
-                                       .step = plan->name,
-                                       .handler = plan->handler,
-                                       .attempt = attempt,
-                                       .more_attempts = attempt < plan->retry.max_attempts,
-                                       .input = plan->input,
-                                       .params = saga->params,
-                                       .timeout_ms = plan->timeout_ms};
+    if (!orchestrator->plain) {
+        *task = plain_task(saga);
+        orchestrator->plain = true;
+    }
+    task->ticket = ticket;
+    task->step = plan->name;
+    task->handler = plan->handler;
+    task->attempt = saga->steps[ticket.step]->attempts + 1;
+    task->more_attempts = task->attempt < plan->retry.max_attempts;
+    task->input = plan->input;
+    task->timeout_ms = plan->timeout_ms;
 }
 
 static void remember(struct backstep_orchestrator *orchestrator, const struct attempt *attempt)
@@ -413,19 +432,19 @@ static void write_overdue(struct backstep_orchestrator *orchestrator)
 
 static void write_done(struct backstep_orchestrator *orchestrator, const struct attempt *attempt, int64_t begun_ms)
 {
-    struct saga_event event = {.kind = EVENT_DONE,
-                               .ticket = orchestrator->ticket,
-                               .outcome = attempt->outcome,
-                               .permanent = attempt->permanent,
-                               .data = span_of(attempt->data),
-                               .rollback_data = span_of(attempt->rollback_data),
-                               .set = span_of(attempt->set),
-                               .metrics = span_of(attempt->metrics),
-                               .error = span_of(attempt->error)};
+    struct saga_event *event = &orchestrator->done;
     int64_t now = now_ms(orchestrator);
-    event.elapsed_ms = now > begun_ms ? now - begun_ms : 0;
+    event->ticket = orchestrator->ticket;
+    event->outcome = attempt->outcome;
+    event->permanent = attempt->permanent;
+    event->data = span_of(attempt->data);
+    event->rollback_data = span_of(attempt->rollback_data);
+    event->set = span_of(attempt->set);
+    event->metrics = span_of(attempt->metrics);
+    event->error = span_of(attempt->error);
+    event->elapsed_ms = now > begun_ms ? now - begun_ms : 0;
     remember(orchestrator, attempt);
-    write_event_at(orchestrator, &event, now);
+    write_event_at(orchestrator, event, now);
     tell_progress(orchestrator);
 }
 
@@ -434,27 +453,34 @@ static const struct backstep_step *step_of(const struct backstep_orchestrator *o
     return orchestrator->steps != NULL ? orchestrator->steps[index] : backstep_registry_step(orchestrator->registry, (int)index);
 }
 
+/* Somebody watches the time of it. */
+static bool is_timed(const struct backstep_orchestrator *orchestrator)
+{
+    return orchestrator->task.timeout_ms > 0 || orchestrator->saga.plan->steps[orchestrator->ticket.step].heartbeat_timeout_ms > 0;
+}
+
+static void call_step(struct backstep_orchestrator *orchestrator, struct attempt *attempt)
+{
+    const struct backstep_step *step = step_of(orchestrator, orchestrator->ticket.step);
+    if (orchestrator->ticket.direction == DIRECTION_EXECUTE) {
+        attempt_run(attempt, &orchestrator->task, step, orchestrator->cancellation, &orchestrator->listener);
+        return;
+    }
+    struct cancellation never = {0}; /* a rollback goes on though someone asked for the end of the run: it is the way there */
+    attempt_run(attempt, &orchestrator->task, step, &never, &orchestrator->listener);
+    cancellation_fini(&never);
+}
+
 static void run_task(struct backstep_orchestrator *orchestrator, struct ticket ticket)
 {
-    bool rolls_back = ticket.direction == DIRECTION_ROLLBACK;
-    struct cancellation never = {0}; /* a rollback goes on though someone asked for the end of the run: it is the way there */
-    struct context_listener listener = {
-        .progressed = on_progressed,
-        .state = orchestrator,
-        .before = orchestrator->hook != NULL || orchestrator->intercept != NULL ? on_before : NULL,
-        .need = on_need,
-        .now_ms = on_now_ms,
-        .logged = orchestrator->logged != NULL ? on_logged : NULL,
-    };
     struct attempt attempt = {0};
     int64_t begun_ms = orchestrator->time_ms;
     make_task(orchestrator, ticket);
-    bool timed = orchestrator->task.timeout_ms > 0 || orchestrator->saga.plan->steps[ticket.step].heartbeat_timeout_ms > 0;
+    bool timed = is_timed(orchestrator);
     if (timed) {
         write_event(orchestrator, &(struct saga_event){.kind = EVENT_STARTED, .ticket = ticket});
     }
-    attempt_run(&attempt, &orchestrator->task, step_of(orchestrator, ticket.step), rolls_back ? &never : orchestrator->cancellation,
-                &listener);
+    call_step(orchestrator, &attempt);
     if (timed) {
         write_overdue(orchestrator);
     }
@@ -467,7 +493,6 @@ static void run_task(struct backstep_orchestrator *orchestrator, struct ticket t
         orchestrator->collected = false;
     }
     attempt_fini(&attempt);
-    cancellation_fini(&never);
 }
 
 /* Do the first thing that is due. false: nothing is. */
@@ -523,6 +548,17 @@ static bool fail(struct backstep_orchestrator *orchestrator, const char *format,
     return false;
 }
 
+static bool keep_plan(struct backstep_orchestrator *orchestrator, struct error *error)
+{
+    if (orchestrator->plan.step_count == 0) {
+        return true; /* there is nothing to run */
+    }
+    void *memory = arena_take(&orchestrator->arena, plan_room(&orchestrator->plan));
+    orchestrator->kept = memory != NULL ? plan_copy(memory, &orchestrator->plan) : NULL;
+    orchestrator->fold_version = plan_fold_version(&orchestrator->plan);
+    return memory != NULL || error_set(error, ERROR_TRANSIENT, "out of memory");
+}
+
 static bool plan_again(struct backstep_orchestrator *orchestrator)
 {
     struct error error = {0};
@@ -535,7 +571,8 @@ static bool plan_again(struct backstep_orchestrator *orchestrator)
     arena_fini(&orchestrator->arena);
     arena_init(&orchestrator->arena, 4096, 16 * MIB);
     const char *name = orchestrator->pipeline != NULL ? orchestrator->pipeline : "pipeline";
-    orchestrator->planned = plan_of_registry(orchestrator->registry, name, &orchestrator->arena, &orchestrator->plan, &error);
+    orchestrator->planned = plan_of_registry(orchestrator->registry, name, &orchestrator->arena, &orchestrator->plan, &error) &&
+                            keep_plan(orchestrator, &error);
     orchestrator->version = registry_version(orchestrator->registry);
     return orchestrator->planned || fail(orchestrator, "%s", error.message);
 }
@@ -586,6 +623,16 @@ static enum backstep_status status_of(const struct saga *saga)
 static void go_on(struct backstep_orchestrator *orchestrator)
 {
     bool waits = true;
+    orchestrator->plain = false;
+    orchestrator->done = (struct saga_event){.kind = EVENT_DONE};
+    orchestrator->listener = (struct context_listener){
+        .progressed = on_progressed,
+        .state = orchestrator,
+        .before = orchestrator->hook != NULL || orchestrator->intercept != NULL ? on_before : NULL,
+        .need = on_need,
+        .now_ms = on_now_ms,
+        .logged = orchestrator->logged != NULL ? on_logged : NULL,
+    };
     while (waits && !saga_is_settled(&orchestrator->saga)) {
         waits = do_next(orchestrator) || wait_for_deadline(orchestrator);
     }
@@ -595,8 +642,11 @@ static void go_on(struct backstep_orchestrator *orchestrator)
 
 static void run_it(struct backstep_orchestrator *orchestrator, struct span params)
 {
-    struct saga_event start = {
-        .kind = EVENT_START, .plan = &orchestrator->plan, .params = params, .fold_version = plan_fold_version(&orchestrator->plan)};
+    struct saga_event start = {.kind = EVENT_START,
+                               .plan = orchestrator->kept,
+                               .plan_stays = true,
+                               .params = params,
+                               .fold_version = orchestrator->fold_version};
     write_request(orchestrator, &start);
     go_on(orchestrator);
 }
@@ -634,7 +684,10 @@ void orchestrator_set_plan(struct backstep_orchestrator *orchestrator, const str
 {
     orchestrator->plan = *plan;
     orchestrator->steps = steps;
-    orchestrator->planned = true;
+    orchestrator->planned = keep_plan(orchestrator, NULL);
+    if (!orchestrator->planned) {
+        abort(); /* as every shell of the saga that has no memory */
+    }
     orchestrator->version = registry_version(orchestrator->registry);
 }
 
@@ -717,8 +770,9 @@ static void append_step(struct text *out, const struct saga *saga, uint32_t inde
                 step->execute_attempts);
     append_seconds(out, step->begun_ms, step->ended_ms);
     text_append_string(out, ", \"data\": ");
-    text_append_span(out,
-                     step->executed && saga_step_text(step, TEXT_DATA).size > 0 ? saga_step_text(step, TEXT_DATA) : span_of("null")); /* attempt_run() saw that it is JSON */
+    text_append_span(out, step->executed && saga_step_text(step, TEXT_DATA).size > 0
+                              ? saga_step_text(step, TEXT_DATA)
+                              : span_of("null")); /* attempt_run() saw that it is JSON */
     text_append_string(out, ", ");
     append_text(out, "error", saga_step_text(step, TEXT_ERROR));
     text_append_string(out, ", ");
@@ -808,7 +862,9 @@ const char *backstep_orchestrator_data(struct backstep_orchestrator *orchestrato
         if (span_equal(saga->plan->steps[i].name, span_of(step))) {
             bool there = saga->steps[i]->executed && saga_step_text(saga->steps[i], TEXT_DATA).size > 0;
             text_clear(&orchestrator->data);
-            return there && text_append_span(&orchestrator->data, saga_step_text(saga->steps[i], TEXT_DATA)) ? text_string(&orchestrator->data) : NULL;
+            return there && text_append_span(&orchestrator->data, saga_step_text(saga->steps[i], TEXT_DATA))
+                       ? text_string(&orchestrator->data)
+                       : NULL;
         }
     }
     return NULL;

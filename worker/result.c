@@ -17,9 +17,12 @@ void result_init(struct backstep_result *result)
 
 void result_fini(struct backstep_result *result)
 {
-    free(result->data);
-    free(result->rollback_data);
-    free(result->error);
+    char *texts[] = {result->data, result->rollback_data, result->error};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        if (texts[i] != NULL) {
+            free(texts[i]);
+        }
+    }
     json_decref(result->data_json);
     json_decref(result->rollback_json);
 }

@@ -143,6 +143,9 @@ static struct saga_text *text_with_room(struct saga *saga, struct saga_step *ste
 
 void room_keep_text(struct saga *saga, struct saga_step *step, enum step_text kind, struct span from)
 {
+    if (from.size == 0 && step->texts == NULL) {
+        return; /* nothing was said, and nothing is */
+    }
     room_keep_text_joined(saga, step, kind, &from, 1);
 }
 
@@ -300,8 +303,20 @@ static size_t room_needed(const struct saga *saga, const struct saga_event *even
     return 0;
 }
 
+/* More than the end of a ticket can need, at a glance: who has provided for a whole run at once is not asked step by step. */
+static bool has_room_for_end(const struct saga *saga, const struct saga_event *event)
+{
+    size_t texts = event->data.size + event->rollback_data.size + event->set.size + event->metrics.size + 4 * event->worker.size +
+                   3 * event->error.size + 8 * room_text_size(TEXT_SLACK);
+    return event->kind == EVENT_DONE && saga->steps != NULL && !saga->has_scopes &&
+           texts + saga->plan->step_count * room_aligned(sizeof(struct saga_step)) <= room_left(saga);
+}
+
 size_t saga_room(const struct saga *saga, const struct saga_event *event)
 {
+    if (has_room_for_end(saga, event)) {
+        return 0;
+    }
     size_t size = room_needed(saga, event);
     if (saga->run_id.bytes == NULL) {
         size += room_kept_size(event->run_id.size);
