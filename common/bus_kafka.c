@@ -234,7 +234,7 @@ static bool configure(rd_kafka_conf_t *conf, const char *name, const char *value
 {
     char reason[512];
     if (rd_kafka_conf_set(conf, name, value, reason, sizeof reason) != RD_KAFKA_CONF_OK) {
-        return error_set(error, ERROR_INVALID, "property %s=%s: %s", name, value, reason);
+        return error_set(error, ERROR_INVALID, "property %s: %s", name, reason);
     }
     return true;
 }
@@ -265,7 +265,7 @@ static bool configure_given(rd_kafka_conf_t *conf, const char *property, struct 
 {
     const char *equals = strchr(property, '=');
     if (equals == NULL || equals == property) {
-        return error_set(error, ERROR_INVALID, "property '%s': expected NAME=VALUE", property);
+        return error_set(error, ERROR_INVALID, "a property is no NAME=VALUE"); /* it may be a secret, and is not shown */
     }
     char *name = strndup(property, (size_t)(equals - property));
     assert(name != NULL);

@@ -13,6 +13,10 @@ static const char *const statuses[] = {"pending",   "running",     "paused",    
 
 static const char *const if_exists[] = {"fail", "return", "new", NULL};
 
+/* Properties of librdkafka that nobody but the process itself may see. */
+static const char *const secret_properties[] = {"sasl.password",        "ssl.key.password", "ssl.keystore.password", "ssl.key.pem",
+                                                "sasl.oauthbearer.client.secret", "sasl.oauthbearer.config", NULL};
+
 #define DAY_MS (24ll * 3600 * 1000)
 
 const struct option_spec default_options[] = {
@@ -99,7 +103,10 @@ const struct option_spec default_options[] = {
     {.name = "timeout", .sets = OPTIONS_CLUSTER | OPTIONS_DEV, .kind = OPTION_DURATION, .value = "TIME", .least = 1, .most = DAY_MS,
      .fallback = DEFAULT_TIMEOUT, .environment = true, .help = "How long brokers and coordinators may take to answer."},
     {.name = "property", .letter = 'X', .sets = OPTIONS_CLUSTER, .kind = OPTION_PAIR, .value = "NAME=VALUE", .repeatable = true,
-     .help = "Any librdkafka property. May be repeated; 'X.NAME = VALUE' in a configuration file."},
+     .environment = true, .secrets = secret_properties,
+     .help = "Any librdkafka property but a secret. May be repeated; 'X.NAME = VALUE' in a configuration file."},
+    {.name = "kafka-config", .sets = OPTIONS_CLUSTER, .kind = OPTION_TEXT, .value = "FILE", .environment = true, .fills = "property",
+     .help = "Librdkafka properties, lines 'name = value': addresses of keys and certificates, user and password."},
     {.name = "config", .letter = 'F', .sets = OPTIONS_COMMON, .kind = OPTION_TEXT, .value = "FILE", .environment = true,
      .help = "Configuration file: lines 'long-option = value'."},
     {.name = "log-level", .sets = OPTIONS_SERVE | OPTIONS_WORKER, .kind = OPTION_CHOICE, .value = "LEVEL", .choices = levels,

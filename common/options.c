@@ -176,11 +176,35 @@ static bool check_choice(const struct option_spec *spec, const char *value, stru
     return false;
 }
 
-static bool check_pair(const char *value, struct error *error)
+static bool is_secret(const struct option_spec *spec, struct span name)
+{
+    for (const char *const *secret = spec->secrets; *secret != NULL; secret++) {
+        if (span_equal(name, span_of(*secret))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool refuse_secret(const char *shown, struct error *error)
+{
+    return error_set(error, ERROR_INVALID,
+                     "%s is a secret, and everybody sees the command line of a process; write it in a file, or in the environment", shown);
+}
+
+static bool check_pair(const struct option_spec *spec, enum source source, const char *value, struct error *error)
 {
     const char *equals = strchr(value, '=');
-    if (equals == NULL || equals == value) {
+    bool is_pair = equals != NULL && equals != value;
+    if (!is_pair && spec->secrets != NULL && source != FROM_COMMAND_LINE) {
+        return error_set(error, ERROR_INVALID, "is no NAME=VALUE");
+    }
+    if (!is_pair) {
         return error_set(error, ERROR_INVALID, "'%s' is no NAME=VALUE", SHOWN(span_of(value)));
+    }
+    struct span name = {value, (size_t)(equals - value)};
+    if (spec->secrets != NULL && source == FROM_COMMAND_LINE && is_secret(spec, name)) {
+        return refuse_secret(SHOWN(name), error);
     }
     return true;
 }
@@ -197,7 +221,7 @@ static bool parse_flag(const char *value, bool *flag)
     return false;
 }
 
-static bool check_value(const struct option_spec *spec, const char *value, struct error *error)
+static bool check_value(const struct option_spec *spec, enum source source, const char *value, struct error *error)
 {
     bool flag;
     switch (spec->kind) {
@@ -208,7 +232,7 @@ static bool check_value(const struct option_spec *spec, const char *value, struc
     case OPTION_DURATION: return check_duration(spec, value, error);
     case OPTION_CHOICE: return check_choice(spec, value, error);
     case OPTION_IDENTIFIER: return identifier_check(span_of(value), error);
-    case OPTION_PAIR: return check_pair(value, error);
+    case OPTION_PAIR: return check_pair(spec, source, value, error);
     case OPTION_TEXT: break;
     }
     return value[0] != '\0' || error_set(error, ERROR_INVALID, "is empty; %s is expected", spec->value);
@@ -221,7 +245,7 @@ static bool add_entry(struct options *options, struct setting *setting, enum sou
     struct entry *entry = must(arena_take(&options->arena, sizeof *entry));
     entry->value = must(arena_copy(&options->arena, value));
     entry->origin = must(arena_copy(&options->arena, span_of(origin)));
-    if (!check_value(setting->spec, entry->value, error)) {
+    if (!check_value(setting->spec, source, entry->value, error)) {
         return source == FROM_COMMAND_LINE ? error_prefix(error, "--%s", setting->spec->name) : error_prefix(error, "%s", origin);
     }
     struct entries *given = &setting->given[source];
@@ -382,6 +406,9 @@ static bool read_environment(struct options *options, const struct options_input
         if (!ok) {
             return false;
         }
+        if (setting->spec->secrets != NULL && input->environment == NULL) {
+            unsetenv(name); /* what we start inherits no secret */
+        }
     }
     return true;
 }
@@ -453,7 +480,12 @@ static bool read_config_line(struct options *options, struct span line, const ch
     }
     const char *equals = memchr(line.bytes, '=', line.size);
     if (equals == NULL || equals == line.bytes) {
-        return error_set(error, ERROR_INVALID, "%s: '%s' is no 'option = value'", where, SHOWN(line));
+        size_t word = 0; /* what follows may be a secret */
+        while (word < line.size && !isspace((unsigned char)line.bytes[word])) {
+            word++;
+        }
+        return error_set(error, ERROR_INVALID, "%s: '%s' is followed by no '=': write 'option = value'", where,
+                         SHOWN(((struct span){line.bytes, word})));
     }
     struct span name = trimmed((struct span){line.bytes, (size_t)(equals - line.bytes)});
     struct span value = trimmed((struct span){equals + 1, line.size - (size_t)(equals - line.bytes) - 1});
@@ -463,7 +495,32 @@ static bool read_config_line(struct options *options, struct span line, const ch
     return add_file_entry(options, name, value, where, error);
 }
 
-static bool read_config_text(struct options *options, struct span text, const char *path, struct error *error)
+/* What a line of a file is given to; `setting`: what the file fills, NULL for a configuration file. */
+static bool take_config_line(struct options *options, struct setting *setting, struct span line, const char *where, struct error *error)
+{
+    if (setting == NULL) {
+        return read_config_line(options, line, where, error);
+    }
+    line = trimmed(line);
+    if (line.size == 0 || line.bytes[0] == '#') {
+        return true;
+    }
+    const char *equals = memchr(line.bytes, '=', line.size);
+    size_t size = equals != NULL ? (size_t)(equals - line.bytes) : line.size;
+    struct span name = trimmed((struct span){line.bytes, size});
+    struct text pair;
+    text_init(&pair, LIMIT_CONFIG_FILE_BYTES);
+    text_append_span(&pair, name);
+    if (equals != NULL) {
+        text_append_char(&pair, '=');
+        text_append_span(&pair, trimmed((struct span){equals + 1, line.size - size - 1}));
+    }
+    bool ok = add_entry(options, setting, FROM_FILE, text_span(&pair), where, error);
+    text_fini(&pair);
+    return ok;
+}
+
+static bool read_config_text(struct options *options, struct setting *setting, struct span text, const char *path, struct error *error)
 {
     if (text.size > LIMIT_CONFIG_FILE_BYTES) {
         return error_set(error, ERROR_INVALID, "%s: is larger than %d KiB", path, LIMIT_CONFIG_FILE_BYTES / KIB);
@@ -477,7 +534,7 @@ static bool read_config_text(struct options *options, struct span text, const ch
         size_t size = end != NULL ? (size_t)(end - text.bytes) - at : text.size - at;
         char where[250];
         snprintf(where, sizeof where, "%.200s:%d", path, number);
-        if (!read_config_line(options, (struct span){text.bytes + at, size}, where, error)) {
+        if (!take_config_line(options, setting, (struct span){text.bytes + at, size}, where, error)) {
             return false;
         }
         at += size + 1;
@@ -485,18 +542,30 @@ static bool read_config_text(struct options *options, struct span text, const ch
     return true;
 }
 
-static bool read_config(struct options *options, struct error *error)
+static bool read_config_file(struct options *options, struct setting *setting, const char *path, struct error *error)
 {
-    const char *path = find_setting(options, span_of("config")) != NULL ? option_text(options, "config") : NULL;
-    if (path == NULL) {
-        return true;
-    }
     struct text text;
     text_init(&text, LIMIT_CONFIG_FILE_BYTES + 64 * KIB);
     bool ok = file_read(path, &text, LIMIT_CONFIG_FILE_BYTES, error) || error_prefix(error, "%s", path);
-    ok = ok && read_config_text(options, text_span(&text), path, error);
+    ok = ok && read_config_text(options, setting, text_span(&text), path, error);
     text_fini(&text);
     return ok;
+}
+
+static bool read_config(struct options *options, struct error *error)
+{
+    const char *path = find_setting(options, span_of("config")) != NULL ? option_text(options, "config") : NULL;
+    if (path != NULL && !read_config_file(options, NULL, path, error)) {
+        return false;
+    }
+    for (size_t i = 0; i < options->setting_count; i++) {
+        const struct option_spec *spec = options->settings[i].spec;
+        path = spec->fills != NULL ? option_text(options, spec->name) : NULL;
+        if (path != NULL && !read_config_file(options, find_setting(options, span_of(spec->fills)), path, error)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* ---- all of it */

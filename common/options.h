@@ -2,7 +2,8 @@
 /* Command lines. Options are rows of a table (ours: common/defaults.c); a program or command takes some of its sets.
  *
  * A value comes from the command line, else the environment (BACKSTEP_<NAME>, upper case, `-` as `_`), else the configuration file
- * (--config), else the row. A repeatable option collects: the file's values, then the environment's (one a line), then the command line's. */
+ * (--config), else the row. A repeatable option collects: the file's values, those of a file made for it, then the environment's (one a line),
+ * then the command line's. */
 #ifndef OPTIONS_H
 #define OPTIONS_H
 
@@ -35,6 +36,9 @@ struct option_spec {
     bool environment;     /* taken from the environment by every command, not only by daemons */
     int64_t least, most;  /* NUMBER, DURATION; both 0: any that is not negative */
     const char *const *choices; /* CHOICE: NULL-terminated */
+    const char *fills; /* TEXT: a file of NAME=VALUE lines, which are given to this repeatable option; NULL: no such file */
+    const char *const *secrets; /* PAIR: NULL-terminated names whose values are refused on the command line. Its variable is taken out of the
+                                 * environment once it is read, and no message shows what a file or the environment gave */
 };
 
 struct options;

@@ -60,6 +60,25 @@ static int run_embedded(const struct call *call, struct launch *launch, const ch
     return code;
 }
 
+/* Through the environment: some are secrets, and everybody sees a command line. */
+static bool pass_on_properties(const struct call *call, struct error *error)
+{
+    struct text lines;
+    text_init(&lines, PROPERTIES_MAX_BYTES);
+    for (size_t i = 0; i < call->client.property_count; i++) {
+        const char *property = call->client.properties[i];
+        if (strchr(property, '\n') != NULL) {
+            text_fini(&lines);
+            return error_set(error, ERROR_INVALID, "property %.*s: a line break in it cannot be passed on to the worker of this run",
+                             (int)strcspn(property, "="), property);
+        }
+        text_format(&lines, "%s\n", property);
+    }
+    bool ok = setenv("BACKSTEP_PROPERTY", text_string(&lines), 1) == 0 || error_set(error, ERROR_TRANSIENT, "%s", strerror(errno));
+    text_fini(&lines);
+    return ok;
+}
+
 static struct child *start_worker(const struct call *call, const char *queue, const char *steps, struct error *error)
 {
     char concurrency[24];
@@ -72,13 +91,8 @@ static struct child *start_worker(const struct call *call, const char *queue, co
         arguments[count++] = "--steps";
         arguments[count++] = steps;
     }
-    for (size_t i = 0; i < call->client.property_count; i++) {
-        if (count + 2 > WORKER_ARGUMENTS_MAX) {
-            error_set(error, ERROR_INVALID, "more -X properties than a worker of this run can be given");
-            return NULL;
-        }
-        arguments[count++] = "-X";
-        arguments[count++] = call->client.properties[i];
+    if (!pass_on_properties(call, error)) {
+        return NULL;
     }
     struct child_options options = {
         .program = "backstep-worker",
