@@ -72,6 +72,7 @@
 /* ---- clients */
 #define LIMIT_PARAM_BYTES (64 * KIB)
 #define LIMIT_CONFIG_FILE_BYTES (64 * KIB)
+#define LIMIT_PROPERTIES_BYTES (96 * KIB) /* all of librdkafka's properties: Linux passes 128 KiB on in one variable */
 #define LIMIT_PARTITIONS 1024
 
 #endif

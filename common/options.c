@@ -484,7 +484,7 @@ static bool read_config_line(struct options *options, struct span line, const ch
         while (word < line.size && !isspace((unsigned char)line.bytes[word])) {
             word++;
         }
-        return error_set(error, ERROR_INVALID, "%s: '%s' is followed by no '=': write 'option = value'", where,
+        return error_set(error, ERROR_INVALID, "%s: '%s' is no 'option = value'", where,
                          SHOWN(((struct span){line.bytes, word})));
     }
     struct span name = trimmed((struct span){line.bytes, (size_t)(equals - line.bytes)});

@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* backstep run FILE: the whole of it, in one command. */
+#include "common/limits.h"
 #include "coordinator/cli/command.h"
 #include "coordinator/cli/embedded.h"
 #include "coordinator/cli/follow.h"
 #include "coordinator/cli/launch.h"
 #include "coordinator/cli/signals.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
-#define WORKER_ARGUMENTS_MAX 36
+#define WORKER_ARGUMENTS_MAX 10
 #define WORKER_GRACE_MS 3000
 
 /* Start it on `cluster` and follow it to its end. */
@@ -54,6 +58,7 @@ static int run_embedded(const struct call *call, struct launch *launch, const ch
     }
     struct client_options cluster = call->client;
     cluster.brokers = embedded_address(embedded);
+    cluster.property_count = 0; /* they are for a cluster: our own broker knows neither certificates nor users */
     struct follow follow = {.embedded = embedded};
     int code = start_and_follow(call, launch, &cluster, &follow);
     embedded_stop(embedded);
@@ -64,7 +69,7 @@ static int run_embedded(const struct call *call, struct launch *launch, const ch
 static bool pass_on_properties(const struct call *call, struct error *error)
 {
     struct text lines;
-    text_init(&lines, PROPERTIES_MAX_BYTES);
+    text_init(&lines, LIMIT_PROPERTIES_BYTES);
     for (size_t i = 0; i < call->client.property_count; i++) {
         const char *property = call->client.properties[i];
         if (strchr(property, '\n') != NULL) {
@@ -74,7 +79,8 @@ static bool pass_on_properties(const struct call *call, struct error *error)
         }
         text_format(&lines, "%s\n", property);
     }
-    bool ok = setenv("BACKSTEP_PROPERTY", text_string(&lines), 1) == 0 || error_set(error, ERROR_TRANSIENT, "%s", strerror(errno));
+    bool ok = !lines.overflow || error_set(error, ERROR_INVALID, "more properties than a worker of this run can be given");
+    ok = ok && (setenv("BACKSTEP_PROPERTY", text_string(&lines), 1) == 0 || error_set(error, ERROR_TRANSIENT, "%s", strerror(errno)));
     text_fini(&lines);
     return ok;
 }

@@ -105,6 +105,7 @@ struct embedded *embedded_start(const struct embedded_options *options, struct e
         abort();
     }
     embedded->grace_ms = STOP_GRACE_MS;
+    unsetenv("BACKSTEP_KAFKA_CONFIG"); /* our own broker knows neither certificates nor users */
     prctl(PR_SET_CHILD_SUBREAPER, 1); /* who loses a parent below us becomes our child: see await_orphans() */
     embedded->broker = embedded_broker_start(error);
     if (embedded->broker == NULL || !create_topics(embedded, options->prefix, error) ||

@@ -77,17 +77,18 @@ class Process:
 
 
 class Cluster:
-    def __init__(self, broker_properties=()):
+    def __init__(self, broker_properties=(), secured=None):
         self.directory = Path(tempfile.mkdtemp(prefix="backstep-test-"))
         self.broker_directory = self.directory / "broker"
         self.broker_properties = broker_properties
+        self.secured = secured
         self.processes = []
         self.count = 0
 
     def __enter__(self):
         try:
             self.broker_directory.mkdir()
-            self.brokers = kafka.start(self.broker_directory, self.broker_properties)
+            self.brokers = kafka.start(self.broker_directory, self.broker_properties, secured=self.secured)
         except BaseException:
             shutil.rmtree(self.directory, ignore_errors=True)
             raise

@@ -149,18 +149,22 @@ def free_ports(count):
     raise KafkaError(f"no {count} free ports between {first} and {last}")
 
 
-def write_properties(directory, extra, ports):
-    port, controller_port = ports or free_ports(2)
+def write_properties(directory, extra, ports, secured):
+    port, controller_port, *_ = ports or free_ports(2)
     text = PROPERTIES.format(port=port, controller_port=controller_port, data=directory / "data")
+    if secured is not None:
+        (secure_port,) = free_ports(1)
+        extra = [*secured.properties(port, controller_port, secure_port), *extra]
+        (directory / "secure-address").write_text(f"127.0.0.1:{secure_port}\n")
     (directory / "server.properties").write_text(text + "".join(f"{line}\n" for line in extra))
     (directory / "address").write_text(f"127.0.0.1:{port}\n")
 
 
-def format_storage(directory):
+def format_storage(directory, secured=None):
     # One that begins with "-" would be taken for an option.
     cluster = "k" + urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
     command = java_command("kafka.tools.StorageTool", "format", "-t", cluster, "-c",
-                           str(directory / "server.properties"))
+                           str(directory / "server.properties"), *(secured.storage_options() if secured else ()))
     done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           stdin=subprocess.DEVNULL, check=False)
     if done.returncode != 0:
@@ -254,9 +258,10 @@ def wait_until_ready(directory, process):
 # --- What one asks of it ---------------------------------------------------------------------------------------------
 
 
-def start(directory, extra=(), ports=None):
+def start(directory, extra=(), ports=None, secured=None):
     """Start a broker with its own data in `directory`; answers with HOST:PORT. Who has a network of his own may choose
-    the two ports, for clients and for the controller."""
+    the two ports, for clients and for the controller. `secured` (see security.py) adds a listener with TLS, users and ACLs;
+    its address stands in DIR/secure-address."""
     directory = Path(directory).resolve()
     directory.mkdir(parents=True, exist_ok=True)
     if running_pid(directory) is not None:
@@ -264,8 +269,8 @@ def start(directory, extra=(), ports=None):
     for _ in range(PORT_ATTEMPTS):
         shutil.rmtree(directory / "data", ignore_errors=True)
         (directory / "kafka.log").unlink(missing_ok=True)
-        write_properties(directory, extra, ports)
-        format_storage(directory)
+        write_properties(directory, extra, ports, secured)
+        format_storage(directory, secured)
         if wait_until_ready(directory, spawn(directory)):
             return address_of(directory)
     raise KafkaError(f"{directory}: another process took the ports {PORT_ATTEMPTS} times")

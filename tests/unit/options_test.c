@@ -18,6 +18,7 @@
 enum { COMMON = 1, OTHER = 2, DAEMON = 4 };
 
 static const char *const colours[] = {"red", "green", NULL};
+static const char *const secrets[] = {"pass", NULL};
 static const struct option_spec specs[] = {
     {.name = "brokers", .letter = 'b', .sets = COMMON, .kind = OPTION_TEXT, .value = "HOST:PORT", .fallback = "127.0.0.1:9092",
      .environment = true, .help = "Kafka brokers."},
@@ -27,7 +28,9 @@ static const struct option_spec specs[] = {
      .help = "How long."},
     {.name = "colour", .sets = COMMON, .kind = OPTION_CHOICE, .value = "COLOUR", .choices = colours, .help = "Of it."},
     {.name = "param", .letter = 'p', .sets = COMMON, .kind = OPTION_PAIR, .value = "KEY=VALUE", .repeatable = true, .help = "One."},
-    {.name = "property", .letter = 'X', .sets = COMMON, .kind = OPTION_PAIR, .value = "NAME=VALUE", .repeatable = true, .help = "One."},
+    {.name = "property", .letter = 'X', .sets = COMMON, .kind = OPTION_PAIR, .value = "NAME=VALUE", .repeatable = true, .help = "One.",
+     .secrets = secrets},
+    {.name = "secrets", .sets = COMMON, .kind = OPTION_TEXT, .value = "FILE", .environment = true, .fills = "property", .help = "One."},
     {.name = "prefix", .sets = COMMON, .kind = OPTION_IDENTIFIER, .value = "P", .help = "One."},
     {.name = "quiet", .letter = 'q', .sets = COMMON, .kind = OPTION_FLAG, .help = "Say nothing."},
     {.name = "all", .letter = 'a', .sets = COMMON, .kind = OPTION_FLAG, .help = "All."},
@@ -198,8 +201,8 @@ static void the_environment_is_under_the_command_line(void **state)
     }
 }
 
-/* Read `contents` as a configuration file; PATH in the expectation stands for its name. */
-static void check_file(const char *contents, size_t size, const struct given *given, const char *expected)
+/* Read `contents` as the file that option `name` names; PATH in the expectation stands for its name. */
+static void check_file_of(const char *name, const char *contents, size_t size, const struct given *given, const char *expected)
 {
     char path[] = "/tmp/backstep-options-XXXXXX", full[600];
     int file = mkstemp(path);
@@ -209,7 +212,7 @@ static void check_file(const char *contents, size_t size, const struct given *gi
     snprintf(full, sizeof full, "%s%s", mark != NULL ? path : "", mark != NULL ? mark + 4 : expected);
     struct row row = {*given, full};
     char option[60];
-    snprintf(option, sizeof option, "--config=%s", path);
+    snprintf(option, sizeof option, "--%s=%s", name, path);
     for (size_t i = 0; i < WORDS_MAX; i++) {
         if (row.given.words[i] == NULL) {
             row.given.words[i] = option;
@@ -219,6 +222,11 @@ static void check_file(const char *contents, size_t size, const struct given *gi
     check(&row);
     close(file);
     unlink(path);
+}
+
+static void check_file(const char *contents, size_t size, const struct given *given, const char *expected)
+{
+    check_file_of("config", contents, size, given, expected);
 }
 
 static void files_are_under_the_environment(void **state)
@@ -239,7 +247,8 @@ static void files_are_under_the_environment(void **state)
         {"\nbrokes = x\n", {{NULL}, {NULL}, false}, "PATH:2: there is no option 'brokes'; did you mean 'brokers'?"},
         {"zzzzzz = x\n", {{NULL}, {NULL}, false}, "PATH:1: there is no option 'zzzzzz'"},
         {"brokers\n", {{NULL}, {NULL}, false}, "PATH:1: 'brokers' is no 'option = value'"},
-        {"= x\n", {{NULL}, {NULL}, false}, "PATH:1: '= x' is no 'option = value'"},
+        {"X.sasl.password hunter2\n", {{NULL}, {NULL}, false}, "PATH:1: 'X.sasl.password' is no 'option = value'"},
+        {"= x\n", {{NULL}, {NULL}, false}, "PATH:1: '=' is no 'option = value'"},
         {"limit = x\n", {{NULL}, {NULL}, false}, "PATH:1: limit: 'x' is no integer from -1 to 10"},
         {"limit =\n", {{NULL}, {NULL}, false}, "PATH:1: limit: '' is no integer from -1 to 10"},
         {"config = x\n", {{NULL}, {NULL}, false}, "PATH:1: a configuration file names no other"},
@@ -253,6 +262,29 @@ static void files_are_under_the_environment(void **state)
     memset(large, '\n', sizeof large);
     check_file(large, sizeof large, &nothing, "PATH: is larger than 64 KiB");
     check_file(large, sizeof large - 1, &nothing, DEFAULTS);
+}
+
+/* A file of nothing but pairs, and what must not be seen. */
+static void a_secret_comes_from_a_file_or_the_environment(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *contents;
+        struct given given;
+        const char *expected;
+    } rows[] = {
+        {"# who\n\n user = me \npass = a=b \n", {{NULL}, {NULL}, false}, DEFAULTS " property[user=me] property[pass=a=b]"},
+        {"user = me\n", {{"-X", "user=you"}, {"BACKSTEP_PROPERTY=pass=x"}, true},
+         DEFAULTS " property[user=me] property[pass=x] property[user=you]"},
+        {"", {{"-X", "pass=hunter2"}, {NULL}, false},
+         "--property: pass is a secret, and everybody sees the command line of a process; write it in a file, or in the environment"},
+        {"pass hunter2\n", {{NULL}, {NULL}, false}, "PATH:1: is no NAME=VALUE"},
+        {"", {{NULL}, {"BACKSTEP_PROPERTY=hunter2"}, true}, "BACKSTEP_PROPERTY: is no NAME=VALUE"},
+        {"= hunter2\n", {{NULL}, {NULL}, false}, "PATH:1: is no NAME=VALUE"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        check_file_of("secrets", rows[i].contents, strlen(rows[i].contents), &rows[i].given, rows[i].expected);
+    }
 }
 
 static void where_a_value_came_from_is_known(void **state)
@@ -303,6 +335,7 @@ static void help_is_aligned_and_wrapped(void **state)
                                             "      --colour COLOUR        Of it.\n"
                                             "  -p, --param KEY=VALUE      One.\n"
                                             "  -X, --property NAME=VALUE  One.\n"
+                                            "      --secrets FILE         One.\n"
                                             "      --prefix P             One.\n"
                                             "  -q, --quiet                Say nothing.\n"
                                             "  -a, --all                  All.\n"
@@ -350,6 +383,7 @@ int main(void)
         cmocka_unit_test(mistakes_are_named),
         cmocka_unit_test(the_environment_is_under_the_command_line),
         cmocka_unit_test(files_are_under_the_environment),
+        cmocka_unit_test(a_secret_comes_from_a_file_or_the_environment),
         cmocka_unit_test(where_a_value_came_from_is_known),
         cmocka_unit_test(help_comes_before_all_mistakes),
         cmocka_unit_test(help_is_aligned_and_wrapped),
