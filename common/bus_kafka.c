@@ -83,7 +83,8 @@ struct kafka_bus {
     size_t delivery_next, delivery_count, delivery_capacity;
     bool failed;
     char failure[256];
-    char refusal[256]; /* why a broker would not talk to us, if it said */
+    char refusal[400]; /* why a broker would not talk to us, if it said */
+    bool scram;        /* users are told by SCRAM */
 };
 
 /* ---- reports */
@@ -180,6 +181,12 @@ static const struct property producer_properties[] = {
     {"max.in.flight", "1"},
     {"queue.buffering.max.messages", "1000000"},
     {"queue.buffering.max.kbytes", "262144"},
+    {NULL, NULL},
+};
+
+/* An idempotent producer asks for its id at once, and that is refused to a user who may write nowhere. */
+static const struct property silent_producer_properties[] = {
+    {"enable.idempotence", "false"},
     {NULL, NULL},
 };
 
@@ -1154,6 +1161,40 @@ static bool is_broker_refusal(rd_kafka_resp_err_t code)
            code == RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED;
 }
 
+/* Kafka 4 (and 3.9.0) refuses what librdkafka before 2.6.1 says in the second message of SCRAM: it has the client's nonce twice. */
+static bool has_old_scram(const struct kafka_bus *kafka)
+{
+    return kafka->scram && rd_kafka_version() < 0x020601ff;
+}
+
+/* What to look at, where a broker ends the connection; NULL: no idea. */
+static const char *refusal_hint(const struct kafka_bus *kafka, rd_kafka_resp_err_t code, const char *reason)
+{
+    if (code == RD_KAFKA_RESP_ERR__AUTHENTICATION || code == RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED) {
+        return has_old_scram(kafka) ? "it refused the user or the password; SCRAM with Kafka 4 needs librdkafka 2.6.1 or later: take PLAIN over TLS "
+                                      "or a client certificate"
+                                    : "it refused the user or the password; look at sasl.mechanism, sasl.username and sasl.password";
+    }
+    if (code == RD_KAFKA_RESP_ERR__SSL && strstr(reason, "certificate could not be verified") != NULL) {
+        return "its certificate was signed by nobody whom ssl.ca.location names";
+    }
+    if (code == RD_KAFKA_RESP_ERR__SSL && strstr(reason, "hostname mismatch") != NULL) {
+        return "its certificate is for another host";
+    }
+    if (code == RD_KAFKA_RESP_ERR__TRANSPORT && strstr(reason, "security.protocol") != NULL) {
+        return "it ended the connection; look at security.protocol: does it want TLS?";
+    }
+    return NULL;
+}
+
+/* librdkafka's own words follow, without its "(after 20ms in state ...)". */
+static void note_refusal(struct kafka_bus *kafka, rd_kafka_resp_err_t code, const char *reason)
+{
+    const char *hint = refusal_hint(kafka, code, reason), *after = strstr(reason, " (after ");
+    snprintf(kafka->refusal, sizeof kafka->refusal, "%s%s%.*s%s", hint != NULL ? hint : "", hint != NULL ? " (" : "",
+             after != NULL ? (int)(after - reason) : 200, reason, hint != NULL ? ")" : "");
+}
+
 static void take_error(struct kafka_bus *kafka, rd_kafka_event_t *event)
 {
     rd_kafka_resp_err_t code = rd_kafka_event_error(event);
@@ -1165,8 +1206,8 @@ static void take_error(struct kafka_bus *kafka, rd_kafka_event_t *event)
         fail(kafka, failure);
         return;
     }
-    if (is_broker_refusal(code)) {
-        snprintf(kafka->refusal, sizeof kafka->refusal, "%s", reason);
+    if (is_broker_refusal(code) || refusal_hint(kafka, code, reason) != NULL) {
+        note_refusal(kafka, code, reason);
     }
     if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || is_broker_refusal(code)) {
         log_event(LOG_INFO, "broker_unreachable", "error=%s", LOG_QUOTED(reason));
@@ -1461,7 +1502,8 @@ static void listen_to(struct kafka_bus *kafka, rd_kafka_queue_t *queue)
 
 static bool open_producer(struct kafka_bus *kafka, const struct bus_kafka_options *options, struct error *error)
 {
-    kafka->producer = handle_new(RD_KAFKA_PRODUCER, producer_properties, NULL, options, kafka, error);
+    kafka->producer = handle_new(RD_KAFKA_PRODUCER, producer_properties, options->only_reads ? silent_producer_properties : NULL, options,
+                                 kafka, error);
     if (kafka->producer == NULL) {
         return false;
     }
@@ -1491,6 +1533,18 @@ static bool open_consumer(struct kafka_bus *kafka, const struct bus_kafka_option
     return true;
 }
 
+static bool asks_for_scram(const struct bus_kafka_options *options)
+{
+    bool scram = false;
+    for (size_t i = 0; i < options->property_count; i++) {
+        const char *property = options->properties[i];
+        if (strncmp(property, "sasl.mechanism", 14) == 0) {
+            scram = strstr(property, "=SCRAM-") != NULL;
+        }
+    }
+    return scram;
+}
+
 struct bus *bus_kafka_open(const struct bus_kafka_options *options, struct error *error)
 {
     struct kafka_bus *kafka = calloc(1, sizeof *kafka);
@@ -1499,6 +1553,7 @@ struct bus *bus_kafka_open(const struct bus_kafka_options *options, struct error
     pthread_mutex_init(&kafka->reports.mutex, NULL);
     kafka->timeout_ms = options->timeout_ms > 0 ? options->timeout_ms : 1;
     kafka->brokers = strdup(options->brokers);
+    kafka->scram = asks_for_scram(options);
     kafka->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     assert(kafka->brokers != NULL);
     bool ok = kafka->wake_fd >= 0 || error_set(error, ERROR_TRANSIENT, "no event descriptor: %s", strerror(errno));

@@ -24,6 +24,7 @@ bool client_open(struct client *client, const struct client_options *options, st
         .properties = options->properties,
         .property_count = options->property_count,
         .timeout_ms = options->timeout_ms,
+        .only_reads = options->only_reads,
     };
     client->bus = bus_kafka_open(&bus, error);
     if (client->bus == NULL) {

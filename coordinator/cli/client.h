@@ -20,6 +20,7 @@ struct client_options {
     const char *const *properties; /* "name=value" for the Kafka client */
     size_t property_count;
     int timeout_ms;
+    bool only_reads; /* sends nothing: a user that may write nowhere is enough */
     bool create_topics; /* make what is missing; else a missing progress topic is an error */
 };
 

@@ -22,6 +22,7 @@ struct command {
     const char *notes; /* more, or NULL */
     size_t arguments_min, arguments_max;
     unsigned options; /* enum option_set: beside OPTIONS_COMMON */
+    bool only_reads; /* sends nothing to the cluster */
     int (*run)(struct call *call); /* returns an exit code */
 };
 

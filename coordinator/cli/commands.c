@@ -67,6 +67,7 @@ const struct command commands[] = {
         .arguments_min = 1,
         .arguments_max = 1,
         .options = TO_CLUSTER,
+        .only_reads = true,
         .run = cmd_status,
     },
     {
@@ -74,6 +75,7 @@ const struct command commands[] = {
         .summary = "List runs, the newest first.",
         .example = "  backstep list --status running --limit 50\n",
         .options = TO_CLUSTER | OPTIONS_LIST,
+        .only_reads = true,
         .run = cmd_list,
     },
     {
@@ -85,6 +87,7 @@ const struct command commands[] = {
         .arguments_min = 1,
         .arguments_max = 1,
         .options = TO_CLUSTER | OPTIONS_SHOW_LOGS,
+        .only_reads = true,
         .run = cmd_watch,
     },
     {
@@ -96,6 +99,7 @@ const struct command commands[] = {
         .notes = "Ends on Ctrl-C, and when nobody reads it any more; with RUN also when that run is over.\n",
         .arguments_max = 1,
         .options = TO_CLUSTER | OPTIONS_EVENTS,
+        .only_reads = true,
         .run = cmd_events,
     },
     {
@@ -108,6 +112,7 @@ const struct command commands[] = {
         .arguments_min = 1,
         .arguments_max = 1,
         .options = TO_CLUSTER,
+        .only_reads = true,
         .run = cmd_history,
     },
     {
@@ -122,6 +127,7 @@ const struct command commands[] = {
         .arguments_min = 1,
         .arguments_max = 1,
         .options = TO_CLUSTER | OPTIONS_LOGS,
+        .only_reads = true,
         .run = cmd_logs,
     },
     {
@@ -200,6 +206,7 @@ const struct command commands[] = {
         .summary = "Show who is there, what they serve and how busy they are.",
         .example = "  backstep workers -b kafka:9092\n",
         .options = TO_CLUSTER,
+        .only_reads = true,
         .run = cmd_workers,
     },
     {

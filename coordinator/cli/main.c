@@ -80,6 +80,7 @@ static void take_common_options(struct call *call)
     if (sets & OPTIONS_CLUSTER) {
         call->client.brokers = option_text(options, "brokers");
         call->client.properties = option_list(options, "property", &call->client.property_count);
+        call->client.only_reads = call->command->only_reads;
         call->brokers_given = option_given(options, "brokers");
     }
 }

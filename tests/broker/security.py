@@ -3,26 +3,38 @@
 
     secured = security.Secured(directory / "keys", users=("alice", "bob"))
     address = kafka.start(directory / "broker", secured=secured)      # open, on loopback: the administrator of the test
-    address = security.address(directory / "broker")                  # TLS, SCRAM-SHA-256, ACLs
+    address = security.address(directory / "broker")                  # TLS, SCRAM-SHA-256 or PLAIN, ACLs
     secured.allow(address, ["User:alice", "Read", "topic", "backstep.", "prefix"])
     path = secured.config("alice")                                     # a file for --kafka-config, and for kcat -F
 
+The librdkafka of Debian 12 (2.0.2) cannot do SCRAM with Kafka 4: `newer_library()` is that of the Python client, for our programs too.
 The keys are made by openssl, for this run: an authority, the broker's certificate, and a second authority that signed nothing.
 """
 
+import re
 import secrets
 import subprocess
 from pathlib import Path
 
+import confluent_kafka
 from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, AdminClient, ResourcePatternType, ResourceType
 
-MECHANISM = "SCRAM-SHA-256"
+SCRAM, PLAIN = "SCRAM-SHA-256", "PLAIN"
 
 
 def openssl(*arguments):
     done = subprocess.run(["openssl", *map(str, arguments)], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         raise RuntimeError(f"openssl {arguments[0]}: {done.stderr}")
+
+
+def newer_library(directory):
+    """The environment in which a program finds the librdkafka that confluent-kafka brings instead of the system's."""
+    (library,) = Path(confluent_kafka.__file__).parent.parent.glob("confluent_kafka.libs/librdkafka-*.so.1")
+    directory = Path(directory)
+    directory.mkdir()
+    (directory / "librdkafka.so.1").symlink_to(library)
+    return {"LD_LIBRARY_PATH": f"{directory}:{library.parent}"}
 
 
 def address(directory):
@@ -61,12 +73,14 @@ class Secured:
 
     def properties(self, port, controller_port, secure_port):
         host = "127.0.0.1"
+        users = " ".join(f'user_{user}="{password}"' for user, password in self.passwords.items())
         return [
             f"listeners=CLIENT://{host}:{port},SECURE://{host}:{secure_port},CONTROLLER://{host}:{controller_port}",
             f"advertised.listeners=CLIENT://{host}:{port},SECURE://{host}:{secure_port}",
             "listener.security.protocol.map=CLIENT:PLAINTEXT,SECURE:SASL_SSL,CONTROLLER:PLAINTEXT",
-            f"sasl.enabled.mechanisms={MECHANISM}",
-            f"listener.name.secure.{MECHANISM.lower()}.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;",
+            f"sasl.enabled.mechanisms={SCRAM},{PLAIN}",
+            f"listener.name.secure.{SCRAM.lower()}.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;",
+            f"listener.name.secure.{PLAIN.lower()}.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required {users};",
             "ssl.keystore.type=PEM",
             f"ssl.keystore.location={self.directory / 'keystore.pem'}",
             "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
@@ -77,22 +91,22 @@ class Secured:
     def storage_options(self):
         for user, password in self.passwords.items():
             yield "--add-scram"
-            yield f"{MECHANISM}=[name={user},password={password}]"
+            yield f"{SCRAM}=[name={user},password={password}]"
 
     # ---- clients
 
-    def config(self, user, password=None, authority="authority", name=None):
+    def config(self, user, password=None, authority="authority", mechanism=PLAIN, name=None):
         """A file of librdkafka properties for that user."""
         path = self.directory / f"{name or user}.conf"
         path.touch(mode=0o600)
-        path.write_text(f"security.protocol=SASL_SSL\nssl.ca.location={self.directory / authority}.pem\nsasl.mechanism={MECHANISM}\n"
+        path.write_text(f"security.protocol=SASL_SSL\nssl.ca.location={self.directory / authority}.pem\nsasl.mechanism={mechanism}\n"
                         f"sasl.username={user}\nsasl.password={password or self.passwords[user]}\n")
         return path
 
     def allow(self, administrator, rows):
         """rows of (principal, operation, resource type, name, "literal" or "prefix"); `administrator`: the open listener."""
         bindings = [AclBinding(ResourceType[kind.upper()], name, ResourcePatternType["PREFIXED" if pattern == "prefix" else "LITERAL"],
-                               principal, "*", AclOperation[operation], AclPermissionType.ALLOW)
+                               principal, "*", AclOperation[re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).upper()], AclPermissionType.ALLOW)
                     for principal, operation, kind, name, pattern in rows]
         client = AdminClient({"bootstrap.servers": administrator})
         for made in client.create_acls(bindings).values():
