@@ -60,7 +60,7 @@ struct reports {
     struct bus_backlog backlog;
     bool flushing; /* wake when the backlog is empty */
     bool failed;
-    char failure[256];
+    char failure[512];
 };
 
 struct kafka_bus {
@@ -82,7 +82,7 @@ struct kafka_bus {
     struct delivery *deliveries; /* taken from there */
     size_t delivery_next, delivery_count, delivery_capacity;
     bool failed;
-    char failure[256];
+    char failure[512];
     char refusal[400]; /* why a broker would not talk to us, if it said */
     bool scram;        /* users are told by SCRAM */
 };
@@ -108,12 +108,20 @@ static void *grow(void *array, size_t *capacity, size_t size)
 
 static _Thread_local bool is_producing; /* a record that is refused at once was never sent */
 
+/* Follows what librdkafka says of a refusal; "" where it is none. */
+static const char *denial_hint(rd_kafka_resp_err_t code)
+{
+    bool denied = code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED || code == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED ||
+                  code == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+    return denied ? "; this user may not do that: 'What each program may do' in OPERATIONS.md lists the ACLs it needs" : "";
+}
+
 static void note_failure(struct reports *reports, const rd_kafka_message_t *message)
 {
     if (!reports->failed) {
         reports->failed = true;
-        snprintf(reports->failure, sizeof reports->failure, "delivery to %.120s [%d] failed: %.80s", rd_kafka_topic_name(message->rkt),
-                 message->partition, rd_kafka_err2str(message->err));
+        snprintf(reports->failure, sizeof reports->failure, "delivery to %.120s [%d] failed: %.80s%s", rd_kafka_topic_name(message->rkt),
+                 message->partition, rd_kafka_err2str(message->err), denial_hint(message->err));
     }
 }
 
@@ -458,7 +466,7 @@ static bool ask_partitions(const struct kafka_bus *kafka, rd_kafka_t *handle, co
             }
         }
         if (is_refusal(code)) {
-            return error_set(error, ERROR_INVALID, "topic '%s': %s", name, rd_kafka_err2str(code));
+            return error_set(error, ERROR_INVALID, "topic '%s': %s%s", name, rd_kafka_err2str(code), denial_hint(code));
         }
     } while (may_retry(deadline_ms));
     return error_no_answer(kafka, error, name, code);
@@ -678,8 +686,8 @@ static bool create_topic(struct kafka_bus *kafka, const struct bus_topic *topic,
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
         return true;
     }
-    return error_set(error, is_transient(code) ? ERROR_TRANSIENT : ERROR_INVALID, "topic '%s' cannot be created: %s", topic->name,
-                     reason);
+    return error_set(error, is_transient(code) ? ERROR_TRANSIENT : ERROR_INVALID, "topic '%s' cannot be created: %s%s", topic->name,
+                     reason, denial_hint(code));
 }
 
 /* A topic just made is not known to every broker at once. */
@@ -1200,9 +1208,9 @@ static void take_error(struct kafka_bus *kafka, rd_kafka_event_t *event)
     rd_kafka_resp_err_t code = rd_kafka_event_error(event);
     const char *reason = rd_kafka_event_error_string(event);
     if (code == RD_KAFKA_RESP_ERR__FATAL) {
-        char text[200], failure[256];
-        rd_kafka_fatal_error(kafka->producer, text, sizeof text);
-        snprintf(failure, sizeof failure, "the producer has failed: %s", text);
+        char text[200], failure[512];
+        rd_kafka_resp_err_t cause = rd_kafka_fatal_error(kafka->producer, text, sizeof text);
+        snprintf(failure, sizeof failure, "the producer has failed: %s%s", text, denial_hint(cause));
         fail(kafka, failure);
         return;
     }
@@ -1312,8 +1320,8 @@ static bool fill_from(struct kafka_bus *kafka, const rd_kafka_message_t *message
         event->kind = BUS_END;
     } else if (is_gone(message->err)) {
         event->kind = BUS_GONE;
-        snprintf(event->reason, sizeof event->reason, "%s [%d]: %s", topic->name, message->partition,
-                 rd_kafka_message_errstr(message));
+        snprintf(event->reason, sizeof event->reason, "%s [%d]: %s%s", topic->name, message->partition,
+                 rd_kafka_message_errstr(message), denial_hint(message->err));
         stop_reading(kafka, topic, message->partition);
     } else {
         log_event(LOG_DEBUG, "partition_trouble", "topic=%s partition=%d error=%s", topic->name, message->partition,

@@ -13,13 +13,19 @@ The keys are made by openssl, for this run: an authority, the broker's certifica
 
 import re
 import secrets
+import shutil
 import subprocess
 from pathlib import Path
 
 import confluent_kafka
-from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, AdminClient, ResourcePatternType, ResourceType
+from confluent_kafka.admin import AclBinding, AclBindingFilter, AclOperation, AclPermissionType, AdminClient, ResourcePatternType, ResourceType
 
 SCRAM, PLAIN = "SCRAM-SHA-256", "PLAIN"
+
+
+def remove(directory):
+    """Keys, with the directory they are in."""
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def openssl(*arguments):
@@ -35,6 +41,12 @@ def newer_library(directory):
     directory.mkdir()
     (directory / "librdkafka.so.1").symlink_to(library)
     return {"LD_LIBRARY_PATH": f"{directory}:{library.parent}"}
+
+
+def acl(kind_of_row, principal, operation, kind, name, pattern):
+    operation = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).upper()  # as Kafka's own tools write it: DescribeConfigs
+    pattern = ResourcePatternType.PREFIXED if pattern == "prefix" else ResourcePatternType.LITERAL
+    return kind_of_row(ResourceType[kind.upper()], name, pattern, principal, "*", AclOperation[operation], AclPermissionType.ALLOW)
 
 
 def address(directory):
@@ -105,9 +117,11 @@ class Secured:
 
     def allow(self, administrator, rows):
         """rows of (principal, operation, resource type, name, "literal" or "prefix"); `administrator`: the open listener."""
-        bindings = [AclBinding(ResourceType[kind.upper()], name, ResourcePatternType["PREFIXED" if pattern == "prefix" else "LITERAL"],
-                               principal, "*", AclOperation[re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).upper()], AclPermissionType.ALLOW)
-                    for principal, operation, kind, name, pattern in rows]
         client = AdminClient({"bootstrap.servers": administrator})
-        for made in client.create_acls(bindings).values():
+        for made in client.create_acls([acl(AclBinding, *row) for row in rows]).values():
             made.result(timeout=20)
+
+    def forbid(self, administrator, row):
+        client = AdminClient({"bootstrap.servers": administrator})
+        for gone in client.delete_acls([acl(AclBindingFilter, *row)]).values():
+            gone.result(timeout=20)
