@@ -1028,8 +1028,9 @@ static bool error_of_send(const struct bus_send *send, rd_kafka_resp_err_t code,
                          send->topic, LIMIT_RECORD_BYTES);
     case RD_KAFKA_RESP_ERR__FATAL: return error_set(error, ERROR_FATAL, "the producer has failed");
     default:
-        return error_set(error, ERROR_INVALID, "topic '%s' [%d] cannot be written: %s", send->topic, send->partition,
-                         rd_kafka_err2str(code));
+        /* A denial is the producer's end, as in take_error(), which may hear of it first. */
+        return error_set(error, denial_hint(code)[0] != '\0' ? ERROR_FATAL : ERROR_INVALID, "topic '%s' [%d] cannot be written: %s%s",
+                         send->topic, send->partition, rd_kafka_err2str(code), denial_hint(code));
     }
 }
 
