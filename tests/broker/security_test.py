@@ -58,16 +58,16 @@ class World(Cluster):
         environment = {"BACKSTEP_KAFKA_CONFIG": str(self.files[user]), "BACKSTEP_BROKERS": self.brokers, "SEEN": str(self.directory / "seen"), **self.environment}
         return self.spawn(user, BIN / program, *arguments, "--log-level", "info", environment=environment)
 
-    def begin(self, steps):
+    def begin(self, steps, worker_id):
         serve = self.daemon("coordinator", "backstep", "serve")
-        worker = self.daemon("worker", "backstep-worker", "--steps", steps, "--lease", "3s")
+        worker = self.daemon("worker", "backstep-worker", "--steps", steps, "--lease", "3s", "--id", worker_id)
         self.wait_for(lambda: "event=ready" in serve.said(), "a coordinator to be ready")
-        self.wait_for(lambda: len(self.as_user("monitor", "workers", "-o", "json", expect=None).stdout.splitlines()) == 1, "the worker to be known")
+        self.wait_for(lambda: f'"{worker_id}"' in self.as_user("monitor", "workers", "-o", "json", expect=None).stdout, "the worker to be known")
         return serve, worker
 
 
 def everything_works(world, steps, run_id):
-    serve, worker = world.begin(steps)
+    serve, worker = world.begin(steps, run_id)
     world.as_user("client", "start", world.two, "--id", run_id, "--wait")
     shown = {command: world.as_user("monitor", command, *([run_id] if command != "list" else [])).stdout
              for command in ("status", "list", "history", "watch")}
