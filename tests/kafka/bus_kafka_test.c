@@ -394,8 +394,8 @@ static void properties_are_checked(void **state)
     } rows[] = {
         {"no.such=1", "no.such"},
         {"linger.ms=soon", "linger.ms"},
-        {"linger.ms", "expected NAME=VALUE"},
-        {"=5", "expected NAME=VALUE"},
+        {"linger.ms", "is no NAME=VALUE"},
+        {"=5", "is no NAME=VALUE"},
         {"enable.idempotence=false", "cannot be set but to true"},
         {"acks=1", "acks cannot be set but to all"},
         {"message.timeout.ms=5", "leaves a hole"},
