@@ -54,7 +54,7 @@ struct bus_event {
     struct span key, value;
     uint64_t cookie;    /* DELIVERED */
     struct span type;   /* RECORD: value of the header `type`; empty: none */
-    char reason[512];   /* GONE FATAL: one line */
+    char reason[512]; /* GONE FATAL: one line */
 };
 
 struct bus_topic {

@@ -84,7 +84,7 @@ struct kafka_bus {
     bool failed;
     char failure[512];
     char refusal[400]; /* why a broker would not talk to us, if it said */
-    bool scram;        /* users are told by SCRAM */
+    bool scram; /* users are told by SCRAM */
 };
 
 /* ---- reports */
@@ -120,8 +120,8 @@ static void note_failure(struct reports *reports, const rd_kafka_message_t *mess
 {
     if (!reports->failed) {
         reports->failed = true;
-        snprintf(reports->failure, sizeof reports->failure, "delivery to %.120s [%d] failed: %.80s%s", rd_kafka_topic_name(message->rkt),
-                 message->partition, rd_kafka_err2str(message->err), denial_hint(message->err));
+        snprintf(reports->failure, sizeof reports->failure, "delivery to %.120s [%d] failed: %.80s%s",
+                 rd_kafka_topic_name(message->rkt), message->partition, rd_kafka_err2str(message->err), denial_hint(message->err));
     }
 }
 
@@ -1029,8 +1029,9 @@ static bool error_of_send(const struct bus_send *send, rd_kafka_resp_err_t code,
     case RD_KAFKA_RESP_ERR__FATAL: return error_set(error, ERROR_FATAL, "the producer has failed");
     default:
         /* A denial is the producer's end, as in take_error(), which may hear of it first. */
-        return error_set(error, denial_hint(code)[0] != '\0' ? ERROR_FATAL : ERROR_INVALID, "topic '%s' [%d] cannot be written: %s%s",
-                         send->topic, send->partition, rd_kafka_err2str(code), denial_hint(code));
+        return error_set(error, denial_hint(code)[0] != '\0' ? ERROR_FATAL : ERROR_INVALID,
+                         "topic '%s' [%d] cannot be written: %s%s", send->topic, send->partition, rd_kafka_err2str(code),
+                         denial_hint(code));
     }
 }
 
@@ -1180,9 +1181,10 @@ static bool has_old_scram(const struct kafka_bus *kafka)
 static const char *refusal_hint(const struct kafka_bus *kafka, rd_kafka_resp_err_t code, const char *reason)
 {
     if (code == RD_KAFKA_RESP_ERR__AUTHENTICATION || code == RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED) {
-        return has_old_scram(kafka) ? "it refused the user or the password; SCRAM with Kafka 4 needs librdkafka 2.6.1 or later: take PLAIN over TLS "
-                                      "or a client certificate"
-                                    : "it refused the user or the password; look at sasl.mechanism, sasl.username and sasl.password";
+        return has_old_scram(kafka)
+                   ? "it refused the user or the password; SCRAM with Kafka 4 needs librdkafka 2.6.1 or later: take PLAIN over TLS "
+                     "or a client certificate"
+                   : "it refused the user or the password; look at sasl.mechanism, sasl.username and sasl.password";
     }
     if (code == RD_KAFKA_RESP_ERR__SSL && strstr(reason, "certificate could not be verified") != NULL) {
         return "its certificate was signed by nobody whom ssl.ca.location names";
@@ -1511,8 +1513,8 @@ static void listen_to(struct kafka_bus *kafka, rd_kafka_queue_t *queue)
 
 static bool open_producer(struct kafka_bus *kafka, const struct bus_kafka_options *options, struct error *error)
 {
-    kafka->producer = handle_new(RD_KAFKA_PRODUCER, producer_properties, options->only_reads ? silent_producer_properties : NULL, options,
-                                 kafka, error);
+    kafka->producer = handle_new(RD_KAFKA_PRODUCER, producer_properties, options->only_reads ? silent_producer_properties : NULL,
+                                 options, kafka, error);
     if (kafka->producer == NULL) {
         return false;
     }

@@ -11,7 +11,7 @@ struct bus_kafka_options {
     const char *const *properties;  /* "name=value" librdkafka properties given by the user (-X), count of them */
     size_t property_count;
     int timeout_ms;                 /* for the first contact */
-    bool only_reads;                /* nothing is ever sent: needs no leave to write */
+    bool only_reads; /* nothing is ever sent: needs no leave to write */
 };
 
 /* Connect: returns only once a broker has answered (its cluster id is known). NULL: TRANSIENT nobody answered within timeout_ms

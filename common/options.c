@@ -189,7 +189,8 @@ static bool is_secret(const struct option_spec *spec, struct span name)
 static bool refuse_secret(const char *shown, struct error *error)
 {
     return error_set(error, ERROR_INVALID,
-                     "%s is a secret, and everybody sees the command line of a process; write it in a file, or in the environment", shown);
+                     "%s is a secret, and everybody sees the command line of a process; write it in a file, or in the environment",
+                     shown);
 }
 
 static bool check_pair(const struct option_spec *spec, enum source source, const char *value, struct error *error)
@@ -484,8 +485,7 @@ static bool read_config_line(struct options *options, struct span line, const ch
         while (word < line.size && !isspace((unsigned char)line.bytes[word])) {
             word++;
         }
-        return error_set(error, ERROR_INVALID, "%s: '%s' is no 'option = value'", where,
-                         SHOWN(((struct span){line.bytes, word})));
+        return error_set(error, ERROR_INVALID, "%s: '%s' is no 'option = value'", where, SHOWN(((struct span){line.bytes, word})));
     }
     struct span name = trimmed((struct span){line.bytes, (size_t)(equals - line.bytes)});
     struct span value = trimmed((struct span){equals + 1, line.size - (size_t)(equals - line.bytes) - 1});
@@ -496,7 +496,8 @@ static bool read_config_line(struct options *options, struct span line, const ch
 }
 
 /* What a line of a file is given to; `setting`: what the file fills, NULL for a configuration file. */
-static bool take_config_line(struct options *options, struct setting *setting, struct span line, const char *where, struct error *error)
+static bool take_config_line(struct options *options, struct setting *setting, struct span line, const char *where,
+                             struct error *error)
 {
     if (setting == NULL) {
         return read_config_line(options, line, where, error);
@@ -520,7 +521,8 @@ static bool take_config_line(struct options *options, struct setting *setting, s
     return ok;
 }
 
-static bool read_config_text(struct options *options, struct setting *setting, struct span text, const char *path, struct error *error)
+static bool read_config_text(struct options *options, struct setting *setting, struct span text, const char *path,
+                             struct error *error)
 {
     if (text.size > LIMIT_CONFIG_FILE_BYTES) {
         return error_set(error, ERROR_INVALID, "%s: is larger than %d KiB", path, LIMIT_CONFIG_FILE_BYTES / KIB);

@@ -37,7 +37,8 @@ struct option_spec {
     int64_t least, most;  /* NUMBER, DURATION; both 0: any that is not negative */
     const char *const *choices; /* CHOICE: NULL-terminated */
     const char *fills; /* TEXT: a file of NAME=VALUE lines, which are given to this repeatable option; NULL: no such file */
-    const char *const *secrets; /* PAIR: NULL-terminated names whose values are refused on the command line. Its variable is taken out of the
+    const char *const
+        *secrets; /* PAIR: NULL-terminated names whose values are refused on the command line. Its variable is taken out of the
                                  * environment once it is read, and no message shows what a file or the environment gave */
 };
 

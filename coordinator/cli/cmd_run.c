@@ -74,13 +74,15 @@ static bool pass_on_properties(const struct call *call, struct error *error)
         const char *property = call->client.properties[i];
         if (strchr(property, '\n') != NULL) {
             text_fini(&lines);
-            return error_set(error, ERROR_INVALID, "property %.*s: a line break in it cannot be passed on to the worker of this run",
+            return error_set(error, ERROR_INVALID,
+                             "property %.*s: a line break in it cannot be passed on to the worker of this run",
                              (int)strcspn(property, "="), property);
         }
         text_format(&lines, "%s\n", property);
     }
     bool ok = !lines.overflow || error_set(error, ERROR_INVALID, "more properties than a worker of this run can be given");
-    ok = ok && (setenv("BACKSTEP_PROPERTY", text_string(&lines), 1) == 0 || error_set(error, ERROR_TRANSIENT, "%s", strerror(errno)));
+    ok = ok &&
+         (setenv("BACKSTEP_PROPERTY", text_string(&lines), 1) == 0 || error_set(error, ERROR_TRANSIENT, "%s", strerror(errno)));
     text_fini(&lines);
     return ok;
 }

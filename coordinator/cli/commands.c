@@ -121,9 +121,10 @@ const struct command commands[] = {
         .summary = "Show what the steps of a run have logged.",
         .example = "  backstep logs upload-1k7qj4m9x2 -b kafka:9092\n"
                    "  backstep logs upload-1k7qj4m9x2 --step upload --level warn -f\n",
-        .notes = "Times are by the clock of the worker that wrote the line. What a step says beyond 1 MiB an attempt is dropped, and "
-                 "what\n"
-                 "was dropped is said. With -f it ends when the run is over, on Ctrl-C, and when nobody reads it any more.\n",
+        .notes =
+            "Times are by the clock of the worker that wrote the line. What a step says beyond 1 MiB an attempt is dropped, and "
+            "what\n"
+            "was dropped is said. With -f it ends when the run is over, on Ctrl-C, and when nobody reads it any more.\n",
         .arguments_min = 1,
         .arguments_max = 1,
         .options = TO_CLUSTER | OPTIONS_LOGS,
@@ -257,8 +258,9 @@ const struct command commands[] = {
         .example = "  . <(backstep completion bash)\n"
                    "  backstep completion zsh >~/.zsh/completions/_backstep\n"
                    "  backstep completion fish >~/.config/fish/completions/backstep.fish\n",
-        .notes = "It completes commands, options, and the ids of runs on the brokers that the command line names. An installation has\n"
-                 "put all three where the shells look for them.\n",
+        .notes =
+            "It completes commands, options, and the ids of runs on the brokers that the command line names. An installation has\n"
+            "put all three where the shells look for them.\n",
         .arguments_min = 1,
         .arguments_max = 1,
         .run = cmd_completion,
