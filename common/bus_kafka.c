@@ -25,6 +25,8 @@
 
 #define BATCH_RECORDS 1024
 #define RETRY_MS 50
+#define CONTACT_SLICE_MS 200
+#define REFUSED_MS 1000 /* another broker of the list may let us in */
 #define EMBEDDED_CLUSTER "mockCluster" /* how librdkafka's mock cluster begins its id */
 #define LAZY_BIT (UINT64_C(1) << 63) /* of a cookie on its way: nobody waits for its report */
 #define API_PRODUCE 0 /* the protocol's number of a produce request */
@@ -84,7 +86,8 @@ struct kafka_bus {
     bool failed;
     char failure[512];
     char refusal[400]; /* why a broker would not talk to us, if it said */
-    bool scram; /* users are told by SCRAM */
+    bool refused;      /* by one that answered: it is more than silence */
+    bool scram;        /* users are told by SCRAM */
 };
 
 /* ---- reports */
@@ -1201,6 +1204,7 @@ static const char *refusal_hint(const struct kafka_bus *kafka, rd_kafka_resp_err
 /* librdkafka's own words follow, without its "(after 20ms in state ...)". */
 static void note_refusal(struct kafka_bus *kafka, rd_kafka_resp_err_t code, const char *reason)
 {
+    kafka->refused = is_broker_refusal(code) && refusal_hint(kafka, code, reason) != NULL;
     const char *hint = refusal_hint(kafka, code, reason), *after = strstr(reason, " (after ");
     snprintf(kafka->refusal, sizeof kafka->refusal, "%s%s%.*s%s", hint != NULL ? hint : "", hint != NULL ? " (" : "",
              after != NULL ? (int)(after - reason) : 200, reason, hint != NULL ? ")" : "");
@@ -1501,6 +1505,9 @@ static bool error_no_broker(const struct kafka_bus *kafka, struct error *error)
 {
     char within[32];
     bool seconds = kafka->timeout_ms % 1000 == 0;
+    if (kafka->refused) {
+        return error_set(error, ERROR_TRANSIENT, "no broker of %s let us in: %s", kafka->brokers, kafka->refusal);
+    }
     snprintf(within, sizeof within, seconds ? "%d s" : "%d ms", seconds ? kafka->timeout_ms / 1000 : kafka->timeout_ms);
     return error_set(error, ERROR_TRANSIENT, "no broker answered on %s within %s%s%s", kafka->brokers, within,
                      kafka->refusal[0] != '\0' ? ": " : "", kafka->refusal);
@@ -1509,6 +1516,24 @@ static bool error_no_broker(const struct kafka_bus *kafka, struct error *error)
 static void listen_to(struct kafka_bus *kafka, rd_kafka_queue_t *queue)
 {
     rd_kafka_queue_cb_event_enable(queue, on_queue_filled, kafka);
+}
+
+/* Who is refused need not wait for as long as a broker may take to answer: what would mend it is not time. NULL: nobody answered. */
+static char *await_cluster(struct kafka_bus *kafka)
+{
+    int64_t deadline_ms = deadline_after(kafka->timeout_ms);
+    char *cluster = NULL;
+    do {
+        int left_ms = remaining_ms(deadline_ms);
+        cluster = rd_kafka_clusterid(kafka->producer, left_ms < CONTACT_SLICE_MS ? left_ms : CONTACT_SLICE_MS);
+        bool was_refused = kafka->refused;
+        take_events(kafka, kafka->producer_events);
+        int64_t soon_ms = deadline_after(REFUSED_MS);
+        if (kafka->refused && !was_refused && soon_ms < deadline_ms) {
+            deadline_ms = soon_ms;
+        }
+    } while (cluster == NULL && remaining_ms(deadline_ms) > 0);
+    return cluster;
 }
 
 static bool open_producer(struct kafka_bus *kafka, const struct bus_kafka_options *options, struct error *error)
@@ -1520,8 +1545,7 @@ static bool open_producer(struct kafka_bus *kafka, const struct bus_kafka_option
     }
     kafka->producer_events = rd_kafka_queue_get_main(kafka->producer);
     listen_to(kafka, kafka->producer_events);
-    char *cluster = rd_kafka_clusterid(kafka->producer, kafka->timeout_ms);
-    take_events(kafka, kafka->producer_events);
+    char *cluster = await_cluster(kafka);
     if (cluster == NULL) {
         return error_no_broker(kafka, error);
     }

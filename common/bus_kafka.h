@@ -15,7 +15,7 @@ struct bus_kafka_options {
 };
 
 /* Connect: returns only once a broker has answered (its cluster id is known). NULL: TRANSIENT nobody answered within timeout_ms
- * ("no broker answered on HOST:PORT within 10 s"); INVALID a property is unknown or ill-typed (named). Caller owes bus_close(). */
+ * ("no broker answered on HOST:PORT within 10 s", "no broker of HOST:PORT let us in: ..."); INVALID a property is unknown or ill-typed (named). Caller owes bus_close(). */
 struct bus *bus_kafka_open(const struct bus_kafka_options *options, struct error *error);
 
 /* librdkafka's mock cluster in this process, on loopback ports of its own choice. A development broker: it lives and dies with the process. */

@@ -97,7 +97,7 @@ def wrong_password(world):
     """A password that is not theirs"""
     for user, program, *arguments in (("coordinator", "backstep", "serve"), ("worker", "backstep-worker"), ("client", "backstep", "list")):
         file = world.secured.config(user, password="hunter2", name=f"{user}-wrong")
-        done = world.as_user(user, *arguments, program=program, file=file, timeout="1s", expect=5)
+        done = world.as_user(user, *arguments, program=program, file=file, expect=5)
         check("it refused the user or the password; look at sasl.mechanism, sasl.username and sasl.password" in done.stderr, "it says what to look at")
         check("hunter2" not in done.stderr, "and not the password")
     done = world.as_user("client", "list", "-X", "sasl.password=hunter2", expect=2)
@@ -108,7 +108,7 @@ def wrong_certificate(world):
     """A broker whose certificate nobody vouches for"""
     for user, program, *arguments in (("coordinator", "backstep", "serve"), ("worker", "backstep-worker"), ("client", "backstep", "list")):
         file = world.secured.config(user, authority="stranger", name=f"{user}-stranger")
-        done = world.as_user(user, *arguments, program=program, file=file, timeout="1s", expect=5)
+        done = world.as_user(user, *arguments, program=program, file=file, expect=5)
         check("its certificate was signed by nobody whom ssl.ca.location names" in done.stderr, "it says so")
 
 
@@ -116,7 +116,7 @@ def no_tls(world):
     """A program that does not speak TLS"""
     file = world.keys / "nothing.conf"
     file.write_text("")
-    done = world.as_user("client", "list", file=file, timeout="3s", expect=5)
+    done = world.as_user("client", "list", file=file, timeout="4s", expect=5)
     check("look at security.protocol" in done.stderr, "it says so")
 
 
@@ -135,7 +135,7 @@ def taken_away(world, worker):
 def with_scram(world, steps):
     """The same programs as users by SCRAM, with a library that can do it, and without"""
     world.files = {user: world.secured.config(user, mechanism=security.SCRAM) for user in world.secured.passwords}
-    said = world.as_user("client", "list", timeout="1s", expect=None)
+    said = world.as_user("client", "list", expect=None)
     check(said.returncode == 0 or "SCRAM with Kafka 4 needs librdkafka 2.6.1 or later" in said.stderr, "the system's library can, or it is named as what cannot")
     world.environment = security.newer_library(world.directory / "library")
     everything_works(world, steps, "scram")
