@@ -7,6 +7,9 @@
 #include <assert.h>
 #include <stdlib.h>
 
+/* All runs together, or what is said of ten thousand of them is more than what they do; a burst of so many need not wait. */
+#define ANNOUNCEMENTS_PER_MS 4
+#define ANNOUNCEMENTS_AT_ONCE 1000
 #define ANNOUNCE_EVERY_MS 250 /* RunProgressed: at most 4 times a second, the first after as long */
 /* Beyond these we wait for the broker instead of piling up more: a producer holds 100,000 records and 256 MiB, and refuses the next. */
 #define BACKLOG_RECORDS_MAX 50000
@@ -357,7 +360,8 @@ static void perform_finish(struct job *job)
     publish(job, &message);
 }
 
-static void perform_effects(struct job *job)
+/* What a worker waits for. */
+static void perform_dispatches(struct job *job)
 {
     struct saga_effect effect;
     job->pass++;
@@ -367,8 +371,8 @@ static void perform_effects(struct job *job)
         case EFFECT_DISPATCH:    perform_dispatch(job, &effect); break;
         case EFFECT_CANCEL_TASK: perform_cancel(job, &effect);   break;
         case EFFECT_HOLD:        perform_hold(job, &effect);     break;
-        case EFFECT_ANSWER:      perform_answer(job, &effect);   break;
-        case EFFECT_FINISH:      perform_finish(job);            break;
+        case EFFECT_ANSWER:
+        case EFFECT_FINISH:      break; /* perform_words() */
         }
     }
     struct tracked *before = NULL;
@@ -381,6 +385,19 @@ static void perform_effects(struct job *job)
         before = tracked;
         if (tracked->item.state == ITEM_INHERITED && job->owned->resolved && !tracked->end_sent) {
             job_lost(job, tracked, (struct span){0}, "a new owner found nobody who holds it");
+        }
+    }
+}
+
+/* What people read: it may follow. */
+static void perform_words(struct job *job)
+{
+    struct saga_effect effect;
+    for (struct saga_cursor cursor = {0}; saga_next_effect(&job->run->saga, &cursor, &effect);) {
+        if (effect.kind == EFFECT_ANSWER) {
+            perform_answer(job, &effect);
+        } else if (effect.kind == EFFECT_FINISH) {
+            perform_finish(job);
         }
     }
 }
@@ -411,6 +428,24 @@ static size_t list_waiting(const struct job *job, struct waiting_step *waiting, 
         }
     }
     return count;
+}
+
+/* Thousands of runs that change at once take turns. false: its turn comes at job->announce_ms. */
+static bool has_turn(struct job *job)
+{
+    struct service *service = job->owned->service;
+    int64_t now = service->now_ms * ANNOUNCEMENTS_PER_MS;
+    if (job->has_turn) {
+        job->has_turn = false;
+        return true;
+    }
+    service->announce_turn = service->announce_turn < now ? now : service->announce_turn + 1;
+    if (service->announce_turn <= now + ANNOUNCEMENTS_AT_ONCE) {
+        return true;
+    }
+    job->has_turn = true;
+    job->announce_ms = (service->announce_turn - ANNOUNCEMENTS_AT_ONCE + ANNOUNCEMENTS_PER_MS - 1) / ANNOUNCEMENTS_PER_MS;
+    return false;
 }
 
 static void announce(struct job *job)
@@ -487,17 +522,17 @@ static bool settle(struct job *job)
     return false;
 }
 
-static void perform(struct job *job)
+static void perform_rest(struct job *job)
 {
     struct saga *saga = &job->run->saga;
-    perform_effects(job);
+    perform_words(job);
     if (settle(job)) {
         return;
     }
     int64_t wake_ms = INT64_MAX;
     perform_deadline(job, &wake_ms);
     if (job->announce && saga->steps != NULL && !saga_is_over(saga)) {
-        if (job->announce_ms <= job->owned->service->now_ms) {
+        if (job->announce_ms <= job->owned->service->now_ms && has_turn(job)) {
             announce(job);
         } else {
             wake_ms = job->announce_ms < wake_ms ? job->announce_ms : wake_ms;
@@ -517,20 +552,32 @@ static struct job *take_dirty(struct service *service)
     return job;
 }
 
+/* A connection has one request under way: tasks go first, for workers wait for them; answers and ends follow. */
+static void perform_dirty(struct service *service)
+{
+    struct job *job, *first = NULL, **last = &first;
+    while (service->state == SERVICE_WORKING && may_send(service) && (job = take_dirty(service)) != NULL) {
+        perform_dispatches(job);
+        job->next_performed = NULL;
+        *last = job;
+        last = &job->next_performed;
+    }
+    jobs_place(service);
+    while ((job = first) != NULL) {
+        first = job->next_performed;
+        perform_rest(job);
+    }
+}
+
 void jobs_perform(struct service *service)
 {
-    struct job *job;
-    while (service->state == SERVICE_WORKING && may_send(service) &&
-           (job = take_dirty(service)) != NULL) {
-        perform(job);
-    }
-    for (int count = 0; service->state == SERVICE_WORKING && count < LATER_AT_ONCE && may_send(service) && service->heap_size > 0 &&
-                        service->heap[0]->wake_ms <= service->now_ms;
-         count++) {
-        job = service->heap[0];
+    perform_dirty(service);
+    while (service->state == SERVICE_WORKING && may_send(service) && service->heap_size > 0 && service->heap[0]->wake_ms <= service->now_ms) {
+        struct job *job = service->heap[0];
         heap_remove(service, job);
         if (!job->dirty) {
-            perform(job);
+            perform_dispatches(job);
+            perform_rest(job);
         }
     }
 }

@@ -45,6 +45,7 @@ struct job {
     struct tracked *tickets, *tickets_last; /* in the order in which the saga has them, so that a look at all of them is one walk: */
     struct tracked *hint;                   /* where that walk stands */
     struct job *next_dirty;
+    struct job *next_performed; /* within one look at all that are dirty */
     bool dirty;
     bool announce;    /* something has changed that RunProgressed should say */
     uint32_t finish_sent; /* which end of the run, by saga.finish_count; 0: none */
@@ -53,6 +54,7 @@ struct job {
     struct ticket timer_ticket;
     const struct saga_request *answers_sent[ANSWERS_SENT];
     uint32_t answers_at;
+    bool has_turn;       /* among all that want to announce, at announce_ms */
     int64_t announce_ms; /* not before */
     int64_t wake_ms;     /* when to look again; INT64_MAX: never */
     size_t heap_index;   /* in service.heap; SIZE_MAX: not there */
@@ -72,6 +74,7 @@ struct service {
     struct job *dirty_first, *dirty_last;
     struct job **heap;
     size_t heap_size, heap_room;
+    int64_t announce_turn; /* the last that was given out, in parts of a millisecond */
     int64_t now_ms;
     bool served_changed; /* a worker came, went or does not serve what it said: what waits may have to be announced anew */
     struct text bytes;   /* of the record being written */
