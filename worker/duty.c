@@ -82,8 +82,8 @@ enum duty_answer duty_of(struct duty *duty, const struct message *message, int64
 
 uint32_t duty_window(uint32_t slots, int64_t mean_step_us)
 {
-    int64_t advance = mean_step_us > 0 ? ADVANCE_US / mean_step_us : 1;
-    advance = advance < 1 ? 1 : advance > ADVANCE_MAX ? ADVANCE_MAX : advance;
-    int64_t window = (int64_t)slots * advance;
+    int64_t ahead = mean_step_us > 0 ? (int64_t)slots * ADVANCE_US / mean_step_us : 0;
+    int64_t most = (int64_t)slots * ADVANCE_MAX;
+    int64_t window = slots + ahead < most ? slots + ahead : most;
     return window < LIMIT_WINDOW ? (uint32_t)window : LIMIT_WINDOW;
 }

@@ -126,13 +126,15 @@ static void run_row(void **state)
     assert_int_equal(fences[1].epoch, row->epoch_after);
 }
 
-static void window_is_slots_times_what_runs_in_a_round_trip(void **state)
+static void window_is_the_slots_and_what_they_run_in_a_round_trip(void **state)
 {
     (void)state;
     assert_int_equal(duty_window(4, 0), 4); /* nothing is known yet */
     assert_int_equal(duty_window(4, 60000000), 4); /* a minute */
-    assert_int_equal(duty_window(4, 20000), 4);
-    assert_int_equal(duty_window(4, 10000), 8);
+    assert_int_equal(duty_window(4, 90000), 4);
+    assert_int_equal(duty_window(4, 20000), 8); /* else a slot waits a round trip after each step */
+    assert_int_equal(duty_window(4, 10000), 12);
+    assert_int_equal(duty_window(2, 3000), 15);
     assert_int_equal(duty_window(4, 1), 1024);
     assert_int_equal(duty_window(256, 1), 65536);
 }
@@ -259,7 +261,7 @@ int main(void)
     for (size_t i = 0; i < ROWS; i++) {
         tests[i] = (struct CMUnitTest){.name = rows[i].what, .test_func = run_row, .initial_state = (void *)(uintptr_t)&rows[i]};
     }
-    tests[ROWS] = (struct CMUnitTest)cmocka_unit_test(window_is_slots_times_what_runs_in_a_round_trip);
+    tests[ROWS] = (struct CMUnitTest)cmocka_unit_test(window_is_the_slots_and_what_they_run_in_a_round_trip);
     tests[ROWS + 1] = (struct CMUnitTest)cmocka_unit_test(each_row_of_the_page_has_a_test_and_the_other_way_round);
     tests[ROWS + 2] = (struct CMUnitTest)cmocka_unit_test(the_page_has_these_rows_in_this_order);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -733,7 +733,7 @@ static void fast_steps_widen_the_window(void **state)
     step(stage);
     assert_int_equal(step_at(stage, 1000), WORKER_WORKING);
     struct message heartbeat = last_presence(stage);
-    assert_int_equal(heartbeat.presence.window, 200);
+    assert_int_equal(heartbeat.presence.window, 202);
     message_free(&heartbeat);
 }
 
