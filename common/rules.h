@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The rules that protect a run from what dies, freezes and wakes late, by name. A test takes away one at a time, to see that its oracle
- * notices (tests/simulation/masks_test.c). In what is shipped nothing can be taken away: there rule_holds() is the constant 1. */
+ * notices (tests/simulation/masks_test.c, on virtual time; tests/chaos, on a real broker). In what is shipped nothing can be taken away: there rule_holds() is the constant 1. */
 #ifndef RULES_H
 #define RULES_H
 
@@ -10,6 +10,7 @@ enum rule {
     RULE_MARK, /* a worker is lost only by a mark that was read back with no newer heartbeat before it */
     RULE_TICKETS, /* what is said about an earlier ticket changes nothing */
     RULE_CONFIRM, /* after a silent loss, and for what must never begin twice, a task asks for leave before it begins */
+    RULE_GUARD, /* the guard ends what still runs when the lease is over */
     RULES,
 };
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The guard's side. Everything here runs in a process forked from one with threads: no heap, no stdio, static tables. */
+#include "common/rules.h"
 #include "worker/descendants.h"
 #include "worker/guard_protocol.h"
 
@@ -509,6 +510,9 @@ static void survey(void)
 static void watch_lease(void)
 {
     int64_t lease = atomic_load(&guard.page->lease_ms);
+    if (!rule_holds(RULE_GUARD)) {
+        return;
+    }
     if (lease > 0 && now_ms() >= lease && atomic_compare_exchange_strong(&guard.page->lease_ms, &lease, -lease)) {
         guard.sweeping = true; /* where the exchange failed, it was renewed just in time */
         return;

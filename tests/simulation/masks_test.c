@@ -20,7 +20,7 @@
 #include <cmocka.h>
 
 #define SEARCH_MAX 2000
-#define GUARD RULES /* it is no pure module: the world's guard is told to look away */
+#define GUARD RULE_GUARD /* it is no pure module: the world's guard is told to look away */
 #define LONG_MS 8000 /* a lease and what it takes to see that it is over */
 
 /* ---- the trouble against which each rule stands */

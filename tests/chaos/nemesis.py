@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes wrong: programs and the broker die, freeze, and come back."""
+
+import collections
+import os
+import signal
+import threading
+import time
+
+import kafka
+
+OWNS = ("0-1", "2-3")
+WORKERS = 4
+
+
+class Nemesis:
+    """`weights` says how often each kind of trouble comes, by its method's name; `pause_s` the longest time between two."""
+
+    def __init__(self, cluster, random, weights, pause_s, programs, lease):
+        self.cluster, self.random, self.pause_s = cluster, random, pause_s
+        self.weights, self.programs, self.lease = weights, programs, lease
+        self.counts = collections.Counter()
+        self.coordinators = [self.new_coordinator(own) for own in OWNS]
+        self.workers = [self.new_worker(number) for number in range(WORKERS)]
+        self.wakes = []        # (when, process, what to do besides)
+        self.broker = None     # the thread that brings it back
+        self.failure = None
+        self.next_s = time.monotonic()
+        self.killed_broker_s = 0
+
+    # ---- programs
+
+    def new_coordinator(self, own):
+        return self.cluster.spawn("serve", self.programs / "backstep", "serve", "-b", self.cluster.brokers, "--own", own, "--log-level",
+                                  "info")
+
+    def new_worker(self, number):
+        return self.cluster.spawn(f"worker{number}", self.programs / "backstep-worker", "-b", self.cluster.brokers, "--steps",
+                                  self.cluster.steps_directory, "--lease", self.lease, "--concurrency", "4", "--id", f"w{number}",
+                                  "--timeout", "60s", "--log-level", "info")
+
+    def frozen(self):
+        return [process for _, process, _ in self.wakes]
+
+    def awake(self, processes):
+        frozen = self.frozen()
+        return [number for number, process in enumerate(processes) if process not in frozen]
+
+    def kill(self, process):
+        process.kill()
+        self.wakes = [wake for wake in self.wakes if wake[1] is not process]
+        self.counts["kills"] += 1
+
+    def freeze(self, process, seconds, besides=None):
+        process.signal(signal.SIGSTOP)
+        self.wakes.append((time.monotonic() + seconds, process, besides))
+        self.counts["freezes"] += 1
+
+    # ---- trouble
+
+    def kill_worker(self):
+        number = self.random.randrange(WORKERS)
+        self.kill(self.workers[number])
+        self.workers[number] = self.new_worker(number)
+
+    def kill_coordinator(self):
+        number = self.random.randrange(len(OWNS))
+        self.kill(self.coordinators[number])
+        self.coordinators[number] = self.new_coordinator(OWNS[number])
+
+    def freeze_worker(self):
+        """Some shorter than a lease, some longer."""
+        awake = self.awake(self.workers)
+        if awake:
+            self.freeze(self.workers[self.random.choice(awake)], self.random.uniform(0.3, 6))
+
+    def freeze_coordinator(self):
+        awake = self.awake(self.coordinators)
+        if awake:
+            self.freeze(self.coordinators[self.random.choice(awake)], self.random.uniform(0.3, 4))
+
+    def replace_coordinator(self):
+        """One is frozen, another takes over, the first wakes and must do no harm."""
+        awake = self.awake(self.coordinators)
+        if awake:
+            number = self.random.choice(awake)
+            old = self.coordinators[number]
+            self.coordinators[number] = self.new_coordinator(OWNS[number])
+            self.freeze(old, self.random.uniform(1, 3))
+            self.counts["takeovers"] += 1
+
+    def drain_worker(self):
+        """Asked to leave, and another comes."""
+        number = self.random.randrange(WORKERS)
+        self.workers[number].signal(signal.SIGTERM)
+        self.workers[number] = self.new_worker(number)
+        self.counts["drains"] += 1
+
+    def kill_guard(self):
+        worker = self.workers[self.random.randrange(WORKERS)]
+        try:
+            children = open(f"/proc/{worker.pid}/task/{worker.pid}/children").read().split()
+        except FileNotFoundError:
+            return
+        for child in children[:1]:
+            os.kill(int(child), signal.SIGKILL)
+            self.counts["kills"] += 1
+            self.counts["guards"] += 1
+
+    def restart_broker(self):
+        self.with_broker(lambda: (kafka.kill if self.random.random() < 0.5 else kafka.stop)(self.cluster.broker_directory))
+
+    def with_broker(self, end):
+        if self.broker is not None and self.broker.is_alive():
+            return
+
+        def restart():
+            try:
+                end()
+                kafka.restart(self.cluster.broker_directory)
+            except Exception as error:  # whatever it is, the main thread has to see it
+                self.failure = error
+        self.broker = threading.Thread(target=restart)
+        self.broker.start()
+        self.counts["broker restarts"] += 1
+
+    def freeze_broker(self):
+        if self.broker is not None and self.broker.is_alive():
+            return
+        pid = kafka.running_pid(self.cluster.broker_directory)
+
+        def freeze():
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(self.random.uniform(0.3, 2))  # the freezing itself
+            os.kill(pid, signal.SIGCONT)
+        self.broker = threading.Thread(target=freeze)
+        self.broker.start()
+        self.counts["freezes"] += 1
+
+    # ---- the loop
+
+    def step(self):
+        """Do what is due."""
+        if self.failure is not None:
+            raise self.failure
+        now_s = time.monotonic()
+        for wake in [wake for wake in self.wakes if wake[0] <= now_s]:
+            self.wakes.remove(wake)
+            wake[1].signal(signal.SIGCONT)
+        self.bring_back()
+        if now_s >= self.next_s:
+            getattr(self, self.random.choices(list(self.weights), list(self.weights.values()))[0])()
+            self.next_s = now_s + self.random.uniform(0, self.pause_s)
+
+    def bring_back(self):
+        """Who has ended by himself, for want of a broker or because another has claimed what was his, comes back."""
+        for number, process in enumerate(self.coordinators):
+            if not process.is_running():
+                self.coordinators[number] = self.new_coordinator(OWNS[number])
+        for number, process in enumerate(self.workers):
+            if not process.is_running():
+                self.workers[number] = self.new_worker(number)
+
+    def rest(self):
+        """All wake, the broker is back."""
+        for _, process, _ in self.wakes:
+            process.signal(signal.SIGCONT)
+        self.wakes = []
+        if self.broker is not None:
+            self.broker.join()
+        if self.failure is not None:
+            raise self.failure
