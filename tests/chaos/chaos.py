@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs on a real broker while everything is killed, frozen and restarted; then what was promised is asked of the journals and the log.
 
-    chaos.py [--runs N] [--seconds S] [--seed S] [--broker-restarts N] [--keep] [--sabotage NAME]
+    chaos.py [--runs N] [--seconds S] [--seed S] [--broker-restarts N] [--keep FILE] [--sabotage NAME ...]
 
 The seed decides pipelines and trouble, not the order in which processes get to run: a failure is found again by running it again, not
 surely at once. --sabotage runs programs of the same sources that lack one rule (common/rules.h), and is green only if it is noticed.
@@ -11,6 +11,7 @@ surely at once. --sabotage runs programs of the same sources that lack one rule 
 import argparse
 import os
 import random as random_module
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -24,26 +25,25 @@ from nemesis import Nemesis
 
 LEASE = "2s"
 SETTLE_S = 90
-CANCELLED = 0.05 # of the runs
+CANCELLED = 0.05  # of the runs
+SABOTAGED_S = 60
 
 TROUBLE = {"kill_worker": 40, "kill_coordinator": 22, "freeze_worker": 16, "freeze_coordinator": 8, "replace_coordinator": 6, "kill_guard": 4,
            "drain_worker": 3, "freeze_broker": 3}
 
-# Each rule, and the trouble against which it stands: what a long chaos would bring in time, sooner.
+# Each rule, and the trouble against which it stands: what a long chaos would bring in time, sooner. The last: how many runs are started.
 SABOTAGE = {
-    "worker-epoch": ({"replace_coordinator": 1}, 1.0, {"brief": 50, "quick": 50}),
-    "handshake": ({"kill_coordinator": 1}, 1.5, {"slow": 40, "long": 20, "brief": 40}),
-    "guard": ({"freeze_worker": 1}, 1.0, {"long": 50, "brief": 50}),
-    "mark": ({"freeze_coordinator": 1}, 2.0, {"long": 50, "brief": 50}),
-    "confirm": ({"kill_worker": 1}, 0.7, {"once": 100}),
+    "worker-epoch": ({"replace_coordinator": 1}, 1.0, {"brief": 50, "quick": 50}, 600),
+    "handshake": ({"kill_coordinator": 1}, 1.5, {"slow": 40, "long": 20, "brief": 40}, 500),
+    "guard": ({"freeze_worker_long": 1}, 1.0, {"long": 30, "brief": 70}, 120),
+    "mark": ({"freeze_coordinator_long": 1}, 2.0, {"long": 30, "brief": 70}, 120),
+    "confirm": ({"kill_worker": 1}, 0.7, {"once": 100}, 500),
 }
 
 
 class World(Cluster):
     def __enter__(self):
         super().__enter__()
-        self.journal_path = self.directory / "journal"
-        os.environ["CHAOS_JOURNAL"] = str(self.journal_path)
         self.steps_directory = pipelines.write_steps(self.directory / "steps")
         return self
 
@@ -51,8 +51,8 @@ class World(Cluster):
 class Starter:
     """Starts runs, a little at a time, straight on the log; and cancels some."""
 
-    def __init__(self, world, random, runs, seconds, mixture):
-        self.random, self.mixture, self.runs = random, mixture, runs
+    def __init__(self, world, random, runs, seconds, mixture, prefix):
+        self.random, self.mixture, self.runs, self.prefix = random, mixture, runs, prefix
         self.producer = Producer({"bootstrap.servers": world.brokers, "acks": "all", "enable.idempotence": True,
                                   "message.timeout.ms": 0, "partitioner": "murmur2_random", "reconnect.backoff.max.ms": 500})
         self.ids, self.cancels = [], []
@@ -73,21 +73,25 @@ class Starter:
         self.producer.poll(0)
 
     def send(self, run_id, record, kind):
-        self.producer.produce("backstep.progress", record, key=run_id, headers=[("type", kind.encode())])
+        self.producer.produce(f"{self.prefix}.progress", record, key=run_id, headers=[("type", kind.encode())])
 
 
 class Chaos:
-    def __init__(self, world, options):
-        self.options = options
+    def __init__(self, world, options, sabotage):
+        self.options, self.sabotage = options, sabotage
+        self.prefix = sabotage or "backstep"
+        self.restarts = 0 if sabotage else options.broker_restarts
         self.random = random_module.Random(options.seed)
-        weights, pause_s, mixture = SABOTAGE.get(options.sabotage, (TROUBLE, options.pause, pipelines.MIXED))
-        programs = Path(os.environ["BACKSTEP_CHAOS_BIN"]) if options.sabotage else BIN
-        world.cli("topics")
+        weights, pause_s, mixture, self.runs = SABOTAGE.get(sabotage, (TROUBLE, options.pause, pipelines.MIXED, options.runs))
+        self.seconds = SABOTAGED_S if sabotage else options.seconds
+        programs = Path(os.environ["BACKSTEP_CHAOS_BIN"]) if sabotage else BIN
+        world.cli("topics", "--prefix", self.prefix)
         self.world = world
-        self.log = Log(world.brokers)
-        self.journal = checks.Journal(world.journal_path)
-        self.starter = Starter(world, random_module.Random(options.seed + 1), options.runs, options.seconds, mixture)
-        self.nemesis = Nemesis(world, self.random, weights, pause_s, programs, LEASE)
+        self.log = Log(world.brokers, f"{self.prefix}.progress")
+        self.journal = checks.Journal(world.directory / f"journal-{self.prefix}")
+        self.starter = Starter(world, random_module.Random(options.seed + 1), self.runs, self.seconds, mixture, self.prefix)
+        environment = {"CHAOS_JOURNAL": str(self.journal.path), **({"BACKSTEP_SABOTAGE": sabotage} if sabotage else {})}
+        self.nemesis = Nemesis(world, self.random, weights, pause_s, programs, LEASE, self.prefix, environment)
         self.begun_s = time.monotonic()
         self.broken = []
 
@@ -100,24 +104,18 @@ class Chaos:
 
     def trouble(self):
         """Until its time is over; with sabotage, until it is noticed."""
-        options = self.options
-        broker_s = [options.seconds * (number + 0.5) / max(1, options.broker_restarts) for number in range(options.broker_restarts)]
+        broker_s = [self.seconds * (number + 0.4) / self.restarts for number in range(self.restarts)]
         looked_s = 0
-        while self.elapsed_s() < options.seconds and not self.broken:
+        while (self.elapsed_s() < self.seconds or broker_s) and not self.broken:
             self.step()
             self.nemesis.step()
-            if broker_s and self.elapsed_s() >= broker_s[0]:
+            if broker_s and self.elapsed_s() >= broker_s[0] and not self.nemesis.broker_is_busy():
                 broker_s.pop(0)
                 self.nemesis.restart_broker()
             if self.elapsed_s() - looked_s > 2:
                 looked_s = self.elapsed_s()
                 self.journal.read()
                 self.broken = checks.at_any_time(self.journal)
-                if options.sabotage and not self.broken:
-                    self.broken = list(checks.too_often(self.log, self.journal)) if self.settled() else []
-
-    def settled(self):
-        return False
 
     def settle(self):
         """Everything is well again: all runs have to end."""
@@ -129,7 +127,7 @@ class Chaos:
             self.nemesis.bring_back()
 
     def ended(self):
-        return len(self.starter.ids) == self.options.runs and not self.starter.cancels and self.log.finished >= self.options.runs
+        return len(self.starter.ids) == self.runs and not self.starter.cancels and self.log.finished >= self.runs
 
     def judge(self):
         while self.log.read(0.5):
@@ -139,7 +137,7 @@ class Chaos:
 
     def readers_agree(self):
         """What `list` folds is what the log says to a reader that shares no code with it."""
-        listed = {run["run_id"]: run["status"] for run in self.world.list("--limit", "1000000")}
+        listed = {run["run_id"]: run["status"] for run in self.world.list("--prefix", self.prefix, "--limit", "1000000")}
         for run_id, run in self.log.runs.items():
             if listed.get(run_id) != run.status:
                 self.broken.append(f"{run_id}: `list` says {listed.get(run_id)}, the log says {run.status}")
@@ -156,15 +154,15 @@ class Chaos:
                 "claims": log.claims, "fenced": log.fenced, "records": log.records, "seconds": round(self.elapsed_s())}
 
 
-def run_chaos(world, options):
-    chaos = Chaos(world, options)
+def run_chaos(world, options, sabotage=None):
+    chaos = Chaos(world, options, sabotage)
     chaos.trouble()
     if not chaos.broken:
         chaos.settle()
         chaos.judge()
-        if not options.sabotage:
-            chaos.readers_agree()
+        chaos.readers_agree()
     chaos.nemesis.rest()
+    chaos.nemesis.end()
     chaos.log.close()
     return chaos
 
@@ -176,9 +174,11 @@ def parse(arguments):
     parser.add_argument("--seed", type=int, default=random_module.SystemRandom().randrange(1 << 31))
     parser.add_argument("--broker-restarts", type=int, default=5)
     parser.add_argument("--pause", type=float, default=1.2, help="the longest time between two kills or freezes")
-    parser.add_argument("--sabotage", choices=sorted(SABOTAGE), help="take one rule away: green only if that is noticed")
+    parser.add_argument("--sabotage", choices=sorted(SABOTAGE), action="append", default=[],
+                        help="take a rule away, and do nothing else: green only if that is noticed")
+    parser.add_argument("--then-sabotage", choices=sorted(SABOTAGE), nargs="*", default=[], help="the same, afterwards")
     parser.add_argument("--least", type=int, nargs=4, metavar=("KILLS", "FREEZES", "RESTARTS", "RUNS"), default=(0, 0, 0, 0))
-    parser.add_argument("--keep", action="store_true", help="keep the journal of a failure")
+    parser.add_argument("--keep", metavar="FILE", help="where the journal of a failure goes")
     return parser.parse_args(arguments)
 
 
@@ -188,31 +188,47 @@ def enough(counts, least):
             yield f"only {counts[name]} {name}, not {number}"
 
 
+def note(chaos, what):
+    print(f"note: {what} " + ", ".join(f"{name} {value}" for name, value in chaos.counts().items()), flush=True)
+
+
+def all_hold(world, options):
+    """Nothing is broken, and there was trouble enough."""
+    chaos = run_chaos(world, options)
+    note(chaos, "chaos")
+    broken = [*chaos.broken, *enough(chaos.counts(), options.least)]
+    for text in broken[:20]:
+        print(f"BROKEN {text}")
+        run_id = text.split(" ")[0].rstrip(":")
+        if run_id in chaos.log.runs:
+            print(world.cli("history", run_id, expect=None).stdout)
+    if broken and options.keep:
+        shutil.copy(chaos.journal.path, options.keep)
+    if broken:
+        raise Failed(f"{len(broken)} promises broken; again: tests/run chaos --runs {options.runs} --seed {options.seed}")
+
+
+def is_noticed(world, options, sabotage):
+    """Without a rule something is."""
+    chaos = run_chaos(world, options, sabotage)
+    note(chaos, f"without {sabotage}")
+    noticed = [text for text in chaos.broken if "not finished" not in text]
+    if not noticed:
+        raise Failed(f"without {sabotage} nothing was noticed")
+    print(f"note: without {sabotage}: {noticed[0]}", flush=True)
+
+
 def main(arguments):
     options = parse(arguments)
-    if options.sabotage:
-        os.environ["BACKSTEP_SABOTAGE"] = options.sabotage
-        options.broker_restarts = 0
     with World() as world:
-        chaos = run_chaos(world, options)
-        counts = chaos.counts()
-        print("note: chaos " + ", ".join(f"{name} {value}" for name, value in counts.items()), flush=True)
-        if options.sabotage:
-            noticed = [text for text in chaos.broken if "not finished" not in text]
-            print(f"note: without {options.sabotage}: {noticed[0] if noticed else 'nothing was noticed'}", flush=True)
-            return 0 if noticed else 1
-        broken = [*chaos.broken, *enough(counts, options.least)]
-        for text in broken[:40]:
-            print(f"BROKEN {text}")
-            run_id = text.split(" ")[0].rstrip(":")
-            if run_id in chaos.log.runs:
-                print(world.cli("history", run_id, expect=None).stdout)
-        if broken:
-            if options.keep:
-                os.rename(world.journal_path, f"/tmp/chaos-journal-{options.seed}")
-            raise Failed(f"{len(broken)} promises broken; again: tests/run chaos --runs {options.runs} --seed {options.seed}")
-    return 0
+        if not options.sabotage:
+            all_hold(world, options)
+        for sabotage in (*options.sabotage, *options.then_sabotage):
+            is_noticed(world, options, sabotage)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        main(sys.argv[1:])
+    except Failed as failed:
+        sys.exit(f"FAILED: {failed}")

@@ -105,25 +105,32 @@ def not_undone(log, journal):
             yield f"{run_id}: its rollback is incomplete"
 
 
-def last_attempt(run, step):
-    """Where the last attempt of a step ended in the log: what was never begun is none."""
-    key = (step, "execute")
-    offsets = [end.offset for number, end in enumerate(run.ends[key], 1)
-               if end.outcome in BEGUN or end.kind == "lost"]
-    return offsets[-1] if offsets else -1
+def last_end(run, step):
+    """Where the last ticket of a step ended in the log, even one that was taken back."""
+    ends = run.ends[step, "execute"]
+    return ends[-1].offset if ends else -1
+
+
+def undone_too_early(run, order):
+    """A step before one that needed it."""
+    for place, step in enumerate(order):
+        needed = {run.steps[index] for index in run.plan.steps[run.steps.index(step)].needs}
+        if needed & set(order[:place]):
+            return True
+    return False
 
 
 def wrong_order(log, journal):
-    """After the step whose failure began it: newest first. By the log for when attempts ended, by the journal for when they were undone."""
+    """After the step whose failure began it: newest first. By the log for when they ended, by the journal for when they were undone."""
     for run_id, run in log.runs.items():
         if run.status not in ("rolled_back", "cancelled"):
             continue
         undone = [(journal.effects(run_id, step, "rollback"), step) for step in run.steps]
         order = [step for places, step in sorted((places[0], step) for places, step in undone if places)]
         rest = order[1:] if run.status == "rolled_back" else order
-        ends = [last_attempt(run, step) for step in rest]
-        if ends != sorted(ends, reverse=True):
-            yield f"{run_id}: undone in the order {' '.join(order)}, whose last attempts ended at {ends}"
+        ends = [last_end(run, step) for step in rest]
+        if ends != sorted(ends, reverse=True) or undone_too_early(run, order):
+            yield f"{run_id}: undone in the order {' '.join(order)}; all but the first ended at {ends}"
 
 
 def too_often(log, journal):
@@ -132,7 +139,7 @@ def too_often(log, journal):
         for step in run.steps:
             for direction in ("execute", "rollback"):
                 ends = run.ends[step, direction]
-                may = sum(end.outcome in BEGUN or end.kind == "lost" for end in ends)
+                may = sum(end.outcome in BEGUN or end.kind == "lost" for end in ends) + (run.status is None)  # one may be under way
                 begun = journal.begun(run_id, step, direction)
                 if begun > may:
                     told = " ".join(f"{end.kind}:{end.outcome or ''}" for end in ends)

@@ -26,7 +26,7 @@ class Run:
 
 
 class Log:
-    def __init__(self, brokers, topic="backstep.progress", partitions=4):
+    def __init__(self, brokers, topic, partitions=4):
         self.consumer = Consumer({"bootstrap.servers": brokers, "group.id": "chaos", "enable.auto.commit": False,
                                   "auto.offset.reset": "error", "reconnect.backoff.max.ms": 500, "fetch.wait.max.ms": 50,
                                   "allow.auto.create.topics": False})

@@ -16,9 +16,10 @@ WORKERS = 4
 class Nemesis:
     """`weights` says how often each kind of trouble comes, by its method's name; `pause_s` the longest time between two."""
 
-    def __init__(self, cluster, random, weights, pause_s, programs, lease):
+    def __init__(self, cluster, random, weights, pause_s, programs, lease, prefix, environment):
         self.cluster, self.random, self.pause_s = cluster, random, pause_s
-        self.weights, self.programs, self.lease = weights, programs, lease
+        self.weights, self.programs, self.lease, self.environment = weights, programs, lease, environment
+        self.where = ("-b", cluster.brokers, "--prefix", prefix, "--log-level", "info")
         self.counts = collections.Counter()
         self.coordinators = [self.new_coordinator(own) for own in OWNS]
         self.workers = [self.new_worker(number) for number in range(WORKERS)]
@@ -31,13 +32,12 @@ class Nemesis:
     # ---- programs
 
     def new_coordinator(self, own):
-        return self.cluster.spawn("serve", self.programs / "backstep", "serve", "-b", self.cluster.brokers, "--own", own, "--log-level",
-                                  "info")
+        return self.cluster.spawn("serve", self.programs / "backstep", "serve", *self.where, "--own", own, environment=self.environment)
 
     def new_worker(self, number):
-        return self.cluster.spawn(f"worker{number}", self.programs / "backstep-worker", "-b", self.cluster.brokers, "--steps",
+        return self.cluster.spawn(f"worker{number}", self.programs / "backstep-worker", *self.where, "--steps",
                                   self.cluster.steps_directory, "--lease", self.lease, "--concurrency", "4", "--id", f"w{number}",
-                                  "--timeout", "60s", "--log-level", "info")
+                                  "--timeout", "60s", environment=self.environment)
 
     def frozen(self):
         return [process for _, process, _ in self.wakes]
@@ -68,16 +68,24 @@ class Nemesis:
         self.kill(self.coordinators[number])
         self.coordinators[number] = self.new_coordinator(OWNS[number])
 
+    def freeze_one(self, processes, least_s, most_s):
+        awake = self.awake(processes)
+        if awake:
+            self.freeze(processes[self.random.choice(awake)], self.random.uniform(least_s, most_s))
+
     def freeze_worker(self):
         """Some shorter than a lease, some longer."""
-        awake = self.awake(self.workers)
-        if awake:
-            self.freeze(self.workers[self.random.choice(awake)], self.random.uniform(0.3, 6))
+        self.freeze_one(self.workers, 0.3, 6)
+
+    def freeze_worker_long(self):
+        self.freeze_one(self.workers, 5, 7)
 
     def freeze_coordinator(self):
-        awake = self.awake(self.coordinators)
-        if awake:
-            self.freeze(self.coordinators[self.random.choice(awake)], self.random.uniform(0.3, 4))
+        self.freeze_one(self.coordinators, 0.3, 4)
+
+    def freeze_coordinator_long(self):
+        """Longer than the lease of the workers, whom it does not hear meanwhile."""
+        self.freeze_one(self.coordinators, 3, 5)
 
     def replace_coordinator(self):
         """One is frozen, another takes over, the first wakes and must do no harm."""
@@ -110,8 +118,11 @@ class Nemesis:
     def restart_broker(self):
         self.with_broker(lambda: (kafka.kill if self.random.random() < 0.5 else kafka.stop)(self.cluster.broker_directory))
 
+    def broker_is_busy(self):
+        return self.broker is not None and self.broker.is_alive()
+
     def with_broker(self, end):
-        if self.broker is not None and self.broker.is_alive():
+        if self.broker_is_busy():
             return
 
         def restart():
@@ -125,7 +136,7 @@ class Nemesis:
         self.counts["broker restarts"] += 1
 
     def freeze_broker(self):
-        if self.broker is not None and self.broker.is_alive():
+        if self.broker_is_busy():
             return
         pid = kafka.running_pid(self.cluster.broker_directory)
 
@@ -160,6 +171,10 @@ class Nemesis:
         for number, process in enumerate(self.workers):
             if not process.is_running():
                 self.workers[number] = self.new_worker(number)
+
+    def end(self):
+        for process in (*self.frozen(), *self.coordinators, *self.workers):
+            process.kill()
 
     def rest(self):
         """All wake, the broker is back."""
