@@ -14,6 +14,7 @@ struct group {
     struct span queue, handler;
     struct dispatch_worker **workers;
     uint32_t worker_count, worker_room;
+    uint32_t turn; /* says where the search for the least loaded begins: else all coordinators would choose the same of those that are idle */
     UT_hash_handle hh;
 };
 
@@ -532,9 +533,12 @@ static bool is_usable(const struct dispatch *dispatch, const struct dispatch_wor
 static struct dispatch_worker *pick(const struct dispatch *dispatch, const struct dispatch_lane *lane)
 {
     struct dispatch_worker *best = NULL;
-    const struct group *group = lane->key.group;
-    for (uint32_t i = 0; i < group->worker_count; i++) {
-        struct dispatch_worker *worker = group->workers[i];
+    struct group *group = lane->key.group;
+    group->turn = group->turn * 1664525u + 1013904223u + (uint32_t)lane->key.partition;
+    uint32_t at = group->worker_count > 0 ? (group->turn >> 8) % group->worker_count : 0;
+    for (uint32_t looks = 0; looks < group->worker_count && (best == NULL || best->placed > 0); looks++) {
+        struct dispatch_worker *worker = group->workers[at];
+        at = at + 1 < group->worker_count ? at + 1 : 0;
         if ((best == NULL || less_loaded(worker, best)) && is_usable(dispatch, worker, lane)) {
             best = worker;
         }
