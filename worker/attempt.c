@@ -12,18 +12,25 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static bool says_nothing(const struct attempt *attempt)
+{
+    return attempt->data == NULL && attempt->rollback_data == NULL && attempt->set == NULL && attempt->metrics == NULL &&
+           attempt->error == NULL && attempt->elements == NULL;
+}
+
 void attempt_fini(struct attempt *attempt)
 {
-    char *texts[] = {attempt->data, attempt->rollback_data, attempt->set, attempt->metrics, attempt->error};
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        if (texts[i] != NULL) { /* nearly all of them are not there */
-            free(texts[i]);
+    if (!says_nothing(attempt)) {
+        free(attempt->data);
+        free(attempt->rollback_data);
+        free(attempt->set);
+        free(attempt->metrics);
+        free(attempt->error);
+        for (size_t i = 0; i < attempt->element_count; i++) {
+            free((char *)(uintptr_t)attempt->elements[i].bytes);
         }
+        free(attempt->elements);
     }
-    for (size_t i = 0; i < attempt->element_count; i++) {
-        free((char *)(uintptr_t)attempt->elements[i].bytes);
-    }
-    free(attempt->elements);
     *attempt = (struct attempt){0};
 }
 

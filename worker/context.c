@@ -35,19 +35,35 @@ void context_init(struct backstep_context *context, const struct task *task, con
     }
 }
 
-void context_fini(struct backstep_context *context)
+/* Most steps ask for little, and say little. */
+static bool holds_values(const struct backstep_context *context)
+{
+    return context->params != NULL || context->input != NULL || context->results != NULL || context->shared != NULL ||
+           context->set != NULL || context->metrics != NULL || context->errors != NULL;
+}
+
+static void forget_values(struct backstep_context *context)
 {
     json_t *values[] = {context->params, context->input,   context->results, context->shared,
                         context->set,    context->metrics, context->errors};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         json_decref(values[i]);
     }
+}
+
+void context_fini(struct backstep_context *context)
+{
+    if (holds_values(context)) {
+        forget_values(context);
+    }
     while (context->notes != NULL) {
         struct context_note *next = context->notes->next;
         free(context->notes);
         context->notes = next;
     }
-    free(context->json);
+    if (context->json != NULL) {
+        free(context->json);
+    }
 }
 
 static bool fail(struct backstep_context *context, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -366,8 +382,7 @@ const char *backstep_context_json(struct backstep_context *context)
                             "pipeline", backstep_pipeline(context), "step", backstep_step_name(context), "direction",
                             backstep_is_rollback(context) ? "rollback" : "execute", "attempt", backstep_attempt(context),
                             "idempotency_key", backstep_idempotency_key(context), "input", input(context), "params",
-                            params(context), "steps", results(context), "shared", shared(context), "result",
-                            result_value(context));
+                            params(context), "steps", results(context), "shared", shared(context), "result", result_value(context));
     if (all != NULL && add_element(context, all)) {
         context->json = json_text(all);
     }
@@ -526,7 +541,8 @@ bool backstep_log_event(struct backstep_context *context, enum backstep_level le
     }
     bool ok = format == NULL || json_is_object(data) || fail(context, "data of the event: not a JSON object");
     char *text = json_is_object(data) ? json_text(data) : NULL;
-    step_log(context, level_of(level), span_of(event != NULL && event[0] != '\0' ? event : "event"), (struct span){0}, span_of(text));
+    step_log(context, level_of(level), span_of(event != NULL && event[0] != '\0' ? event : "event"), (struct span){0},
+             span_of(text));
     free(text);
     json_decref(data);
     return ok;

@@ -17,12 +17,13 @@ void result_init(struct backstep_result *result)
 
 void result_fini(struct backstep_result *result)
 {
-    char *texts[] = {result->data, result->rollback_data, result->error};
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        if (texts[i] != NULL) {
-            free(texts[i]);
-        }
+    if (result->data == NULL && result->rollback_data == NULL && result->error == NULL && result->data_json == NULL &&
+        result->rollback_json == NULL) {
+        return; /* most results have been taken, or say nothing */
     }
+    free(result->data);
+    free(result->rollback_data);
+    free(result->error);
     json_decref(result->data_json);
     json_decref(result->rollback_json);
 }

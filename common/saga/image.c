@@ -145,6 +145,7 @@ static void keep_again(struct saga *copy, struct span *span)
 static void copy_step(struct saga *copy, struct saga_step *to, const struct saga_step *from)
 {
     *to = *from;
+    to->untouched = false; /* it is the copy's own */
     to->active_next = to->active_before = to->set_next = NULL;
     to->texts = NULL;
     for (const struct saga_text *text = from->texts; text != NULL; text = text->next) {

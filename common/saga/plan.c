@@ -222,8 +222,8 @@ static char *make_untouched(struct plan *copy, char *at, uint32_t count)
     copy->waiting = (void *)at;
     copy->not_run = (void *)(at + size);
     for (uint32_t i = 0; i < count; i++) {
-        copy->waiting[i] = (struct saga_step){.index = i, .status = STEP_WAITING};
-        copy->not_run[i] = (struct saga_step){.index = i, .status = STEP_NOT_RUN};
+        copy->waiting[i] = (struct saga_step){.index = i, .status = STEP_WAITING, .untouched = true};
+        copy->not_run[i] = (struct saga_step){.index = i, .status = STEP_NOT_RUN, .untouched = true};
     }
     return at + 2 * size;
 }

@@ -52,8 +52,7 @@ static struct saga_request *new_request(struct saga *saga)
     return request;
 }
 
-static void answer(struct saga_request *request, const struct saga_event *event, enum verdict verdict,
-                   struct span reason)
+static void answer(struct saga_request *request, const struct saga_event *event, enum verdict verdict, struct span reason)
 {
     memcpy(request->id, event->request_id, REQUEST_ID_BYTES);
     request->verdict = (uint8_t)verdict;

@@ -19,11 +19,6 @@ struct kept {
     size_t capacity;
 };
 
-size_t room_aligned(size_t size)
-{
-    return (size + alignof(max_align_t) - 1) & ~(alignof(max_align_t) - 1);
-}
-
 static size_t header_size(void)
 {
     return room_aligned(sizeof(struct saga_chunk));
@@ -50,11 +45,6 @@ static struct saga_text *text_of(const struct saga_step *step, enum step_text ki
         text = text->next;
     }
     return text;
-}
-
-size_t room_text_size(size_t size)
-{
-    return room_aligned(sizeof(struct saga_text) + size);
 }
 
 static size_t room_to_keep_text(const struct saga_step *step, enum step_text kind, size_t size)
@@ -141,14 +131,6 @@ static struct saga_text *text_with_room(struct saga *saga, struct saga_step *ste
     return *link;
 }
 
-void room_keep_text(struct saga *saga, struct saga_step *step, enum step_text kind, struct span from)
-{
-    if (from.size == 0 && step->texts == NULL) {
-        return; /* nothing was said, and nothing is */
-    }
-    room_keep_text_joined(saga, step, kind, &from, 1);
-}
-
 void room_keep_text_joined(struct saga *saga, struct saga_step *step, enum step_text kind, const struct span *pieces, size_t count)
 {
     size_t size = size_of(pieces, count);
@@ -198,7 +180,9 @@ static size_t room_of_first_steps(const struct plan *plan)
 static size_t room_of_start(const struct saga_event *event)
 {
     size_t plan = event->plan != NULL && !event->plan_stays ? room_aligned(plan_room(event->plan)) : 0;
-    size_t steps = event->plan != NULL ? room_aligned(event->plan->step_count * sizeof(struct saga_step *)) + room_of_first_steps(event->plan) : 0;
+    size_t steps = event->plan != NULL
+                       ? room_aligned(event->plan->step_count * sizeof(struct saga_step *)) + room_of_first_steps(event->plan)
+                       : 0;
     size_t scopes = 0;
     for (uint32_t i = 0; event->plan != NULL && i < event->plan->step_count; i++) {
         scopes += event->plan->steps[i].kind == PLAN_SCOPE ? room_text_size(event->plan->steps[i].input.size) : 0;
@@ -246,7 +230,8 @@ static size_t room_of_steps(const struct saga *saga, uint32_t index)
 static size_t room_of_errors(const struct saga *saga, const struct saga_step *step, const struct saga_event *event)
 {
     bool done = event->kind == EVENT_DONE;
-    bool succeeds = done && event->outcome == OUTCOME_OK && !saga_fans_out(saga, step) && step_result_fits(saga, event->data, event->set);
+    bool succeeds =
+        done && event->outcome == OUTCOME_OK && !saga_fans_out(saga, step) && step_result_fits(saga, event->data, event->set);
     bool skipped = done && event->outcome == OUTCOME_SKIPPED;
     bool untouched = (event->kind == EVENT_REFUSED || event->kind == EVENT_WITHDRAWN) && step->fired == TIMER_NONE;
     if (succeeds || skipped || untouched) {
@@ -261,10 +246,12 @@ static size_t room_of_end(const struct saga *saga, const struct saga_event *even
     if (step == NULL) {
         return 0;
     }
-    return room_of_errors(saga, step, event) + room_to_keep_text(step, TEXT_DATA, event->data.size) + room_to_keep_text(step, TEXT_ROLLBACK_DATA, event->rollback_data.size) +
+    return room_of_errors(saga, step, event) + room_to_keep_text(step, TEXT_DATA, event->data.size) +
+           room_to_keep_text(step, TEXT_ROLLBACK_DATA, event->rollback_data.size) +
            room_to_keep_text(step, TEXT_SET, event->set.size) + room_to_keep_text(step, TEXT_METRICS, event->metrics.size) +
-           room_to_keep_text(step, TEXT_WORKER, event->worker.size) + (event->kind == EVENT_EXPANDED ? room_of_elements(event) : 0) +
-           room_of_scopes(saga) + room_of_steps(saga, event->ticket.step);
+           room_to_keep_text(step, TEXT_WORKER, event->worker.size) +
+           (event->kind == EVENT_EXPANDED ? room_of_elements(event) : 0) + room_of_scopes(saga) +
+           room_of_steps(saga, event->ticket.step);
 }
 
 static size_t room_of_report(const struct saga *saga, const struct saga_event *event)
@@ -303,25 +290,32 @@ static size_t room_needed(const struct saga *saga, const struct saga_event *even
     return 0;
 }
 
-/* More than the end of a ticket can need, at a glance: who has provided for a whole run at once is not asked step by step. */
-static bool has_room_for_end(const struct saga *saga, const struct saga_event *event)
+static size_t missing_room(const struct saga *saga, const struct saga_event *event)
 {
-    size_t texts = event->data.size + event->rollback_data.size + event->set.size + event->metrics.size + 4 * event->worker.size +
-                   3 * event->error.size + 8 * room_text_size(TEXT_SLACK);
-    return event->kind == EVENT_DONE && saga->steps != NULL && !saga->has_scopes &&
-           texts + saga->plan->step_count * room_aligned(sizeof(struct saga_step)) <= room_left(saga);
-}
-
-size_t saga_room(const struct saga *saga, const struct saga_event *event)
-{
-    if (has_room_for_end(saga, event)) {
-        return 0;
-    }
     size_t size = room_needed(saga, event);
     if (saga->run_id.bytes == NULL) {
         size += room_kept_size(event->run_id.size);
     }
     return size <= room_left(saga) ? 0 : size + header_size();
+}
+
+/* More than the end of a ticket that says little can need: who has provided for a whole run at once is not asked step by step. */
+static bool has_room_for_end(const struct saga *saga, const struct saga_event *event)
+{
+    size_t said = event->data.size + event->rollback_data.size + event->set.size + event->metrics.size + 4 * event->worker.size +
+                  3 * event->error.size;
+    return saga->chunks != NULL && !saga->has_scopes &&
+           said + (saga->plan->step_count - saga->done_below) * (sizeof(struct saga_step) + alignof(max_align_t)) +
+                   12 * TEXT_SLACK <=
+               saga->chunks->size - saga->chunks->used;
+}
+
+size_t saga_room(const struct saga *saga, const struct saga_event *event)
+{
+    if (event->kind == EVENT_DONE && saga->steps != NULL && has_room_for_end(saga, event)) {
+        return 0;
+    }
+    return missing_room(saga, event);
 }
 
 size_t saga_retire_room(const struct saga *saga)

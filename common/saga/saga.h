@@ -166,6 +166,7 @@ struct saga_step {
     bool executed : 1; /* its execute succeeded, whatever came after */
     bool nothing_to_undo : 1;
     bool resolved : 1; /* a person said how it stands */
+    bool untouched : 1; /* the plan's own: of every run in which it has never begun */
     uint16_t losses, silent_losses;
     uint32_t ticket;
     uint32_t attempts; /* used, in `direction` */
@@ -246,7 +247,8 @@ struct saga {
     size_t context_bytes;
     struct span run_id, params, error; /* error: the first cause */
     const struct plan *plan;
-    struct saga_step **steps; /* plan->step_count of them. Those that wait and have never begun are the plan's, and all runs' that share it */
+    struct saga_step *
+        *steps; /* plan->step_count of them. Those that wait and have never begun are the plan's, and all runs' that share it */
     struct saga_step *active,
         *active_last; /* steps and instances with an open ticket or a due retry, in the order in which that came */
     struct saga_step *sets, *sets_last; /* those that set shared values, in log order */

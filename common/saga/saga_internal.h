@@ -16,6 +16,10 @@
 #include "common/rules.h"
 #include "common/saga/saga.h"
 
+#include <assert.h>
+#include <stdalign.h>
+#include <stddef.h>
+
 /* ---- room.c */
 
 /* Take `size` aligned bytes from the room the caller has provided; the room was asked for, so it is there. */
@@ -24,11 +28,22 @@ void *room_take(struct saga *saga, size_t size);
 void room_keep(struct saga *saga, struct span *to, struct span from);
 /* Bytes that a kept span of that size takes, and any other thing. */
 size_t room_kept_size(size_t size);
-size_t room_aligned(size_t size);
+static inline size_t room_aligned(size_t size)
+{
+    return (size + alignof(max_align_t) - 1) & ~(alignof(max_align_t) - 1);
+}
 /* The same for a text of a step. */
-void room_keep_text(struct saga *saga, struct saga_step *step, enum step_text kind, struct span from);
 void room_keep_text_joined(struct saga *saga, struct saga_step *step, enum step_text kind, const struct span *pieces, size_t count);
-size_t room_text_size(size_t size);
+static inline void room_keep_text(struct saga *saga, struct saga_step *step, enum step_text kind, struct span from)
+{
+    if (from.size > 0 || step->texts != NULL) { /* else nothing was said, and nothing is */
+        room_keep_text_joined(saga, step, kind, &from, 1);
+    }
+}
+static inline size_t room_text_size(size_t size)
+{
+    return room_aligned(sizeof(struct saga_text) + size);
+}
 /* Join pieces into one kept span. */
 void room_keep_joined(struct saga *saga, struct span *to, const struct span *pieces, size_t count);
 
@@ -41,8 +56,7 @@ void room_keep_requests(struct saga *saga, const struct saga_request *request);
 /* Those that have never begun are the plan's, for all runs that share it: none of their own yet. */
 static inline bool step_is_untouched(const struct saga *saga, uint32_t index)
 {
-    const struct plan *plan = saga->plan;
-    return plan->waiting != NULL && (saga->steps[index] == &plan->waiting[index] || saga->steps[index] == &plan->not_run[index]);
+    return saga->steps[index]->untouched;
 }
 
 /* The step, to be changed: its own from here on. The room was asked for (room_of_steps() in room.c says when). */
@@ -66,9 +80,21 @@ static inline const struct plan_step *plan_of(const struct saga *saga, const str
 const struct plan_retry *step_retry(const struct saga *saga, const struct saga_step *step); /* in its direction */
 int64_t step_backoff_ms(const struct saga *saga, const struct saga_step *step); /* before its next attempt */
 /* Nothing but the work of instances, validations and scopes: there is nothing to undo. */
-bool step_has_effects(const struct saga *saga, const struct saga_step *step);
+static inline bool step_has_effects(const struct saga *saga, const struct saga_step *step)
+{
+    return plan_of(saga, step)->kind == PLAN_HANDLER && !saga_fans_out(saga, step);
+}
 
-void step_set_status(struct saga *saga, struct saga_step *step, enum step_status status);
+void step_set_status_of_instance(struct saga *saga, struct saga_step *instance, enum step_status status);
+static inline void step_set_status(struct saga *saga, struct saga_step *step, enum step_status status)
+{
+    assert(!step_is_untouched(saga, step->index));
+    if (step->instance > 0) {
+        step_set_status_of_instance(saga, step, status);
+    } else {
+        step->status = (uint8_t)status;
+    }
+}
 void step_set_fraction(struct saga *saga, struct saga_step *step, uint32_t fraction_ppm);
 void step_open(struct saga *saga, struct saga_step *step, int64_t time_ms); /* the next ticket, in its direction */
 void step_open_again(struct saga *saga, struct saga_step *step); /* the same; nothing was used, so it is ready since when it was */

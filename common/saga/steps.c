@@ -44,6 +44,7 @@ struct saga_step *step_own(struct saga *saga, uint32_t index)
     if (step_is_untouched(saga, index)) {
         struct saga_step *own = room_take(saga, sizeof *own);
         *own = *saga->steps[index];
+        own->untouched = false;
         saga->steps[index] = own;
     }
     return saga->steps[index];
@@ -92,11 +93,6 @@ int64_t step_backoff_ms(const struct saga *saga, const struct saga_step *step)
     return delay + delay * (jitter_of(saga, step) % 1000) / 1000 * retry->jitter_permille / 1000;
 }
 
-bool step_has_effects(const struct saga *saga, const struct saga_step *step)
-{
-    return plan_of(saga, step)->kind == PLAN_HANDLER && !saga_fans_out(saga, step);
-}
-
 /* ---- the list of those at work: what is due is found there, however many steps there are */
 
 static void list_remove(struct saga *saga, struct saga_step *step)
@@ -133,15 +129,11 @@ static void update_active(struct saga *saga, struct saga_step *step)
 
 /* ---- what they are */
 
-void step_set_status(struct saga *saga, struct saga_step *step, enum step_status status)
+void step_set_status_of_instance(struct saga *saga, struct saga_step *step, enum step_status status)
 {
-    assert(!step_is_untouched(saga, step->index));
     struct saga_fan *fan = fan_of(saga, step);
     bool was_done = step_is_done(step);
     step->status = (uint8_t)status;
-    if (fan == NULL) {
-        return;
-    }
     fan->done = fan->done - was_done + step_is_done(step);
     saga->steps[step->index]->current = fan->done;
     if (status == STEP_WAITING && step->instance - 1 < fan->next) {
@@ -267,7 +259,7 @@ void step_skip(struct saga *saga, struct saga_step *step, int64_t time_ms)
 {
     mark_begun(saga, step, time_ms);
     step->may_have_begun = step->begun_before; /* a Started says that it was looked at, this that nothing was done */
-    step->execute_attempts = step->attempts;   /* and that no attempt was made, however long the look took */
+    step->execute_attempts = step->attempts; /* and that no attempt was made, however long the look took */
     step_set_status(saga, step, STEP_SKIPPED);
     step_set_fraction(saga, step, PPM_ONE);
 }

@@ -69,8 +69,8 @@ void text_lost(struct saga *saga, struct saga_step *step, enum step_text kind, s
 void text_run_failed(struct saga *saga, const struct saga_step *step)
 {
     char storage[24];
-    struct span pieces[] = {span_of("Step '"), plan_of(saga, step)->name, span_of("' failed: "), span_of(""), span_of(""),
-                            saga_step_text(step, TEXT_ERROR)};
+    struct span pieces[] = {span_of("Step '"), plan_of(saga, step)->name,       span_of("' failed: "), span_of(""),
+                            span_of(""),       saga_step_text(step, TEXT_ERROR)};
     if (step->instance > 0) {
         pieces[3] = span_of("element ");
         pieces[4] = digits_of(step->instance, storage, ": ");
