@@ -774,7 +774,8 @@ static void append_step(struct text *out, const struct saga *saga, uint32_t inde
                               ? saga_step_text(step, TEXT_DATA)
                               : span_of("null")); /* attempt_run() saw that it is JSON */
     text_append_string(out, ", ");
-    append_text(out, "error", saga_step_text(step, TEXT_ERROR));
+    /* not that of an attempt before the one that went well */
+    append_text(out, "error", step->executed ? (struct span){0} : saga_step_text(step, TEXT_ERROR));
     text_append_string(out, ", ");
     append_text(out, "rollback_error", saga_step_text(step, TEXT_ROLLBACK_ERROR));
     text_append_char(out, '}');

@@ -28,7 +28,7 @@ class Permanent(Exception):
 
 
 class Cancelled(BaseException):
-    """The step is to end now. Clean up in `finally`; five seconds later the process is killed."""
+    """The step is to end now. Clean up in `finally`; five seconds later the process is killed. Raised again with a text, it says so in the history."""
 
 
 class Step:
@@ -161,8 +161,8 @@ def outcome_of(step, task, say):
     try:
         context = Context(task, say)
         fields = {"outcome": wire.OUTCOME_OK, **fields_of(call(step, task, context), context)}
-    except Cancelled:
-        fields = {"outcome": wire.OUTCOME_CANCELLED_STARTED}
+    except Cancelled as cancelled:
+        fields = {"outcome": wire.OUTCOME_CANCELLED_STARTED, "error": cut(str(cancelled), ERROR_BYTES)}
     except Skip:
         fields = {"outcome": wire.OUTCOME_SKIPPED}
     except Exception as failure:

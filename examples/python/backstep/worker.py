@@ -62,6 +62,7 @@ def run_task(encoded, pipe, lease_end):
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, stop)
+    pipe.send(("begun", now()))
     threading.Thread(target=die_with_the_lease, args=(lease_end,), daemon=True).start()
     task = wire.Task.FromString(encoded)
     fields = step.outcome_of(step.steps[task.handler], task, lambda kind, value: pipe.send((kind, value)))
@@ -80,9 +81,10 @@ class Held:
     state: str = "queued"  # confirming, running
     process: object = None
     pipe: object = None
-    begun: float = 0
+    begun: float = 0  # of its step; the process takes a moment to get there
     said_started: bool = False
-    stop_by: float = 0  # not 0: it was told to stop
+    stop_by: float = 0  # not 0: it is to stop
+    told_to_stop: bool = False
     report: tuple = None  # not said yet
     metrics: bytes = b""  # likewise
     lines: list = field(default_factory=list)  # likewise, of its log
@@ -331,7 +333,6 @@ class Worker:
             self.hand_back(held)
         elif not held.stop_by:
             held.stop_by = now() + CANCEL_GRACE_S
-            held.process.terminate()
 
     def hand_back(self, held):
         held.fields = {"outcome": wire.OUTCOME_CANCELLED_NOT_STARTED}
@@ -366,7 +367,7 @@ class Worker:
             return  # handed back meanwhile
         held.pipe, theirs = self.processes.Pipe(duplex=False)
         held.process = self.processes.Process(target=run_task, args=(held.task.SerializeToString(), theirs, self.lease_end))
-        held.state, held.begun = "running", now()
+        held.state = "running"
         held.process.start()
         theirs.close()
 
@@ -374,7 +375,9 @@ class Worker:
         try:
             while held.pipe.poll():
                 kind, value = held.pipe.recv()
-                if kind == "progress":
+                if kind == "begun":
+                    held.begun = value
+                elif kind == "progress":
                     held.report = value
                 elif kind == "metrics":
                     held.metrics = value
@@ -388,6 +391,9 @@ class Worker:
     def look_at(self, held):
         has_ended = not held.process.is_alive()  # asked first: what it said is all in the pipe then
         self.read_pipe(held)
+        if held.stop_by and held.begun and not held.told_to_stop:  # not before it can hear that
+            held.told_to_stop = True
+            held.process.terminate()
         if held.stop_by and now() >= held.stop_by:
             held.process.kill()
         if held.fields is None and has_ended:
@@ -395,7 +401,7 @@ class Worker:
                 return  # its watch over the lease has ended it
             held.fields = {"outcome": wire.OUTCOME_CANCELLED_STARTED if held.stop_by else wire.OUTCOME_FAILED,
                            "error": f"the process ended with {held.process.exitcode}"}
-        if not held.said_started and held.fields is None and now() - held.begun >= STARTED_S:
+        if not held.said_started and held.fields is None and held.begun and now() - held.begun >= STARTED_S:
             held.said_started = True
             self.say_about(held, started=wire.Started(ticket=held.task.ticket, worker=self.options.id, elapsed_ms=self.elapsed_ms(held)))
         self.say_lines(held)
@@ -428,7 +434,7 @@ class Worker:
                 held.dropped += len(record.lines)
 
     def elapsed_ms(self, held):
-        return int((now() - held.begun) * 1000)
+        return int((now() - (held.begun or now())) * 1000)
 
     def say_done(self, held):
         """The last thing that is said about a ticket."""
