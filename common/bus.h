@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #define BUS_HEADERS_MAX 6
+#define BUS_METADATA_BYTES 128 /* of a committed offset, with its NUL; brokers allow 4 KiB */
 
 /* Offsets are the broker's; these two are symbolic, for bus_consume(). */
 #define BUS_OFFSET_BEGINNING (-2)
@@ -86,6 +87,9 @@ struct bus_operations {
                    struct error *error);
     bool (*offset_at)(struct bus *bus, const char *topic, int32_t partition, int64_t time_ms, int64_t *offset, int timeout_ms,
                       struct error *error);
+    bool (*committed)(struct bus *bus, const char *group, const char *topic, int32_t partition, int64_t *offset,
+                      char metadata[BUS_METADATA_BYTES], int timeout_ms, struct error *error);
+    void (*commit)(struct bus *bus, const char *group, const char *topic, int32_t partition, int64_t offset, const char *metadata);
     bool (*consume)(struct bus *bus, const char *topic, int32_t partition, int64_t offset, struct error *error);
     void (*stop)(struct bus *bus, const char *topic, int32_t partition);
     bool (*send)(struct bus *bus, const struct bus_send *send, struct error *error);
@@ -142,6 +146,20 @@ static inline bool bus_offset_at(struct bus *bus, const char *topic, int32_t par
                                  struct error *error)
 {
     return bus->operations->offset_at(bus, topic, partition, time_ms, offset, timeout_ms, error);
+}
+
+/* What was last committed for a group: an offset and a text beside it. -1 and "": nothing was. Always so on an embedded broker. */
+static inline bool bus_committed(struct bus *bus, const char *group, const char *topic, int32_t partition, int64_t *offset,
+                                 char metadata[BUS_METADATA_BYTES], int timeout_ms, struct error *error)
+{
+    return bus->operations->committed(bus, group, topic, partition, offset, metadata, timeout_ms, error);
+}
+
+/* Commit, without waiting and without a report: one that fails is logged, and the next one makes it good. Nothing on an embedded broker. */
+static inline void bus_commit(struct bus *bus, const char *group, const char *topic, int32_t partition, int64_t offset,
+                              const char *metadata)
+{
+    bus->operations->commit(bus, group, topic, partition, offset, metadata);
 }
 
 /* Begin reading a partition at `offset` (or BUS_OFFSET_...); once at a time per partition. The records come through bus_poll(). */

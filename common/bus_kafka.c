@@ -72,6 +72,12 @@ struct kafka_bus {
     bool embedded;
     rd_kafka_t *producer, *consumer;
     rd_kafka_queue_t *producer_events, *consumer_events; /* reports, errors and logs */
+    rd_kafka_t *keeper; /* of what a group commits; NULL: nobody asked */
+    char *keeper_group;
+    rd_kafka_queue_t *commits; /* what became of them; NULL: there were none */
+    const char *client_id;
+    const char *const *given; /* properties that a person gave; the opener's, for as long as the bus is open */
+    size_t given_count;
     rd_kafka_queue_t *records; /* what all partitions bring */
     int wake_fd;
     atomic_bool woken;
@@ -962,6 +968,92 @@ static bool kafka_offset_at(struct bus *bus, const char *name, int32_t partition
 
 /* ---- reading */
 
+/* A handle that belongs to the group, reads nothing and joins nothing: it only knows who coordinates the group. */
+static rd_kafka_t *keeper_of(struct kafka_bus *kafka, const char *group, struct error *error)
+{
+    if (kafka->keeper == NULL) {
+        const struct property own[] = {{"group.id", group}, {NULL, NULL}};
+        const struct bus_kafka_options options = {
+            .brokers = kafka->brokers, .client_id = kafka->client_id, .properties = kafka->given, .property_count = kafka->given_count};
+        kafka->keeper = handle_new(RD_KAFKA_CONSUMER, consumer_properties, own, &options, kafka, error);
+        kafka->keeper_group = strdup(group);
+    }
+    assert(kafka->keeper == NULL || strcmp(kafka->keeper_group, group) == 0); /* one prefix, one group */
+    if (kafka->keeper != NULL) { /* what it has to say, the other handles say too */
+        rd_kafka_queue_t *queue = rd_kafka_queue_get_main(kafka->keeper);
+        for (rd_kafka_event_t *event; (event = rd_kafka_queue_poll(queue, 0)) != NULL; rd_kafka_event_destroy(event)) {
+        }
+        rd_kafka_queue_destroy(queue);
+    }
+    return kafka->keeper;
+}
+
+static bool kafka_committed(struct bus *bus, const char *group, const char *topic, int32_t partition, int64_t *offset,
+                            char metadata[BUS_METADATA_BYTES], int timeout_ms, struct error *error)
+{
+    struct kafka_bus *kafka = kafka_of(bus);
+    int64_t deadline_ms = deadline_after(timeout_ms);
+    *offset = -1;
+    metadata[0] = '\0';
+    if (kafka->embedded) {
+        return true;
+    }
+    rd_kafka_t *keeper = keeper_of(kafka, group, error);
+    if (keeper == NULL) {
+        return false;
+    }
+    rd_kafka_topic_partition_list_t *asked = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_t *one = rd_kafka_topic_partition_list_add(asked, topic, partition);
+    rd_kafka_resp_err_t code;
+    do {
+        int left_ms = remaining_ms(deadline_ms);
+        code = rd_kafka_committed(keeper, asked, left_ms > 0 ? left_ms : 1);
+        code = code == RD_KAFKA_RESP_ERR_NO_ERROR ? one->err : code;
+    } while (is_transient(code) && may_retry(deadline_ms));
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && one->offset >= 0) {
+        *offset = one->offset;
+        snprintf(metadata, BUS_METADATA_BYTES, "%.*s", (int)one->metadata_size,
+                 one->metadata_size > 0 ? (const char *)one->metadata : "");
+    }
+    rd_kafka_topic_partition_list_destroy(asked);
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR ||
+           error_set(error, is_transient(code) ? ERROR_TRANSIENT : ERROR_INVALID, "the offset of group '%s' on '%s' cannot be read: %s",
+                     group, topic, rd_kafka_err2str(code));
+}
+
+static void on_committed(rd_kafka_t *keeper, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t *list, void *opaque)
+{
+    (void)keeper, (void)opaque;
+    code = code == RD_KAFKA_RESP_ERR_NO_ERROR && list != NULL && list->cnt > 0 ? list->elems[0].err : code;
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        log_event(LOG_WARN, "not_committed", "error=%s", LOG_QUOTED(rd_kafka_err2str(code)));
+    }
+}
+
+static void kafka_commit(struct bus *bus, const char *group, const char *topic, int32_t partition, int64_t offset, const char *metadata)
+{
+    struct kafka_bus *kafka = kafka_of(bus);
+    struct error error;
+    rd_kafka_t *keeper = kafka->embedded ? NULL : keeper_of(kafka, group, &error);
+    if (keeper == NULL) {
+        return;
+    }
+    if (kafka->commits == NULL) {
+        kafka->commits = rd_kafka_queue_new(keeper);
+    }
+    rd_kafka_queue_poll_callback(kafka->commits, 0); /* what became of those before */
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_t *one = rd_kafka_topic_partition_list_add(list, topic, partition);
+    one->offset = offset;
+    one->metadata = strdup(metadata); /* the list's from here on */
+    one->metadata_size = one->metadata != NULL ? strlen(metadata) : 0;
+    rd_kafka_resp_err_t code = rd_kafka_commit_queue(keeper, list, kafka->commits, on_committed, NULL);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        on_committed(keeper, code, NULL, NULL);
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
 static void reserve_reading(struct topic *topic)
 {
     if (topic->reading_count >= topic->partitions) {
@@ -1471,7 +1563,10 @@ static void kafka_close(struct bus *bus)
     queue_close(kafka->records);
     queue_close(kafka->consumer_events);
     queue_close(kafka->producer_events);
+    queue_close(kafka->commits);
     topics_free(kafka->topics);
+    handle_destroy(kafka->keeper);
+    free(kafka->keeper_group);
     handle_destroy(kafka->consumer);
     handle_destroy(kafka->producer);
     if (kafka->wake_fd >= 0) {
@@ -1491,6 +1586,8 @@ static const struct bus_operations kafka_operations = {
     .partition_count = kafka_partition_count,
     .bounds = kafka_bounds,
     .offset_at = kafka_offset_at,
+    .committed = kafka_committed,
+    .commit = kafka_commit,
     .consume = kafka_consume,
     .stop = kafka_stop,
     .send = kafka_send,
@@ -1589,6 +1686,9 @@ struct bus *bus_kafka_open(const struct bus_kafka_options *options, struct error
     kafka->timeout_ms = options->timeout_ms > 0 ? options->timeout_ms : 1;
     kafka->brokers = strdup(options->brokers);
     kafka->scram = asks_for_scram(options);
+    kafka->client_id = options->client_id;
+    kafka->given = options->properties;
+    kafka->given_count = options->property_count;
     kafka->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     assert(kafka->brokers != NULL);
     bool ok = kafka->wake_fd >= 0 || error_set(error, ERROR_TRANSIENT, "no event descriptor: %s", strerror(errno));

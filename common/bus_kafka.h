@@ -7,7 +7,7 @@
 
 struct bus_kafka_options {
     const char *brokers;            /* host:port[,host:port...] */
-    const char *client_id;
+    const char *client_id;          /* this and the properties must stay as long as the bus is open */
     const char *const *properties;  /* "name=value" librdkafka properties given by the user (-X), count of them */
     size_t property_count;
     int timeout_ms;                 /* for the first contact */

@@ -80,7 +80,17 @@ struct memory_bus {
     bool crashed, failed, frozen;
 };
 
+struct commit {
+    struct commit *next;
+    char *group;
+    struct topic *topic;
+    int32_t partition;
+    int64_t offset;
+    char metadata[BUS_METADATA_BYTES];
+};
+
 struct memory_cluster {
+    struct commit *commits;
     int64_t now_ms;
     uint64_t random_state;
     int64_t jumped_ms; /* the brokers' clock against it */
@@ -730,6 +740,48 @@ static bool memory_offset_at(struct bus *bus, const char *name, int32_t partitio
     return true;
 }
 
+static struct commit *commit_of(const struct memory_cluster *cluster, const char *group, const struct topic *topic, int32_t partition)
+{
+    struct commit *commit = cluster->commits;
+    while (commit != NULL && (strcmp(commit->group, group) != 0 || commit->topic != topic || commit->partition != partition)) {
+        commit = commit->next;
+    }
+    return commit;
+}
+
+static bool memory_committed(struct bus *bus, const char *group, const char *name, int32_t partition, int64_t *offset,
+                             char metadata[BUS_METADATA_BYTES], int timeout_ms, struct error *error)
+{
+    (void)timeout_ms;
+    const struct memory_cluster *cluster = memory_of(bus)->cluster;
+    const struct topic *topic = topic_with(memory_of(bus)->cluster, name, partition, error);
+    if (topic == NULL) {
+        return false;
+    }
+    const struct commit *commit = commit_of(cluster, group, topic, partition);
+    *offset = commit != NULL ? commit->offset : -1;
+    snprintf(metadata, BUS_METADATA_BYTES, "%s", commit != NULL ? commit->metadata : "");
+    return true;
+}
+
+/* At once: what is lost of a commit is found again from the one before it. */
+static void memory_commit(struct bus *bus, const char *group, const char *name, int32_t partition, int64_t offset, const char *metadata)
+{
+    struct memory_cluster *cluster = memory_of(bus)->cluster;
+    struct topic *topic = topic_with(cluster, name, partition, NULL);
+    if (topic == NULL || memory_of(bus)->crashed) {
+        return;
+    }
+    struct commit *commit = commit_of(cluster, group, topic, partition);
+    if (commit == NULL) {
+        commit = zeroed(sizeof *commit);
+        *commit = (struct commit){.next = cluster->commits, .group = strdup(group), .topic = topic, .partition = partition};
+        cluster->commits = commit;
+    }
+    commit->offset = offset;
+    snprintf(commit->metadata, sizeof commit->metadata, "%s", metadata);
+}
+
 static bool memory_embedded(const struct bus *bus)
 {
     (void)bus;
@@ -759,6 +811,8 @@ static const struct bus_operations memory_operations = {
     .partition_count = memory_partition_count,
     .bounds = memory_bounds,
     .offset_at = memory_offset_at,
+    .committed = memory_committed,
+    .commit = memory_commit,
     .consume = memory_consume,
     .stop = memory_stop,
     .send = memory_send,
@@ -794,6 +848,12 @@ void memory_cluster_free(struct memory_cluster *cluster)
     assert(cluster->buses == NULL);
     while (cluster->flights != NULL) {
         flight_free(cluster, cluster->flights);
+    }
+    while (cluster->commits != NULL) {
+        struct commit *commit = cluster->commits;
+        cluster->commits = commit->next;
+        free(commit->group);
+        free(commit);
     }
     struct topic *topic, *next;
     LL_FOREACH_SAFE (cluster->topics, topic, next) {

@@ -1594,6 +1594,7 @@ static bool read_snapshot(struct decoder *decoder, const void *body, struct mess
     if (!read_epoch(decoder, wire->epoch, message) ||
         !read_offset(decoder, wire->state_offset, "state_offset", &message->state_offset) ||
         !read_offset(decoder, wire->start_offset, "start_offset", &image->start_offset) ||
+        !read_offset(decoder, wire->first_offset, "first_offset", &message->first_offset) ||
         !read_enum(decoder, PAIRS(statuses), (int)wire->status, "status", &status) ||
         !read_range(decoder, wire->fold_version, 1, SAGA_FOLD_VERSION, "fold_version") ||
         !read_size(decoder, wire->params.len, LIMIT_CONTEXT_BYTES, "params") ||
@@ -1741,6 +1742,7 @@ static void fill_snapshot(struct encoder *encoder, void *body, const struct mess
     const struct saga *image = message->image;
     wire->epoch = message->epoch;
     wire->state_offset = message->state_offset;
+    wire->first_offset = message->first_offset;
     wire->start_offset = image->start_offset;
     wire->fold_version = image->fold_version;
     wire->plan = plan_of(encoder, image->plan);

@@ -163,6 +163,7 @@ struct message {
     size_t waiting_count;
 
     int64_t state_offset; /* SNAPSHOT FINISHED_IDS: what stands below it is told; `epoch` says who wrote it */
+    int64_t first_offset; /* SNAPSHOT: of the first record that the state is made of; a request may stand before the Start */
     const struct saga *image; /* SNAPSHOT: saga_image_problem() has found nothing; its run_id is event.run_id */
     const uint64_t *hashes; /* FINISHED_IDS: of the run ids, see message_hash() */
     size_t hash_count;

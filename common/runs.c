@@ -520,8 +520,7 @@ static enum runs_result on_snapshot(struct runs *runs, const struct message *mes
     if (!snapshot_counts(runs, entry, message, offset, time_ms, hash)) {
         return RUNS_IGNORED;
     }
-    bool known =
-        entry != NULL && entry->run.saga.status != RUN_NONE && entry->run.saga.start_offset == message->image->start_offset;
+    bool known = entry != NULL && entry->run.saga.status != RUN_NONE && entry->run.first_offset == message->first_offset;
     if (known && !same_state(&entry->run.saga, message->image)) {
         return RUNS_DIFFERS;
     }
@@ -530,6 +529,7 @@ static enum runs_result on_snapshot(struct runs *runs, const struct message *mes
             return RUNS_IGNORED;
         }
         entry = replace_state(runs, entry, message, hash);
+        entry->run.first_offset = message->first_offset;
         *run = &entry->run;
     }
     set_base(runs, entry, message->state_offset, time_ms);
@@ -609,6 +609,7 @@ static enum runs_result apply_to(struct runs *runs, struct entry *entry, struct 
     if (is_new) {
         add_entry(runs, entry);
         set_base(runs, entry, event->offset, event->time_ms);
+        entry->run.first_offset = event->offset;
     }
     entry->last_offset = event->offset;
     *run = &entry->run;
@@ -646,6 +647,13 @@ static bool is_forgotten(const struct entry *entry, const struct message *messag
            time_ms >= entry->named_ms + RUNS_ENDED_KNOWN_MS;
 }
 
+static void begin_afresh(struct runs *runs, struct entry *entry)
+{
+    HASH_DELETE(hh, runs->entries, entry);
+    list_remove(runs, entry);
+    give_back(runs, entry);
+}
+
 static enum runs_result apply_unknown(struct runs *runs, const struct message *message, uint64_t hash)
 {
     hear(runs, hash, message->event.offset);
@@ -670,9 +678,14 @@ static enum runs_result apply_event(struct runs *runs, struct message *message, 
         runs_remove(runs, &entry->run);
         entry = NULL;
     }
+    bool nothing = entry != NULL &&
+                   is_nothing(&entry->run.saga); /* only what is attached has kept it: others do not remember what it answered */
     event->ended = (entry == NULL || entry->run.saga.status == RUN_NONE) && is_known_to_have_ended(runs, hash, time_ms);
-    if (entry == NULL && !is_request(message->kind)) {
+    if ((entry == NULL || nothing) && !is_request(message->kind)) {
         return apply_unknown(runs, message, hash);
+    }
+    if (nothing) {
+        begin_afresh(runs, entry);
     }
     return apply_to(runs, entry != NULL ? entry : new_entry(hash), message, run);
 }

@@ -16,6 +16,7 @@ struct run {
     void *attached; /* the caller's bookkeeping for this run; NULL at first */
     /* Where a reader must begin to have its state: the run's first record, or what its last snapshot that counts tells. Read only. */
     int64_t base_offset, base_bytes, base_ms;
+    int64_t first_offset; /* of the first record that its state is made of */
 };
 
 struct runs;

@@ -136,6 +136,7 @@ int cmd_serve(struct call *call)
         .own_first = 0,
         .own_last = -1,
         .progress_partitions = (int32_t)option_number(call->options, "progress-partitions"),
+        .checkpoint_bytes = option_number(call->options, "checkpoint-bytes"),
         .timeout_ms = call->client.timeout_ms,
         .monotonic_ms = now_ms,
         .random = random_bytes,

@@ -17,7 +17,7 @@
 #define HELD_BACK_MS 5 /* then we look again */
 #define LATER_AT_ONCE 4096 /* jobs that can wait, between two looks at what has come meanwhile */
 
-static bool may_send(const struct service *service)
+bool job_may_send(const struct service *service)
 {
     struct bus_backlog backlog = bus_backlog(service->bus);
     return backlog.records < BACKLOG_RECORDS_MAX && backlog.bytes < BACKLOG_BYTES_MAX;
@@ -110,7 +110,7 @@ static void wake_at(struct job *job, int64_t wake_ms)
 
 int64_t jobs_next_ms(const struct service *service)
 {
-    if (!may_send(service)) {
+    if (!job_may_send(service)) {
         return service->now_ms + HELD_BACK_MS;
     }
     if (service->dirty_first != NULL) {
@@ -514,7 +514,9 @@ static bool settle(struct job *job)
     }
     if (saga_is_closed(&run->saga)) {
         job_free(job);
-        if (!run->saga.retired) {
+        if (runs_is_named(run)) {
+            runs_remove(runs, run);
+        } else if (!run->saga.retired) {
             runs_retire(runs, run);
         }
         return true;
@@ -556,7 +558,7 @@ static struct job *take_dirty(struct service *service)
 static void perform_dirty(struct service *service)
 {
     struct job *job, *first = NULL, **last = &first;
-    while (service->state == SERVICE_WORKING && may_send(service) && (job = take_dirty(service)) != NULL) {
+    while (service->state == SERVICE_WORKING && job_may_send(service) && (job = take_dirty(service)) != NULL) {
         perform_dispatches(job);
         job->next_performed = NULL;
         *last = job;
@@ -572,7 +574,7 @@ static void perform_dirty(struct service *service)
 void jobs_perform(struct service *service)
 {
     perform_dirty(service);
-    while (service->state == SERVICE_WORKING && may_send(service) && service->heap_size > 0 && service->heap[0]->wake_ms <= service->now_ms) {
+    while (service->state == SERVICE_WORKING && job_may_send(service) && service->heap_size > 0 && service->heap[0]->wake_ms <= service->now_ms) {
         struct job *job = service->heap[0];
         heap_remove(service, job);
         if (!job->dirty) {
@@ -605,7 +607,7 @@ static void send_task(struct job *job, struct tracked *tracked)
 void jobs_place(struct service *service)
 {
     struct dispatch_item *item;
-    while (service->state == SERVICE_WORKING && may_send(service) &&
+    while (service->state == SERVICE_WORKING && job_may_send(service) &&
            (item = dispatch_next_placed(service->dispatch)) != NULL) {
         send_task(item->owner, (struct tracked *)item);
     }

@@ -58,3 +58,17 @@ void letters_drop(struct owned *owned, int64_t before)
         free(letter);
     }
 }
+
+void letters_forget(struct owned *owned, struct span key)
+{
+    for (struct letter **link = &owned->letters; *link != NULL;) {
+        struct letter *letter = *link;
+        if (!span_equal((struct span){letter->bytes, letter->key_size}, key)) {
+            link = &letter->next;
+            continue;
+        }
+        *link = letter->next;
+        owned->letter_count--;
+        free(letter);
+    }
+}

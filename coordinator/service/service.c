@@ -57,6 +57,7 @@ static bool ensure_topics(struct service *service, struct error *error)
     const struct topics_options options = {.progress_partitions = service->options.progress_partitions};
     const char *prefix = service->options.prefix;
     topics_name(service->progress_topic, TOPICS_PROGRESS, prefix, NULL);
+    snprintf(service->group, sizeof service->group, "%s.coordinators", prefix);
     topics_name(service->workers_topic, TOPICS_WORKERS, prefix, NULL);
     topics_name(service->dead_letter_topic, TOPICS_DEAD_LETTER, prefix, NULL);
     int timeout_ms = service->options.timeout_ms;
@@ -65,9 +66,14 @@ static bool ensure_topics(struct service *service, struct error *error)
            topics_ensure(service->bus, prefix, TOPICS_DEAD_LETTER, NULL, &options, true, &service->dead_letter_partitions, timeout_ms, error);
 }
 
-/* Append the claims first, then read from the start: everything before an own claim is replayed without acting. */
+/* Append the claims first, then read from the last checkpoint: everything before an own claim is replayed without acting. */
 static bool claim_all(struct service *service, struct error *error)
 {
+    for (int32_t i = 0; i < service->owned_count; i++) {
+        if (!checkpoint_read(&service->owned[i], error)) {
+            return false;
+        }
+    }
     for (int32_t i = 0; i < service->owned_count; i++) {
         if (!publish_claim(service, &service->owned[i])) {
             *error = service->error;
@@ -75,10 +81,7 @@ static bool claim_all(struct service *service, struct error *error)
         }
     }
     for (int32_t i = 0; i < service->owned_count; i++) {
-        int64_t first, next;
-        if (!bus_bounds(service->bus, service->progress_topic, service->owned[i].partition, &first, &next, service->options.timeout_ms,
-                        error) ||
-            !bus_consume(service->bus, service->progress_topic, service->owned[i].partition, first, error)) {
+        if (!checkpoint_replay(&service->owned[i], error)) {
             return false;
         }
     }
@@ -147,11 +150,14 @@ static struct owned *owned_of(struct service *service, int32_t partition)
 static void begin_owning(struct owned *owned, int64_t epoch)
 {
     owned->epoch = epoch;
+    runs_caught_up(owned->runs);
     struct run *next;
     for (struct run *run = runs_next(owned->runs, NULL); run != NULL; run = next) {
         next = runs_next(owned->runs, run);
         if (saga_is_closed(&run->saga)) {
-            if (!run->saga.retired) {
+            if (runs_is_named(run)) {
+                runs_remove(owned->runs, run);
+            } else if (!run->saga.retired) {
                 runs_retire(owned->runs, run);
             }
             continue;
@@ -213,17 +219,21 @@ static void reject(struct owned *owned, const struct bus_event *record, const ch
 static void act_on(struct owned *owned, const struct bus_event *record, struct message *message)
 {
     struct run *run;
-    switch (runs_apply(owned->runs, message, record->offset, record->time_ms, &run)) {
+    enum runs_result result = runs_apply(owned->runs, message, record->offset, record->time_ms, &run);
+    if (result != RUNS_FENCED && message_is_owners(message->kind)) {
+        checkpoint_own_record(owned, message, result, run);
+    }
+    switch (result) {
     case RUNS_CLAIMED: on_claim(owned, message, record->offset); return;
     case RUNS_ALIEN:   reject(owned, record, "it is about a run or a ticket that does not exist"); return;
-    case RUNS_FENCED:
-    case RUNS_CHECKED: return;
+    case RUNS_FENCED:  return;
     case RUNS_DIFFERS:
         log_event(LOG_ERROR, "snapshot_differs", "run=%.*s offset=%lld", SPAN_ARGS(message->event.run_id), (long long)record->offset);
-        return;
+        break;
     case RUNS_NEWER:
         log_event(LOG_WARN, "run_too_new", "run=%.*s fold_version=%u", SPAN_ARGS(message->event.run_id), message->event.fold_version);
         return;
+    case RUNS_CHECKED:
     case RUNS_IGNORED:
     case RUNS_APPLIED: break;
     }
@@ -242,7 +252,7 @@ static void act_on(struct owned *owned, const struct bus_event *record, struct m
     } else if (message->kind == MESSAGE_TIMER_FIRED && run != NULL && run->attached != NULL) {
         ((struct job *)run->attached)->timer_sent = TIMER_NONE; /* read back: if it came too early, it is due again */
     }
-    bool concerns = message->kind != MESSAGE_RUN_PROGRESSED && message->kind != MESSAGE_HOLDING;
+    bool concerns = message->kind != MESSAGE_RUN_PROGRESSED && message->kind != MESSAGE_HOLDING && message->kind != MESSAGE_SNAPSHOT;
     if (run != NULL && concerns) {
         job_touch(job_of(owned, run));
     }
@@ -256,6 +266,11 @@ static void progress_record(struct service *service, const struct bus_event *rec
     }
     struct message message;
     struct error error;
+    if (owned->ids_offset >= 0) {
+        checkpoint_take(owned, record);
+        return;
+    }
+    owned->next_offset = record->offset + 1;
     if (record->time_ms > 0) {
         owned->log_ms = record->time_ms;
         owned->log_at_ms = service->now_ms;
@@ -263,6 +278,9 @@ static void progress_record(struct service *service, const struct bus_event *rec
     if (!message_decode_known(&message, runs_plans(owned->runs), record->key, record->value, &error)) {
         reject(owned, record, error.message);
         return;
+    }
+    if (message.kind != MESSAGE_SNAPSHOT && message.kind != MESSAGE_FINISHED_IDS) {
+        runs_count_bytes(owned->runs, record->value.size); /* else each checkpoint would call for the next */
     }
     act_on(owned, record, &message);
     message_free(&message);
@@ -273,6 +291,10 @@ static void progress_record(struct service *service, const struct bus_event *rec
 static void on_gone(struct service *service, const struct bus_event *event)
 {
     struct error error;
+    struct owned *owned = strcmp(event->topic, service->progress_topic) == 0 ? owned_of(service, event->partition) : NULL;
+    if (owned != NULL && checkpoint_gone(owned)) {
+        return;
+    }
     error_set(&error, ERROR_FATAL, "partition %d of '%s' cannot be read any more: %s", (int)event->partition, event->topic, event->reason);
     service_fail(service, SERVICE_FAILED, &error);
 }
@@ -345,6 +367,7 @@ enum service_state service_step(struct service *service, int timeout_ms, struct 
         presence_tick(service);
         jobs_perform(service);
         jobs_place(service);
+        checkpoint_tick(service);
     }
     if (service->state != SERVICE_WORKING) {
         *error = service->error;

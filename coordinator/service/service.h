@@ -17,6 +17,7 @@ struct service_options {
     const char *name;            /* of this coordinator: host-pid or the like; named in claims */
     int32_t own_first, own_last; /* progress partitions; own_last -1: to the last one */
     int32_t progress_partitions; /* for a topic that has to be created */
+    int64_t checkpoint_bytes;    /* how much log a run may fall behind before its state is written anew; 0: 64 MiB, or 4 times the live state */
     int timeout_ms;              /* for the broker's answers at start */
     int64_t (*monotonic_ms)(void *clock); /* time that never jumps */
     void *clock;                          /* handed to monotonic_ms */

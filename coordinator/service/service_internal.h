@@ -23,6 +23,13 @@ struct owned {
     bool was_claimed;    /* by anyone before us */
     int64_t acted_since_ms; /* time of the last claim whose owner came to act: what stood before it, that owner has seen */
     struct runs *runs;
+    int64_t next_offset;    /* of the first record that was not read */
+    int64_t begin_offset;   /* where the replay begins: K */
+    int64_t ids_offset;     /* of the FinishedIds to be read before the replay; -1: none, the replay is under way */
+    int64_t ids_newest_ms;  /* of the first that was read there */
+    int64_t committed_offset, committed_at_ms; /* K as last committed by us; by our clock */
+    int64_t checked_at_ms, checked_at_bytes; /* when we last looked for runs that have fallen behind */
+    bool ids_sent;          /* a FinishedIds was appended and not read back */
     struct letter *letters; /* dead letters since the claim before ours */
     size_t letter_count;
 };
@@ -55,6 +62,9 @@ struct job {
     const struct saga_request *answers_sent[ANSWERS_SENT];
     uint32_t answers_at;
     bool has_turn;       /* among all that want to announce, at announce_ms */
+    bool snapshot_sent;  /* and not read back */
+    int64_t snapshot_ms; /* not before; one that did not count is tried again later and later */
+    int64_t snapshot_wait_ms;
     int64_t announce_ms; /* not before */
     int64_t wake_ms;     /* when to look again; INT64_MAX: never */
     size_t heap_index;   /* in service.heap; SIZE_MAX: not there */
@@ -64,7 +74,7 @@ struct service {
     struct bus *bus;
     struct service_options options;
     char *name; /* unique to this life: how an own claim is recognised */
-    char progress_topic[TOPICS_NAME_BYTES], workers_topic[TOPICS_NAME_BYTES], dead_letter_topic[TOPICS_NAME_BYTES];
+    char progress_topic[TOPICS_NAME_BYTES], group[TOPICS_NAME_BYTES], workers_topic[TOPICS_NAME_BYTES], dead_letter_topic[TOPICS_NAME_BYTES];
     int32_t progress_partitions, dead_letter_partitions;
     struct owned *owned;
     int32_t owned_count;
@@ -97,11 +107,23 @@ void letters_keep(struct owned *owned, int64_t offset, struct span key, struct s
 void letters_send(struct owned *owned);
 void letters_drop(struct owned *owned, int64_t before); /* those that stand at a lower offset */
 
+void letters_forget(struct owned *owned, struct span key); /* those of a run that has turned out to exist */
+
+/* ---- checkpoint.c: where a recovery begins */
+bool checkpoint_read(struct owned *owned, struct error *error); /* K of the partition; refuses where the records at K are gone */
+bool checkpoint_replay(struct owned *owned, struct error *error); /* begin to read there, the ids of ended runs first */
+/* In a replay: true where the record was one of those ids. */
+bool checkpoint_take(struct owned *owned, const struct bus_event *record);
+bool checkpoint_gone(struct owned *owned); /* true: what is gone were only ids; the replay begins */
+void checkpoint_own_record(struct owned *owned, const struct message *message, enum runs_result result, struct run *run);
+void checkpoint_tick(struct service *service);
+
 /* ---- jobs.c: from a state to actions */
 struct job *job_of(struct owned *owned, struct run *run); /* makes one where there is none */
 void job_free(struct job *job);
 void job_answered(struct job *job);         /* an Answered of its was read */
 void job_inherit(struct job *job);          /* at our claim: every open ticket may have been sent */
+bool job_may_send(const struct service *service); /* the broker keeps up */
 void job_touch(struct job *job);            /* look at it soon */
 void job_touch_later(struct job *job);      /* after all that has something to do now: there may be a million of them */
 void jobs_perform(struct service *service); /* what is due for all that were touched, or whose time has come */

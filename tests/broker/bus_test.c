@@ -105,6 +105,41 @@ static void a_topic_with_other_settings_is_refused(void **state)
     bus_close(bus);
 }
 
+struct asked {
+    struct bus *bus;
+    int64_t offset;
+    char metadata[BUS_METADATA_BYTES];
+};
+
+static void ask_committed(struct asked *asked)
+{
+    struct error error;
+    if (!bus_committed(asked->bus, "committed.coordinators", "committed.progress", 1, &asked->offset, asked->metadata, PATIENCE_MS, &error)) {
+        fail_msg("%s", error.message);
+    }
+}
+
+static void what_was_committed_is_found_by_anyone_later(void **state)
+{
+    (void)state;
+    struct asked asked = {.bus = open_bus()};
+    must_ensure(asked.bus, "committed", TOPICS_PROGRESS, TOPICS_PROGRESS_PARTITIONS);
+    ask_committed(&asked);
+    assert_int_equal(asked.offset, -1);
+    assert_string_equal(asked.metadata, "");
+    for (int64_t offset = 41; offset <= 42; offset++) {
+        bus_commit(asked.bus, "committed.coordinators", "committed.progress", 1, offset, "epoch=7 time=1700000000000 ids=-1");
+        struct asked other = {.bus = open_bus()};
+        for (int tries = 0; tries < PATIENCE_MS && other.offset != offset; tries++) { /* it does not wait for its answer */
+            ask_committed(&other);
+        }
+        assert_int_equal(other.offset, offset);
+        assert_string_equal(other.metadata, "epoch=7 time=1700000000000 ids=-1");
+        bus_close(other.bus);
+    }
+    bus_close(asked.bus);
+}
+
 static void nobody_makes_a_topic_by_asking_for_it(void **state)
 {
     (void)state;
@@ -233,6 +268,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(topics_are_made_and_found_as_they_should_be),
         cmocka_unit_test(a_topic_with_other_settings_is_refused),
+        cmocka_unit_test(what_was_committed_is_found_by_anyone_later),
         cmocka_unit_test(nobody_makes_a_topic_by_asking_for_it),
         cmocka_unit_test(offsets_are_found_by_time),
         cmocka_unit_test(the_first_records_of_a_new_topic_come_in_order),

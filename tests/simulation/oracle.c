@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/simulation/oracle.h"
+#include "tests/unit/saga_shown.h"
 
 #include "common/limits.h"
 #include "common/topics.h"
@@ -59,6 +60,8 @@ struct seen {
     bool taken_up; /* a person had a say in what is done again */
 };
 
+#define PARTITIONS_MAX 8
+
 struct oracle {
     struct oracle_options options;
     struct reading *readings;
@@ -68,6 +71,9 @@ struct oracle {
     struct answer *answers;
     uint32_t undo_count;
     int64_t undo_ms; /* when the last rollback began */
+    struct oracle_checkpoints checkpoints;
+    struct runs_checkpoint last_committed[PARTITIONS_MAX];
+    bool has_committed[PARTITIONS_MAX];
 };
 
 /* ---- failing */
@@ -248,7 +254,8 @@ static void watch_finished(struct run *run, const struct message *message)
     seen_of(run)->finished = true;
 }
 
-static void watch_answer(struct oracle *oracle, const struct message *message)
+/* "The same request id twice gets the same answer": until the run has ended and only the hash of its id is left. */
+static void watch_answer(struct oracle *oracle, const struct message *message, const struct run *run)
 {
     struct answer *answer = NULL;
     HASH_FIND(hh, oracle->answers, message->event.request_id, REQUEST_ID_BYTES, answer);
@@ -260,7 +267,7 @@ static void watch_answer(struct oracle *oracle, const struct message *message)
         HASH_ADD(hh, oracle->answers, id, REQUEST_ID_BYTES, answer);
     } else if (answer->of_nothing) {
         answer->verdict = message->verdict; /* of a run that did not exist nothing is remembered: it may exist by now */
-    } else if (answer->verdict != message->verdict) {
+    } else if (answer->verdict != message->verdict && !(run != NULL && runs_is_named(run) && message->verdict != VERDICT_ACCEPTED)) {
         oracle_fail("one request of %.*s got two answers", SPAN_ARGS(message->event.run_id));
     }
 }
@@ -369,8 +376,13 @@ static void read_progress(struct oracle *oracle, struct reading *reading, const 
     if (run != NULL && is_a_persons(message.kind)) {
         seen_of(run)->taken_up = true;
     }
+    if (result == RUNS_DIFFERS) {
+        oracle_fail("a snapshot of %.*s at %" PRId64 " differs from its replay", SPAN_ARGS(message.event.run_id), reading->next);
+    }
+    oracle->checkpoints.snapshots += result == RUNS_CHECKED && message.kind == MESSAGE_SNAPSHOT;
+    oracle->checkpoints.ids += result == RUNS_CHECKED && message.kind == MESSAGE_FINISHED_IDS;
     if (result != RUNS_FENCED && message.kind == MESSAGE_ANSWERED) {
-        watch_answer(oracle, &message);
+        watch_answer(oracle, &message, run);
     }
     if (run != NULL && run->saga.steps != NULL && result != RUNS_FENCED) {
         watch_progress(run);
@@ -438,6 +450,100 @@ void oracle_claims(struct oracle *oracle, int32_t partition)
 bool oracle_rolled_back_since(const struct oracle *oracle, int64_t since_ms)
 {
     return oracle->undo_count > 0 && oracle->undo_ms >= since_ms;
+}
+
+/* ---- checkpoints: "whoever recovers from K holds exactly what the whole log says, for every live run, and revives none" */
+
+static void read_ids(const struct oracle *oracle, struct runs *runs, int32_t partition, int64_t offset)
+{
+    struct memory_record record;
+    while (offset >= 0 && memory_cluster_record(oracle->options.cluster, ORACLE_PROGRESS, partition, offset, &record)) {
+        struct message message;
+        if (!message_decode(&message, TOPIC_PROGRESS, record.key, record.value, NULL) || message.kind != MESSAGE_FINISHED_IDS) {
+            oracle_fail("what is committed names %" PRId64 " as a FinishedIds, and it is none", offset);
+        }
+        runs_add_ended(runs, message.hashes, message.hash_count, record.time_ms);
+        offset = message.previous;
+        message_free(&message);
+    }
+}
+
+static struct runs *read_from(const struct oracle *oracle, int32_t partition, const struct runs_checkpoint *checkpoint)
+{
+    struct memory_record record;
+    struct runs *runs = runs_new((uint32_t)oracle->options.progress_partitions);
+    runs_begin_at(runs, checkpoint);
+    read_ids(oracle, runs, partition, checkpoint->ids);
+    for (int64_t at = checkpoint->offset; memory_cluster_record(oracle->options.cluster, ORACLE_PROGRESS, partition, at, &record); at++) {
+        struct message message;
+        struct run *run;
+        if (message_decode(&message, TOPIC_PROGRESS, record.key, record.value, NULL)) {
+            if (runs_apply(runs, &message, at, record.time_ms, &run) == RUNS_DIFFERS) {
+                oracle_fail("a snapshot at %" PRId64 " says\n%s, and a reader from %" PRId64 " holds\n%s", at, fixture_dump(message.image),
+                            checkpoint->offset, fixture_dump(&run->saga));
+            }
+            message_free(&message);
+        }
+    }
+    return runs;
+}
+
+static bool is_under_way(const struct saga *saga)
+{
+    return saga->steps != NULL && !(saga_is_over(saga) && saga->finish_recorded && saga->status != RUN_ROLLBACK_INCOMPLETE);
+}
+
+static void compare_with(struct runs *runs, struct runs *others, int64_t from, const char *who)
+{
+    for (struct run *run = runs_next(runs, NULL); run != NULL; run = runs_next(runs, run)) {
+        if (!is_under_way(&run->saga)) {
+            continue;
+        }
+        struct run *other = runs_find(others, run->saga.run_id);
+        char *expected = fixture_dump(&run->saga), *found = other != NULL ? fixture_dump(&other->saga) : NULL;
+        if (found == NULL || strcmp(expected, found) != 0) {
+            oracle_fail("%s has of %.*s\n%s, and the other, where one begins at %" PRId64 ",\n%s", who, SPAN_ARGS(run->saga.run_id), expected,
+                        from, found != NULL ? found : "nothing");
+        }
+        free(expected);
+        free(found);
+    }
+}
+
+static void expect_checkpoint(struct oracle *oracle, int32_t partition, const struct runs_checkpoint *checkpoint)
+{
+    struct runs *runs = read_from(oracle, partition, checkpoint);
+    compare_with(oracle_runs(oracle, partition), runs, checkpoint->offset, "a reader of everything");
+    compare_with(runs, oracle_runs(oracle, partition), checkpoint->offset, "who begins at the checkpoint");
+    runs_free(runs);
+}
+
+void oracle_committed(struct oracle *oracle, int32_t partition, int64_t offset, const char *metadata)
+{
+    struct runs_checkpoint checkpoint = {.offset = offset};
+    if (sscanf(metadata, "epoch=%" SCNd64 " time=%" SCNd64 " ids=%" SCNd64, &checkpoint.epoch, &checkpoint.epoch_ms, &checkpoint.ids) != 3) {
+        oracle_fail("'%s' was committed", metadata);
+    }
+    trace(oracle, "log   K of %d is %" PRId64 " %s", (int)partition, offset, metadata);
+    oracle_read(oracle);
+    oracle->checkpoints.commits++;
+    oracle->last_committed[partition] = checkpoint;
+    oracle->has_committed[partition] = true;
+    expect_checkpoint(oracle, partition, &checkpoint);
+}
+
+struct oracle_checkpoints oracle_checkpoints(const struct oracle *oracle)
+{
+    return oracle->checkpoints;
+}
+
+void oracle_expect_checkpoints(struct oracle *oracle)
+{
+    for (int32_t i = 0; i < oracle->options.progress_partitions; i++) {
+        if (oracle->has_committed[i]) {
+            expect_checkpoint(oracle, i, &oracle->last_committed[i]);
+        }
+    }
 }
 
 /* ---- executions */

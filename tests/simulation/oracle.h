@@ -36,6 +36,14 @@ enum verdict oracle_verdict(const struct oracle *oracle, const unsigned char req
 void oracle_claims(struct oracle *oracle, int32_t partition);
 /* Has a rollback begun since then? */
 bool oracle_rolled_back_since(const struct oracle *oracle, int64_t since_ms);
+/* A coordinator has committed K: whoever begins there, now and at the end, holds what the whole log says. */
+void oracle_committed(struct oracle *oracle, int32_t partition, int64_t offset, const char *metadata);
+/* How many records were read that a recovery rests on: snapshots and ids that count, and how often K was committed. */
+struct oracle_checkpoints {
+    uint64_t snapshots, ids, commits;
+};
+void oracle_expect_checkpoints(struct oracle *oracle); /* the same again, at the end */
+struct oracle_checkpoints oracle_checkpoints(const struct oracle *oracle);
 
 /* A step has begun to run, or has stopped. `undone`: a rollback did its work. */
 void oracle_begins(struct oracle *oracle, const struct task *task, const char *worker);

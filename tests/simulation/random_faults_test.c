@@ -57,7 +57,10 @@ static void nothing_breaks_whatever_happens(void **state)
     for (uint64_t seed = first; seed <= last; seed++) {
         play(seed);
     }
-    print_message("%" PRIu64 " seeds\n", last - first + 1);
+    struct oracle_checkpoints seen = world_all_checkpoints();
+    print_message("note: %" PRIu64 " seeds; %" PRIu64 " snapshots and %" PRIu64 " lists of ids counted, K was committed %" PRIu64 " times\n",
+                  last - first + 1, seen.snapshots, seen.ids, seen.commits);
+    assert_true(only != NULL || (seen.snapshots > last - first && seen.ids > last - first && seen.commits > last - first));
 }
 
 /* Nothing else happens: each record that nobody can read is found again. */

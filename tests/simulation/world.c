@@ -13,6 +13,7 @@
 #include <inttypes.h>
 
 #define PROGRESS_PARTITIONS 2
+#define CHECKPOINT_BYTES 40 /* a few records: each run is told in snapshots on its way, and named soon after its end */
 #define TASK_PARTITIONS 3
 #define FOREVER_MS (60 * 60 * 1000)
 #define RUNS_END_WITHIN_MS (30 * 60 * 1000) /* of virtual time; a run takes seconds */
@@ -160,6 +161,18 @@ static bool watched_offset_at(struct bus *bus, const char *topic, int32_t partit
     return bus_offset_at(inner(bus), topic, partition, time_ms, offset, timeout_ms, error);
 }
 
+static bool watched_committed(struct bus *bus, const char *group, const char *topic, int32_t partition, int64_t *offset,
+                              char metadata[BUS_METADATA_BYTES], int timeout_ms, struct error *error)
+{
+    return bus_committed(inner(bus), group, topic, partition, offset, metadata, timeout_ms, error);
+}
+
+static void watched_commit(struct bus *bus, const char *group, const char *topic, int32_t partition, int64_t offset, const char *metadata)
+{
+    bus_commit(inner(bus), group, topic, partition, offset, metadata);
+    oracle_committed(the_world->oracle, partition, offset, metadata);
+}
+
 static bool watched_consume(struct bus *bus, const char *topic, int32_t partition, int64_t offset, struct error *error)
 {
     return bus_consume(inner(bus), topic, partition, offset, error);
@@ -211,6 +224,8 @@ static const struct bus_operations watched_operations = {.ensure_topic = watched
                                                          .partition_count = watched_partition_count,
                                                          .bounds = watched_bounds,
                                                          .offset_at = watched_offset_at,
+                                                         .committed = watched_committed,
+                                                         .commit = watched_commit,
                                                          .consume = watched_consume,
                                                          .stop = watched_stop,
                                                          .send = watched_send,
@@ -242,6 +257,7 @@ static void start_coordinator(struct world *world, struct process *process)
                                             .name = process->name,
                                             .own_last = -1,
                                             .progress_partitions = PROGRESS_PARTITIONS,
+                                            .checkpoint_bytes = CHECKPOINT_BYTES,
                                             .timeout_ms = 1000,
                                             .monotonic_ms = clock_of,
                                             .random = random_of};
@@ -1144,6 +1160,13 @@ static void expect_letters(struct world *world)
     }
 }
 
+static struct oracle_checkpoints all_checkpoints;
+
+struct oracle_checkpoints world_all_checkpoints(void)
+{
+    return all_checkpoints;
+}
+
 void world_expect_end(struct world *world, bool faults)
 {
     /* What is still under way must change nothing. */
@@ -1152,6 +1175,11 @@ void world_expect_end(struct world *world, bool faults)
         settle(world);
     }
     compare_folds(world);
+    oracle_expect_checkpoints(world->oracle);
+    struct oracle_checkpoints seen = oracle_checkpoints(world->oracle);
+    all_checkpoints.snapshots += seen.snapshots;
+    all_checkpoints.ids += seen.ids;
+    all_checkpoints.commits += seen.commits;
     for (size_t i = 0; i < WORLD_RUNS_MAX && world->options.runs[i].id != NULL; i++) {
         expect_run(world, &world->options.runs[i], faults);
     }

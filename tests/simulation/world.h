@@ -86,6 +86,8 @@ void world_garbage(struct world *world, uint64_t random);
 uint64_t world_events(const struct world *world);
 
 /* Check everything that can be checked at the end. */
+/* Of all worlds that came to their end. */
+struct oracle_checkpoints world_all_checkpoints(void);
 void world_expect_end(struct world *world, bool faults);
 
 #endif

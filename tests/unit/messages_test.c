@@ -122,7 +122,7 @@ static const struct message messages[] = {
     {.kind = MESSAGE_RUN_FINISHED, EPOCH, .status = RUN_ROLLBACK_INCOMPLETE, .pipeline = S("upload"), .error = S("Step 'x' failed: y"),
      .start_offset = 12, .started_ms = 100, .finished_ms = 200, .steps_executed = 1, .steps_total = 2, .progress_ppm = 50000,
      .event = {.kind = EVENT_FINISHED}},
-    {.kind = MESSAGE_SNAPSHOT, EPOCH, .state_offset = 41, .image = &image},
+    {.kind = MESSAGE_SNAPSHOT, EPOCH, .state_offset = 41, .first_offset = 9, .image = &image},
     {.kind = MESSAGE_FINISHED_IDS, EPOCH, .state_offset = 43, .previous = -1, .hashes = hashes, .hash_count = 2},
     {.kind = MESSAGE_TASK, EPOCH, INCARNATION, .progress_partition = 3,
      .task = {.run_id = S("upload-1k7qj4m9x2"), .ticket = TICKET_OF_STEP, .pipeline = S("upload"), .step = S("Hochladen für alle"),
@@ -391,6 +391,7 @@ static void same_message(const struct message *a, const struct message *b)
     SAME_SPAN(a->error, b->error);
     same_log(&a->log, &b->log);
     SAME(a->state_offset, b->state_offset);
+    SAME(a->first_offset, b->first_offset);
     SAME(a->previous, b->previous);
     SAME(a->hash_count, b->hash_count);
     for (size_t i = 0; i < a->hash_count; i++) {

@@ -297,7 +297,7 @@ static int64_t write_snapshot(const char *id, int64_t epoch)
     int64_t offset = append((struct message){.kind = MESSAGE_SNAPSHOT,
                                              .epoch = epoch,
                                              .state_offset = log_end,
-                                             .image = saga_of(owner, id),
+                                             .first_offset = runs_find(owner, span_of(id))->first_offset, .image = saga_of(owner, id),
                                              .event = {.run_id = span_of(id)}});
     runs_free(owner);
     return offset;
@@ -361,7 +361,7 @@ static void a_snapshot_with_a_record_of_its_run_in_between_counts_for_nobody(voi
     int64_t epoch = write_run_on_its_way();
     struct runs *owner = read_from(&all);
     struct message late = {
-        .kind = MESSAGE_SNAPSHOT, .epoch = epoch, .state_offset = log_end, .image = saga_of(owner, "one"), .event = {RUN("one")}};
+        .kind = MESSAGE_SNAPSHOT, .epoch = epoch, .state_offset = log_end, .first_offset = 1, .image = saga_of(owner, "one"), .event = {RUN("one")}};
     int64_t between = WRITE(STARTED_OF("one", 1)); /* even though it changes nothing */
     int64_t snapshot = append(late);
     assert_int_equal(read_one(owner, between), RUNS_IGNORED);
@@ -409,7 +409,7 @@ static void a_snapshot_that_differs_from_the_replay_is_reported_and_does_not_cou
     struct saga wrong = *saga_of(owner, "one");
     wrong.progress_ppm++;
     int64_t at = append((struct message){
-        .kind = MESSAGE_SNAPSHOT, .epoch = epoch, .state_offset = log_end, .image = &wrong, .event = {RUN("one")}});
+        .kind = MESSAGE_SNAPSHOT, .epoch = epoch, .state_offset = log_end, .first_offset = 1, .image = &wrong, .event = {RUN("one")}});
     assert_int_equal(read_one(owner, at), RUNS_DIFFERS);
     assert_int_equal(saga_of(owner, "one")->progress_ppm, wrong.progress_ppm - 1);
     assert_int_equal(runs_checkpoint(owner, log_end).offset, 1);

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where an owner begins to read, and when it refuses to. */
+#include "common/bus_memory.h"
+#include "coordinator/service/service.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define PROGRESS "p.progress"
+
+static int64_t now_ms(void *clock)
+{
+    return memory_cluster_time(clock);
+}
+
+static void no_chance(void *bytes, size_t size)
+{
+    memset(bytes, 7, size);
+}
+
+struct place {
+    struct memory_cluster *cluster;
+    struct bus *bus;
+};
+
+static struct place new_place(int records)
+{
+    struct place place = {.cluster = memory_cluster_new(1)};
+    place.bus = bus_memory_open(place.cluster);
+    memory_cluster_create_topic(place.cluster, PROGRESS, 1);
+    for (int i = 0; i < records; i++) {
+        memory_cluster_append(place.cluster, PROGRESS, 0, (struct span){0}, span_of("?"));
+    }
+    return place;
+}
+
+static struct service *begin(struct place *place, struct error *error)
+{
+    const struct service_options options = {.prefix = "p", .name = "c", .own_last = -1, .progress_partitions = 1, .timeout_ms = 100,
+                                            .monotonic_ms = now_ms, .clock = place->cluster, .random = no_chance};
+    return service_new(place->bus, &options, error);
+}
+
+static void end(struct place *place, struct service *service)
+{
+    service_free(service);
+    bus_close(place->bus);
+    memory_cluster_free(place->cluster);
+}
+
+static void expect_refused(struct place *place, const char *reason)
+{
+    struct error error = {0};
+    int64_t before = memory_cluster_end(place->cluster, PROGRESS, 0);
+    struct service *service = begin(place, &error);
+    assert_null(service);
+    assert_int_equal(error.kind, ERROR_INVALID);
+    assert_non_null(strstr(error.message, reason));
+    assert_int_equal(memory_cluster_end(place->cluster, PROGRESS, 0), before); /* and has claimed nothing */
+    end(place, NULL);
+}
+
+static void an_owner_whose_checkpoint_is_gone_refuses_the_partition(void **state)
+{
+    (void)state;
+    struct place place = new_place(10);
+    bus_commit(place.bus, "p.coordinators", PROGRESS, 0, 5, "epoch=-1 time=0 ids=-1");
+    memory_cluster_delete_before(place.cluster, PROGRESS, 0, 7);
+    expect_refused(&place, "partition 0 of 'p.progress' begins at offset 7, and its runs can only be recovered from offset 5 on");
+}
+
+static void an_owner_without_a_checkpoint_refuses_a_log_without_its_beginning(void **state)
+{
+    (void)state;
+    struct place place = new_place(10);
+    memory_cluster_delete_before(place.cluster, PROGRESS, 0, 1);
+    expect_refused(&place, "begins at offset 1, and its runs can only be recovered from offset 0 on");
+}
+
+static void a_checkpoint_beyond_the_log_is_of_another_log(void **state)
+{
+    (void)state;
+    struct place place = new_place(2);
+    bus_commit(place.bus, "p.coordinators", PROGRESS, 0, 5, "epoch=-1 time=0 ids=-1");
+    expect_refused(&place, "ends at offset 2, and its runs can only be recovered from offset 5 on");
+}
+
+static void what_somebody_else_committed_is_refused(void **state)
+{
+    (void)state;
+    struct place place = new_place(10);
+    bus_commit(place.bus, "p.coordinators", PROGRESS, 0, 5, "");
+    expect_refused(&place, "what is committed for group 'p.coordinators' on 'p.progress' was not written by Backstep");
+}
+
+static void ids_that_are_gone_do_not_stop_a_recovery(void **state)
+{
+    (void)state;
+    struct error error = {0};
+    struct place place = new_place(10);
+    bus_commit(place.bus, "p.coordinators", PROGRESS, 0, 8, "epoch=-1 time=0 ids=3");
+    struct service *service = begin(&place, &error);
+    assert_non_null(service);
+    for (int turns = 0; !service_is_ready(service); turns++) {
+        assert_true(turns < 100);
+        assert_int_equal(service_step(service, 0, &error), SERVICE_WORKING);
+        memory_cluster_set_time(place.cluster, memory_cluster_time(place.cluster) + 1);
+    }
+    end(&place, service);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_owner_whose_checkpoint_is_gone_refuses_the_partition),
+        cmocka_unit_test(an_owner_without_a_checkpoint_refuses_a_log_without_its_beginning),
+        cmocka_unit_test(a_checkpoint_beyond_the_log_is_of_another_log),
+        cmocka_unit_test(what_somebody_else_committed_is_refused),
+        cmocka_unit_test(ids_that_are_gone_do_not_stop_a_recovery),
+    };
+    return cmocka_run_group_tests_name("checkpoint", tests, NULL, NULL);
+}
