@@ -14,28 +14,37 @@
 #include <unistd.h>
 
 #define SETTLED "settled"
+#define DIRECTORY_TRIES 100 /* each costs another run its end just then */
 
-bool make_directories(const char *path, struct error *error)
+/* 0, or errno. */
+static int try_directories(char *path)
 {
-    char *copy = formatted("%s", path);
-    bool ok = true;
-    for (char *at = copy + 1; ok; at++) {
+    for (char *at = path + 1;; at++) {
         char ends = *at;
         if (ends != '/' && ends != '\0') {
             continue;
         }
         *at = '\0';
-        ok = mkdir(copy, 0777) == 0 || errno == EEXIST || error_set(error, ERROR_TRANSIENT, "%s: %s", copy, strerror(errno));
+        int reason = mkdir(path, 0777) == 0 || errno == EEXIST ? 0 : errno;
         *at = ends;
-        if (ends == '\0') {
-            break;
+        if (reason != 0 || ends == '\0') {
+            return reason;
         }
     }
-    free(copy);
-    return ok;
 }
 
-/* A directory with a name anybody can guess: it must be ours, and no link. */
+/* Another run that ends meanwhile removes what is empty, and what is above would then be missing: again. */
+bool make_directories(const char *path, struct error *error)
+{
+    char *copy = formatted("%s", path);
+    int reason = ENOENT;
+    for (int i = 0; i < DIRECTORY_TRIES && reason == ENOENT; i++) {
+        reason = try_directories(copy);
+    }
+    free(copy);
+    return reason == 0 || error_set(error, ERROR_TRANSIENT, "%s: %s", path, strerror(reason));
+}
+
 static bool make_private(const char *path, struct error *error)
 {
     struct stat status;
@@ -197,9 +206,12 @@ static void for_each_entry(const char *path, time_t before, void (*each)(const c
 
 static void prune_run(const char *base, const char *run, time_t before)
 {
+    struct stat status;
     char *path = formatted("%s/%s", base, run);
     for_each_entry(path, before, prune_job);
-    rmdir(path); /* not while a job is left */
+    if (stat(path, &status) == 0 && status.st_mtime < before) { /* a young one that is empty is about to be filled */
+        rmdir(path); /* not while a job is left */
+    }
     free(path);
 }
 
