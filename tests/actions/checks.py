@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of the actions share: running a program, looking at what came of it, and the list of cases."""
 
+import concurrent.futures
 import contextlib
 import hashlib
 import json
@@ -9,6 +10,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+import traceback
 from pathlib import Path
 
 BIN = Path(os.environ["BACKSTEP_BIN"])
@@ -88,19 +91,28 @@ def equal(found, expected, what=""):
     check(found == expected, what, f"\n  found    {found!r}\n  expected {expected!r}")
 
 
-def main(cases):
+def side_by_side(check_row, rows):
+    """Call it for every row, several at once: they mostly wait. The first failure is raised when all are done."""
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        for done in [pool.submit(check_row, *row) for row in rows]:
+            done.result()
+
+
+def passes(case):
+    begun = time.monotonic()
+    try:
+        case()
+        print(f"ok   {case.__name__} {time.monotonic() - begun:.1f} s", flush=True)
+        return True
+    except Exception as error:  # noqa: BLE001 the next case is to run too
+        traceback.print_exc()
+        print("FAIL", case.__name__, type(error).__name__, error, flush=True)
+        return False
+
+
+def main(cases, at_once=1):
     """Run the cases that are named, or all."""
     wanted = sys.argv[1:]
-    failed = 0
-    for case in cases:
-        if wanted and case.__name__ not in wanted:
-            continue
-        try:
-            case()
-            print("ok  ", case.__name__, flush=True)
-        except Exception as error:  # noqa: BLE001 the next case is to run too
-            failed += 1
-            import traceback
-            traceback.print_exc()
-            print("FAIL", case.__name__, type(error).__name__, error, flush=True)
-    sys.exit(failed > 0)
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        passed = list(pool.map(passes, [case for case in cases if not wanted or case.__name__ in wanted]))
+    sys.exit(not all(passed))

@@ -27,10 +27,10 @@ http {{
     uwsgi_temp_path {home}/t3; scgi_temp_path {home}/t4;
     client_max_body_size {limit};
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{port}{tls};
         location / {{
             root {home}/store;
-            dav_methods PUT DELETE MKCOL COPY MOVE;
+            dav_methods {methods};
             create_full_put_path on;
             {more}
         }}
@@ -54,19 +54,47 @@ def answers(port, process):
     return False
 
 
-class Nginx:
-    """nginx with WebDAV in a directory of its own: `url`, and `root`, what it holds."""
+class Authority:
+    """Of certificates, made for this run by openssl: `path`, for who is to trust it."""
 
-    def __init__(self, limit="0", more=""):
+    def __init__(self, where, name="authority"):
+        self.where, self.path, self.key = where, where / f"{name}.pem", where / f"{name}.key"
+        openssl("req", "-x509", *NEW_KEY, "-nodes", "-days", 2, "-subj", f"/CN={name}", "-keyout", self.key, "-out", self.path)
+
+    def certificate(self, name, of="IP:127.0.0.1"):
+        """Paths of a certificate and its key."""
+        paths = certificate, key, request, names = [self.where / f"{name}.{end}" for end in ("pem", "key", "csr", "names")]
+        names.write_text(f"subjectAltName={of}\n")
+        openssl("req", *NEW_KEY, "-nodes", "-subj", "/CN=of a test", "-keyout", key, "-out", request)
+        openssl("x509", "-req", "-days", 2, "-in", request, "-CA", self.path, "-CAkey", self.key, "-CAcreateserial", "-extfile", names,
+                "-out", certificate)
+        return paths[:2]
+
+
+NEW_KEY = "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"
+
+
+def openssl(*arguments):
+    done = subprocess.run(["openssl", *map(str, arguments)], capture_output=True, text=True, timeout=DEADLINE_S, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        raise RuntimeError(f"openssl {arguments[0]}: {done.stderr}")
+
+
+class Nginx:
+    """nginx with WebDAV in a directory of its own: `url`, and `root`, what it holds. `keys`: a certificate and its key, for https."""
+
+    def __init__(self, limit="0", more="", methods="PUT DELETE MKCOL COPY MOVE", keys=None):
         self.home = Path(tempfile.mkdtemp(prefix="backstep-nginx-"))
         self.root = self.home / "store"
         self.root.mkdir()
+        tls = f" ssl; ssl_certificate {keys[0]}; ssl_certificate_key {keys[1]}" if keys else ""
         for _ in range(5):  # somebody may take the port before nginx does
             port = free_port()
-            (self.home / "nginx.conf").write_text(NGINX.format(home=self.home, port=port, limit=limit, more=more))
+            (self.home / "nginx.conf").write_text(NGINX.format(home=self.home, port=port, tls=tls, methods=methods,
+                                                                       limit=limit, more=more))
             self.process = subprocess.Popen(["/usr/sbin/nginx", "-e", f"{self.home}/error.log", "-c", f"{self.home}/nginx.conf"],
                                             stderr=subprocess.DEVNULL)
-            self.url = f"http://127.0.0.1:{port}"
+            self.url = f"http{'s' if keys else ''}://127.0.0.1:{port}"
             if answers(port, self.process):
                 return
         raise RuntimeError((self.home / "error.log").read_text())
@@ -224,7 +252,11 @@ class BrokenHandler(http.server.BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
             return
         body = self.read_body()
-        if fault == "hang":
+        if fault == "part":  # of the body is kept, and then the connection breaks
+            self.forward(body[:len(body) // 2], None, headers={"Content-Length": str(len(body) // 2)}, answers=False)
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+        elif fault == "hang":
             self.server.released.wait(DEADLINE_S)
             self.close_connection = True
         elif isinstance(fault, int):
@@ -234,10 +266,12 @@ class BrokenHandler(http.server.BaseHTTPRequestHandler):
         else:
             self.serve(body, fault)
 
-    do_GET = do_HEAD = do_PUT = do_DELETE = do_POST = handle_request
+    do_GET = do_HEAD = do_PUT = do_DELETE = do_POST = do_MOVE = handle_request
 
     def serve(self, body, fault):
         files = self.server.files
+        if self.command == "MOVE":
+            return self.answer(501)
         if self.command == "PUT":
             if self.path in files and self.headers.get("If-None-Match") == "*":
                 return self.answer(412)
@@ -255,11 +289,11 @@ class BrokenHandler(http.server.BaseHTTPRequestHandler):
             headers.append(("Repr-Digest", f"sha-256=:{base64.b64encode(digest).decode()}:"))
         return self.answer(200, files[self.path], headers)
 
-    def forward(self, body, fault):
+    def forward(self, body, fault, headers=None, answers=True):
         import http.client
         connection = http.client.HTTPConnection(self.server.behind.removeprefix("http://"), timeout=DEADLINE_S)
         connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in self.headers.items():
+        for name, value in {**dict(self.headers.items()), **(headers or {})}.items():
             connection.putheader(name, value)
         connection.endheaders(body)
         answer = connection.getresponse()
@@ -271,4 +305,5 @@ class BrokenHandler(http.server.BaseHTTPRequestHandler):
         if self.command != "HEAD":
             headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
         connection.close()
-        self.answer(answer.status, content, headers)
+        if answers:
+            self.answer(answer.status, content, headers)

@@ -9,7 +9,7 @@ import math
 import os
 import subprocess
 
-from checks import DEADLINE_S, SOURCE, check, directory, equal, main, run, tree, write
+from checks import DEADLINE_S, SOURCE, check, directory, equal, main, run, side_by_side, tree, write
 from stores import Broken, Nginx
 
 DIGITS = subprocess.run([SOURCE / "tests/digits"], check=True, capture_output=True, text=True, timeout=DEADLINE_S).stdout.strip()
@@ -96,12 +96,13 @@ BAD = [
 
 
 def bad_datasets_and_params_are_named():
-    with directory() as d:
-        for content, params, reason in BAD:
+    def refused(content, params, reason):
+        with directory() as d:
             write(d / "data.csv", content)
             ran = train(d, **{"dataset": str(d / "data.csv"), **params})
             check(ran.error and reason in ran.error, params or content, ran.error)
             equal((ran.status, tree(d / "work"), (d / "models").exists()), ("rolled_back", {}, False))
+    side_by_side(refused, BAD)
 
 
 def archive_that_swells_is_refused():

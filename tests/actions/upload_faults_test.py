@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 
-from checks import check, directory, equal, main, run, write
+from checks import check, directory, equal, main, run, side_by_side, write
 from stores import S3, Broken
 
 
@@ -21,17 +21,17 @@ def two_files(where):
 
 def passing_faults_are_got_over():
     """Every fault on each request in turn, tried again within the step."""
-    for fault in 500, 503, 429, "close", "rot":
-        for method in ("PUT",) if fault == "rot" else ("PUT", "HEAD", "GET"):
-            for place in 0, 1, 3:
-                with directory() as d, Broken() as store:
-                    two_files(d)
-                    store.fail(method, *[None] * place, fault)
-                    ran = upload(d, store, parallel=1)
-                    equal(ran.status, "succeeded", (fault, method, place, ran.error))
-                    equal({path: len(body) for path, body in store.files.items() if "units" not in path},
-                          {"/a.txt": 5000, "/b.txt": 5000}, (fault, method, place))
-                    equal(store.files["/a.txt"], b"a" * 5000, (fault, method, place))
+    def got_over(fault, method, place):
+        with directory() as d, Broken() as store:
+            two_files(d)
+            store.fail(method, *[None] * place, fault)
+            ran = upload(d, store, parallel=1)
+            equal(ran.status, "succeeded", (fault, method, place, ran.error))
+            equal({path: len(body) for path, body in store.files.items() if "units" not in path},
+                  {"/a.txt": 5000, "/b.txt": 5000}, (fault, method, place))
+            equal(store.files["/a.txt"], b"a" * 5000, (fault, method, place))
+    side_by_side(got_over, [(fault, method, place) for fault in (500, 503, 429, "close", "rot") for place in (0, 1, 3)
+                            for method in (("PUT",) if fault == "rot" else ("PUT", "HEAD", "GET"))])
 
 
 LASTING = [
@@ -47,7 +47,7 @@ LASTING = [
 
 
 def lasting_faults_end_in_a_store_as_it_was():
-    for fault, method, reason in LASTING:
+    def ends(fault, method, reason):
         with directory() as d, Broken() as store:
             two_files(d)
             store.files["/other"] = b"somebody's"
@@ -56,6 +56,7 @@ def lasting_faults_end_in_a_store_as_it_was():
             equal((ran.code, ran.status), (1, "rolled_back"), (fault, ran.error))
             check(reason in ran.error and "b.txt: " in ran.error, fault, ran.error)
             equal(store.files, {"/other": b"somebody's"}, fault)
+    side_by_side(ends, LASTING)
 
 
 def lie_about_a_checksum_is_noticed():
@@ -77,14 +78,14 @@ def lie_of_an_s3_store_is_noticed():
 
 
 def s3_store_that_breaks_off_is_got_over():
-    for fault in 500, 503, "close":
-        with directory() as d, S3(signed=False) as s3, Broken(behind=s3.url) as store:
-            write(d / "source/large", os.urandom(9_000_000))
+    with directory() as d, S3(signed=False) as s3, Broken(behind=s3.url) as store:
+        write(d / "source/large", os.urandom(9_000_000))
+        for fault in 500, 503, "close":
             store.fail("PUT", None, fault)  # the second part
             store.fail("POST", None, fault)  # its completion
-            ran = run("upload", d, s3.keys, source=str(d / "source"), target=f"s3://{s3.bucket}", endpoint=store.url)
+            ran = run("upload", d, s3.keys, source=str(d / "source"), target=f"s3://{s3.bucket}/{fault}", endpoint=store.url)
             equal(ran.status, "succeeded", (fault, ran.error))
-            equal(s3.objects()["large"], hashlib.sha256((d / "source/large").read_bytes()).hexdigest())
+            equal(s3.objects()[f"{fault}/large"], hashlib.sha256((d / "source/large").read_bytes()).hexdigest())
             equal(s3.unfinished(), [])
 
 

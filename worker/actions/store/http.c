@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "worker/actions/store/http.h"
 
+#include "common/clock.h"
 #include "common/names.h"
 #include "worker/actions/digest.h"
 
@@ -29,6 +30,10 @@ struct exchange {
     uint64_t told; /* to `sent` */
     int read_errno;
     bool short_file;
+    uint64_t moved; /* bytes, both ways; and when the last of them did */
+    int64_t moved_ms;
+    bool stalled;
+    char detail[CURL_ERROR_SIZE]; /* what curl says of a failure; "": nothing */
 };
 
 static void start_library(void)
@@ -114,17 +119,29 @@ static size_t on_write(char *bytes, size_t size, size_t count, void *state)
     return size * count;
 }
 
+/* curl's own bound looks at the mean of five seconds, and so comes that much later. */
+static bool is_stalled(struct exchange *exchange, uint64_t moved)
+{
+    int64_t now_ms = clock_monotonic_ms();
+    if (moved != exchange->moved) {
+        exchange->moved = moved;
+        exchange->moved_ms = now_ms;
+    }
+    exchange->stalled = now_ms - exchange->moved_ms >= exchange->http->options.stall_ms;
+    return exchange->stalled;
+}
+
+/* Called about once a second where nothing moves. */
 static int on_progress(void *state, curl_off_t down_total, curl_off_t down, curl_off_t up_total, curl_off_t up)
 {
     struct exchange *exchange = state;
     (void)down_total;
-    (void)down;
     (void)up_total;
     if (exchange->request->sent != NULL && up > 0 && (uint64_t)up != exchange->told) {
         exchange->request->sent(exchange->request->state, (int64_t)up - (int64_t)exchange->told);
         exchange->told = (uint64_t)up;
     }
-    return exchange->http->options.stop(exchange->http->options.state);
+    return is_stalled(exchange, (uint64_t)up + (uint64_t)down) || exchange->http->options.stop(exchange->http->options.state);
 }
 
 struct header_copy {
@@ -212,8 +229,6 @@ static void set_limits(CURL *curl, const struct http_options *options)
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
-    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)((options->stall_ms + 999) / 1000));
     curl_easy_setopt(curl, CURLOPT_UPLOAD_BUFFERSIZE, BUFFER_BYTES);
     curl_easy_setopt(curl, CURLOPT_USERAGENT, "backstep/" BACKSTEP_VERSION);
     if (options->user_password != NULL) {
@@ -228,6 +243,7 @@ static void set_limits(CURL *curl, const struct http_options *options)
 
 static void set_callbacks(CURL *curl, struct exchange *exchange)
 {
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, exchange->detail);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_write);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, exchange);
     curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
@@ -256,6 +272,12 @@ static void set_request(CURL *curl, const struct http_request *request)
     }
 }
 
+/* Nothing that trying again would change: a certificate that is not to be trusted, or a file of authorities that cannot be read. */
+static bool is_lasting(CURLcode code)
+{
+    return code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE || code == CURLE_URL_MALFORMAT;
+}
+
 static bool fail(const struct exchange *exchange, CURLcode code, struct error *error)
 {
     if (exchange->short_file) {
@@ -264,19 +286,20 @@ static bool fail(const struct exchange *exchange, CURLcode code, struct error *e
     if (exchange->read_errno != 0) {
         return error_set(error, ERROR_TRANSIENT, "the file cannot be read: %s", strerror(exchange->read_errno));
     }
-    if (code == CURLE_ABORTED_BY_CALLBACK) {
+    if (code == CURLE_ABORTED_BY_CALLBACK && !exchange->stalled) {
         return error_set(error, ERROR_TRANSIENT, "stopped");
     }
-    if (code == CURLE_OPERATION_TIMEDOUT) {
+    if (exchange->stalled) {
         return error_set(error, ERROR_TRANSIENT, "the server did not answer, or nothing moved, for %lld ms",
                          (long long)exchange->http->options.stall_ms);
     }
-    return error_set(error, ERROR_TRANSIENT, "%s", curl_easy_strerror(code));
+    return error_set(error, is_lasting(code) ? ERROR_INVALID : ERROR_TRANSIENT, "%s",
+                     exchange->detail[0] != '\0' ? exchange->detail : curl_easy_strerror(code));
 }
 
 bool http_exchange(struct http *http, const struct http_request *request, struct http_answer *answer, struct error *error)
 {
-    struct exchange exchange = {.http = http, .request = request, .answer = answer};
+    struct exchange exchange = {.http = http, .request = request, .answer = answer, .moved_ms = clock_monotonic_ms()};
     *answer = (struct http_answer){0};
     text_init(&answer->body, HTTP_BODY_BYTES);
     struct curl_slist *headers = header_list(request);
@@ -286,6 +309,7 @@ bool http_exchange(struct http *http, const struct http_request *request, struct
     set_request(http->curl, request);
     curl_easy_setopt(http->curl, CURLOPT_HTTPHEADER, headers);
     CURLcode code = curl_easy_perform(http->curl);
+    curl_easy_setopt(http->curl, CURLOPT_ERRORBUFFER, NULL);
     curl_slist_free_all(headers);
     long status = 0;
     curl_easy_getinfo(http->curl, CURLINFO_RESPONSE_CODE, &status);

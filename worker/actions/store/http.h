@@ -48,7 +48,7 @@ struct http_answer {
     struct text body; /* at most HTTP_BODY_BYTES */
 };
 
-/* Any status is an answer. TRANSIENT: there was none. Caller owes http_answer_fini() where it is true. */
+/* Any status is an answer. TRANSIENT: there was none; INVALID: nor will there be, its certificate is not to be trusted. Caller owes http_answer_fini() where it is true. */
 bool http_exchange(struct http *http, const struct http_request *request, struct http_answer *answer, struct error *error);
 void http_answer_fini(struct http_answer *answer);
 
