@@ -9,7 +9,7 @@ import resource
 import sqlite3
 import subprocess
 
-from checks import BIN, DEADLINE_S, check, directory, equal, main, run, tree, write
+from checks import BIN, DEADLINE_S, check, directory, equal, main, run, side_by_side, tree, write
 from stores import Broken, Nginx
 
 LINES = '{"a":1,"b":"x,y"}\nnot json\n{"a":2,"b":"line\\nbreak"}\n\n{"a":null,"b":[1]}\n'
@@ -101,14 +101,46 @@ def bad_params_and_filters_are_named_and_leave_nothing():
     with directory() as d:
         write(d / "in.jsonl", LINES)
         before = tree(d)
-        for params, reason in BAD:
+
+        def refused(params, reason):
             params = {name: value.replace("TARGET", str(d)) if isinstance(value, str) else value for name, value in params.items()}
             ran = export(d, **{"target": str(d / "new/o.jsonl"), **params})
             check(ran.error and reason in ran.error, params, ran.error)
             equal(ran.status, "rolled_back")
-            after = tree(d)
-            after.pop(b"work/", None)
-            equal(after, before, params)
+        side_by_side(refused, BAD)
+        after = tree(d)
+        after.pop(b"work/", None)
+        equal(after, before)
+
+
+CONNECTIONS = [
+    ("bootstrap.servers = 127.0.0.1:1\n# a comment\n\nsasl.pasword = very-secret\n", "property sasl.pasword: "),
+    ("bootstrap.servers = 127.0.0.1:1\nsecurity.protocol = sometimes\n", "property security.protocol: Invalid value \"sometimes\""),
+    ("bootstrap.servers = 127.0.0.1:1\nvery-secret\n", "c.conf: line 2: expected NAME = VALUE"),
+    ("sasl.password = very-secret\n", "c.conf: has no bootstrap.servers"),
+    ("bootstrap.servers = 127.0.0.1:1\n" + "client.rack = x\n" * 65, "c.conf: line 66: more than 64 properties"),
+    ("#" * 70000, "c.conf: is larger than 64 KiB"),
+    ("bootstrap.servers = 127.0.0.1:1\nsecurity.protocol = SSL\nssl.ca.location = /nowhere/ca.pem\n", "ssl.ca.location"),
+    ("bootstrap.servers = 127.0.0.1:1\n", "no broker answered on 127.0.0.1:1"),
+    (None, "c.conf: No such file or directory"),
+]
+
+
+def connections_that_are_wrong_are_named_and_no_secret_is_shown():
+    def refused(content, reason):
+        with directory() as d:
+            if content is not None:
+                write(d / "connections/c.conf", content)
+            ran = export(d, {"BACKSTEP_KAFKA_CONNECTIONS": str(d / "connections")}, source="kafka:t", connection="c",
+                         target=str(d / "o.jsonl"), stall_timeout="1s")
+            check(ran.error and reason in ran.error, reason, ran.error)
+            check("very-secret" not in ran.text, ran.text)
+            equal((ran.status, (d / "o.jsonl").exists()), ("rolled_back", False))
+    side_by_side(refused, CONNECTIONS)
+    with directory() as d:
+        for name, reason in ("../c", "param 'connection': "), ("c", "BACKSTEP_KAFKA_CONNECTIONS names no directory"):
+            ran = export(d, source="kafka:t", connection=name, target=str(d / "o.jsonl"))
+            check(reason in ran.error, ran.error)
 
 
 def rollback_removes_what_was_saved():

@@ -47,6 +47,10 @@ static const struct action_param export_params[] = {
      .fallback = "127.0.0.1:9092",
      .unit = "HOST:PORT,...",
      .help = "Kafka: where the topic is"},
+    {.name = "connection",
+     .kind = PARAM_TEXT,
+     .unit = "name",
+     .help = "Kafka: NAME.conf in the worker's BACKSTEP_KAFKA_CONNECTIONS, with TLS and users; goes before brokers"},
     {.name = "partition",
      .kind = PARAM_INTEGER,
      .fallback = "0",
@@ -204,6 +208,7 @@ static bool fetch_topic(struct action_call *call, const char *path, struct error
 {
     uint64_t count = 0;
     struct spool_range range = {.brokers = value_text(&call->values, "brokers"),
+                                .connection = value_text(&call->values, "connection"),
                                 .topic = value_text(&call->values, "source") + strlen("kafka:"),
                                 .partition = (int32_t)value_integer(&call->values, "partition"),
                                 .from = value_integer(&call->values, "from"),

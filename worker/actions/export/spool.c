@@ -5,7 +5,7 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/limits.h"
-#include "worker/actions/records/csv.h"
+#include "worker/actions/export/connection.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -168,9 +168,14 @@ static bool take_range(struct taking *taking, struct error *error)
     return true;
 }
 
-bool spool_topic(struct action_call *call, const struct spool_range *range, const char *path, uint64_t *count, struct error *error)
+static bool spool_from(struct action_call *call, const struct spool_range *range, const struct connection *connection,
+                       const char *path, uint64_t *count, struct error *error)
 {
-    struct bus_kafka_options options = {.brokers = range->brokers, .client_id = "backstep-export", .timeout_ms = range->timeout_ms};
+    struct bus_kafka_options options = {.brokers = connection->brokers,
+                                        .client_id = "backstep-export",
+                                        .properties = connection->properties,
+                                        .property_count = connection->property_count,
+                                        .timeout_ms = range->timeout_ms};
     struct taking taking = {.call = call, .range = range, .bus = bus_kafka_open(&options, error)};
     bool ok = taking.bus != NULL && (taking.file = open_spool(path, error)) != NULL;
     if (ok) {
@@ -178,5 +183,17 @@ bool spool_topic(struct action_call *call, const struct spool_range *range, cons
     }
     bus_close(taking.bus);
     *count = taking.count;
+    return ok;
+}
+
+/* The operator's connection goes with the operator's brokers: a run could else have a password sent to brokers of its own. */
+bool spool_topic(struct action_call *call, const struct spool_range *range, const char *path, uint64_t *count, struct error *error)
+{
+    struct connection connection = {.brokers = range->brokers};
+    if (range->connection == NULL) {
+        return spool_from(call, range, &connection, path, count, error);
+    }
+    bool ok = connection_read(&connection, range->connection, error) && spool_from(call, range, &connection, path, count, error);
+    connection_fini(&connection);
     return ok;
 }

@@ -7,6 +7,7 @@
 
 struct spool_range {
     const char *brokers, *topic;
+    const char *connection; /* its name, see connection.h; NULL: `brokers`, in the open */
     int32_t partition;
     int64_t from, to; /* `to` is the first one left out; -1: the end as it stands */
     int timeout_ms;
