@@ -127,7 +127,9 @@ static enum backstep_outcome roll_back(struct backstep_context *context, const s
     (void)done;
     bool ok = begin(&call, context, part, false, &error);
     call.result = result;
-    if (!ok && (part->creates || error.kind == ERROR_INVALID)) {
+    if (!ok && part->creates && call.workspace.path != NULL && !workspace_has(&call.workspace, TOKEN)) {
+        ok = workspace_remove(&call.workspace, &error); /* killed while it was made, or removed: it holds no journal */
+    } else if (!ok && (part->creates || error.kind == ERROR_INVALID)) {
         ok = call.skipped = true;
     } else {
         ok = ok && part->rollback(&call, &error);
