@@ -30,7 +30,7 @@ serve() {
 }
 
 # begin WHAT PROGRAM... -- -p KEY=VALUE...: in process and on the broker, the program's words up to `--`, then the parameters. Both at a time, unless
-# `mode` is `one` after the other; or `cancel`, which does that when the step that waits for it has made the file `$work/held`.
+# `mode` is `one` after the other, $work/store being emptied in between; or `cancel`, which does that when the step that waits for it has made the file `$work/held`.
 mode=
 begin() {
     what=$1
@@ -52,7 +52,7 @@ begin() {
     echo "$!" >"$at/here.pid"
     started="$started $!"
     cancel_by kill "$!"
-    [ -z "$mode" ] || reap here
+    [ -z "$mode" ] || { reap here && rm -rf "$work/store"; }
     timeout 60 backstep start "$at/plan.json" -b "$b" --id "outcome-$count" --wait -o json >"$at/there.json" 2>"$at/there.err" &
     echo "$!" >"$at/there.pid"
     started="$started $!"
@@ -127,6 +127,20 @@ troubles() {
     mode=
     all_end_alike
 }
+serve images worker
+mode=one
+begin "pictures made smaller" images -- -p "directory=$work/pictures"
+begin "pictures that are taken away" images -- -p "directory=$work/none" -p least=1000
+mode=
+all_end_alike
+
+serve upload worker
+mode=one
+begin "an upload that is undone" upload -- -p "source=$source/examples/upload/photos" -p "target=$work/undone" -p fail=true
+begin "an upload" upload -- -p "source=$source/examples/upload/photos" -p "target=$work/store"
+mode=
+all_end_alike
+
 serve catalog worker
 mode=one
 begin "a pipeline of actions" catalog -- -p "files=[\"$work/words\"]" -p "path=$work/label"

@@ -42,3 +42,27 @@ expect 1 '.status == "rolled_back" and .progress == 87.5' catalog run -p "files=
 [ ! -e "$work/label" ]
 expect 1 '.error == "Step '"'count'"' failed: the action requires the parameter '"'files'"', and nobody gives it"' catalog run
 "$BACKSTEP_BIN/catalog" steps | grep -q '^count/read *50.0 %$'
+
+# Real pictures, each of them reported; what was made is taken away when it is not good enough.
+expect 0 '.steps[1].data.resized == 3 and .steps[2].data == {"width": 80, "height": 50}' images run -p "directory=$work/p" -p count=3
+for number in 000 001 002; do
+    for kind in picture small; do
+        [ "$(head -c 8 "$work/p/$kind-$number.png" | od -An -tx1 | tr -d ' ')" = 89504e470d0a1a0a ]
+    done
+done
+[ "$(cat "$work"/p/small-*.png | cksum)" != "$(cat "$work/p/small-000.png" "$work/p/small-000.png" "$work/p/small-000.png" | cksum)" ]
+expect 1 '.status == "rolled_back" and (.error | endswith("small-000.png is only 80 wide"))' images run -p "directory=$work/q" -p least=1000
+[ -z "$(ls -A "$work/q")" ]
+
+# All files or none; what was there stays there.
+photos=$BACKSTEP_SOURCE/examples/upload/photos
+expect 0 '.steps[2].data.uploaded == 4' upload run -p "source=$photos" -p "target=$work/store"
+for file in "$photos"/*; do
+    [ -d "$file" ] || cmp "$file" "$work/store/${file##*/}"
+done
+[ "$(ls -A "$work/store" | wc -l)" -eq 4 ]
+expect 1 '.status == "rolled_back" and (.error | endswith(" is there already"))' upload run -p "source=$photos" -p "target=$work/store"
+[ "$(ls -A "$work/store" | wc -l)" -eq 4 ]
+expect 1 '.status == "rolled_back" and .steps[2].status == "rolled_back"' upload run -p "source=$photos" -p "target=$work/other" -p fail=true
+[ -z "$(ls -A "$work/other")" ]
+expect 1 '.error | endswith("bytes are more than 100")' upload run -p "source=$photos" -p "target=$work/other" -p max_bytes=100
