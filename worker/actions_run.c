@@ -117,6 +117,9 @@ void backstep_actions_free(struct backstep_actions *actions)
 void backstep_actions_on_progress(struct backstep_actions *actions,
                                   void (*listener)(void *state, const struct backstep_progress *progress), void *state)
 {
+    if (actions == NULL) {
+        return;
+    }
     actions->listener = listener;
     actions->listener_state = state;
 }

@@ -18,6 +18,7 @@
  *   - strings are UTF-8 and NUL-terminated; JSON is text going in, and struct backstep_json coming out
  *   - a pointer is borrowed for the call, unless the function says otherwise; what a context gives out lives as long as the context,
  *     that is until the step's function returns
+ *   - where the very thing a function is about is NULL, nothing is done: it returns false, NULL, "", 0, or BACKSTEP_FAILED_PERMANENTLY
  *   - a function that can fail returns false or NULL and says why in backstep_error(); nothing exits, and nothing logs unasked
  *   - a step may be executed more than once (a worker died, an answer was lost), and rolled back though it did nothing, or only half of it:
  *     backstep_idempotency_key() is the same every time

@@ -113,31 +113,49 @@ char *idempotency_key(const struct task *task)
 
 const char *backstep_run_id(const struct backstep_context *context)
 {
+    if (context == NULL) {
+        return "";
+    }
     return once(context, &context->run_id, context->task->run_id);
 }
 
 const char *backstep_pipeline(const struct backstep_context *context)
 {
+    if (context == NULL) {
+        return "";
+    }
     return once(context, &context->pipeline, context->task->pipeline);
 }
 
 const char *backstep_step_name(const struct backstep_context *context)
 {
+    if (context == NULL) {
+        return "";
+    }
     return once(context, &context->step_name, context->task->step);
 }
 
 bool backstep_is_rollback(const struct backstep_context *context)
 {
+    if (context == NULL) {
+        return false;
+    }
     return context->task->ticket.direction == DIRECTION_ROLLBACK;
 }
 
 int backstep_attempt(const struct backstep_context *context)
 {
+    if (context == NULL) {
+        return 0;
+    }
     return (int)context->task->attempt;
 }
 
 const char *backstep_idempotency_key(const struct backstep_context *context)
 {
+    if (context == NULL) {
+        return "";
+    }
     if (context->key != NULL) {
         return context->key;
     }
@@ -149,11 +167,17 @@ const char *backstep_idempotency_key(const struct backstep_context *context)
 
 void *backstep_state(const struct backstep_context *context)
 {
+    if (context == NULL) {
+        return NULL;
+    }
     return context->step->state;
 }
 
 const char *backstep_error(const struct backstep_context *context)
 {
+    if (context == NULL) {
+        return "the context is NULL";
+    }
     return context->error;
 }
 
@@ -296,28 +320,43 @@ static const struct backstep_json *value(const json_t *json)
 
 const struct backstep_json *backstep_param(struct backstep_context *context, const char *name)
 {
+    if (context == NULL) {
+        return NULL;
+    }
     return name != NULL ? value(json_object_get(params(context), name)) : NULL;
 }
 
 const struct backstep_json *backstep_input(struct backstep_context *context)
 {
+    if (context == NULL) {
+        return NULL;
+    }
     return value(input(context));
 }
 
 const struct backstep_json *backstep_step_data(struct backstep_context *context, const char *step)
 {
+    if (context == NULL) {
+        return NULL;
+    }
     const json_t *data = step != NULL ? json_object_get(results(context), step) : NULL;
     return json_is_null(data) ? NULL : value(data);
 }
 
 const struct backstep_json *backstep_context_get(struct backstep_context *context, const char *name)
 {
+    if (context == NULL) {
+        return NULL;
+    }
     const json_t *own = name != NULL ? json_object_get(context->set, name) : NULL;
     return own != NULL || name == NULL ? value(own) : value(json_object_get(shared(context), name));
 }
 
 const struct backstep_json *backstep_errors(struct backstep_context *context)
 {
+    if (context == NULL) {
+        return NULL;
+    }
     const struct step_result *result = context->task->result;
     if (context->errors == NULL) {
         context->errors = json_array();
@@ -375,6 +414,9 @@ void context_set_input(struct backstep_context *context, json_t *input)
 
 const char *backstep_context_json(struct backstep_context *context)
 {
+    if (context == NULL) {
+        return NULL;
+    }
     if (context->json != NULL) {
         return context->json;
     }
@@ -397,6 +439,9 @@ const char *backstep_context_json(struct backstep_context *context)
 
 const char *backstep_quote(struct backstep_context *context, const char *string)
 {
+    if (context == NULL) {
+        return "";
+    }
     struct text text;
     text_init(&text, SIZE_MAX / 2);
     text_append_json_string(&text, span_of(string != NULL ? string : ""));
@@ -407,6 +452,9 @@ const char *backstep_quote(struct backstep_context *context, const char *string)
 
 const char *backstep_format(struct backstep_context *context, const char *format, ...)
 {
+    if (context == NULL) {
+        return "";
+    }
     char *text = NULL;
     va_list arguments;
     va_start(arguments, format);
@@ -435,6 +483,9 @@ static json_t *print_json(struct backstep_context *context, const char *what, co
 
 bool backstep_context_set(struct backstep_context *context, const char *name, const char *format, ...)
 {
+    if (context == NULL) {
+        return false;
+    }
     if (name == NULL || name[0] == '\0') {
         return fail(context, "a shared value has no name");
     }
@@ -453,6 +504,9 @@ bool backstep_context_set(struct backstep_context *context, const char *name, co
 
 bool backstep_set_progress(struct backstep_context *context, int64_t current, int64_t total)
 {
+    if (context == NULL) {
+        return false;
+    }
     if (total <= 0) {
         return fail(context, "total must be > 0, got %" PRId64, total);
     }
@@ -488,6 +542,9 @@ static bool merge_metrics(struct backstep_context *context, json_t *more)
 
 bool backstep_set_metrics(struct backstep_context *context, const char *format, ...)
 {
+    if (context == NULL) {
+        return false;
+    }
     va_list arguments;
     va_start(arguments, format);
     json_t *more = print_json(context, "metrics", format, arguments);
@@ -516,6 +573,9 @@ static void say(struct backstep_context *context, enum backstep_level level, con
 
 void backstep_log(struct backstep_context *context, const char *format, ...)
 {
+    if (context == NULL) {
+        return;
+    }
     va_list arguments;
     va_start(arguments, format);
     say(context, BACKSTEP_INFO, format, arguments);
@@ -524,6 +584,9 @@ void backstep_log(struct backstep_context *context, const char *format, ...)
 
 void backstep_log_message(struct backstep_context *context, enum backstep_level level, const char *format, ...)
 {
+    if (context == NULL) {
+        return;
+    }
     va_list arguments;
     va_start(arguments, format);
     say(context, level, format, arguments);
@@ -532,6 +595,9 @@ void backstep_log_message(struct backstep_context *context, enum backstep_level 
 
 bool backstep_log_event(struct backstep_context *context, enum backstep_level level, const char *event, const char *format, ...)
 {
+    if (context == NULL) {
+        return false;
+    }
     json_t *data = NULL;
     if (format != NULL) {
         va_list arguments;
@@ -550,6 +616,9 @@ bool backstep_log_event(struct backstep_context *context, enum backstep_level le
 
 int64_t backstep_time_left_ms(const struct backstep_context *context)
 {
+    if (context == NULL) {
+        return -1;
+    }
     if (context->deadline_ms == 0) {
         return -1;
     }
@@ -559,10 +628,16 @@ int64_t backstep_time_left_ms(const struct backstep_context *context)
 
 bool backstep_cancelled(const struct backstep_context *context)
 {
+    if (context == NULL) {
+        return false;
+    }
     return cancellation_requested(context->cancellation) || backstep_time_left_ms(context) == 0;
 }
 
 int backstep_cancel_fd(struct backstep_context *context)
 {
+    if (context == NULL) {
+        return -1;
+    }
     return cancellation_fd(context->cancellation);
 }

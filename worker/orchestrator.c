@@ -149,6 +149,9 @@ void backstep_orchestrator_free(struct backstep_orchestrator *orchestrator)
 
 void backstep_orchestrator_set_name(struct backstep_orchestrator *orchestrator, const char *pipeline)
 {
+    if (orchestrator == NULL) {
+        return;
+    }
     free(orchestrator->pipeline);
     orchestrator->pipeline = pipeline != NULL ? strdup(pipeline) : NULL;
     orchestrator->planned = false;
@@ -159,6 +162,9 @@ void backstep_orchestrator_before_step(struct backstep_orchestrator *orchestrato
                                                                      struct backstep_result *result),
                                        void *state)
 {
+    if (orchestrator == NULL) {
+        return;
+    }
     orchestrator->hook = hook;
     orchestrator->hook_state = state;
 }
@@ -166,6 +172,9 @@ void backstep_orchestrator_before_step(struct backstep_orchestrator *orchestrato
 void backstep_orchestrator_on_progress(struct backstep_orchestrator *orchestrator,
                                        void (*listener)(void *state, const struct backstep_progress *progress), void *state)
 {
+    if (orchestrator == NULL) {
+        return;
+    }
     orchestrator->progress = listener;
     orchestrator->progress_state = state;
 }
@@ -174,6 +183,9 @@ void backstep_orchestrator_on_log(struct backstep_orchestrator *orchestrator,
                                   void (*listener)(void *state, enum backstep_level level, const char *event, const char *text),
                                   void *state)
 {
+    if (orchestrator == NULL) {
+        return;
+    }
     orchestrator->logged = listener;
     orchestrator->logged_state = state;
 }
@@ -199,6 +211,9 @@ void orchestrator_set_cancellation(struct backstep_orchestrator *orchestrator, s
 
 void backstep_orchestrator_cancel(struct backstep_orchestrator *orchestrator)
 {
+    if (orchestrator == NULL) {
+        return;
+    }
     if (atomic_load(&orchestrator->running)) {
         cancellation_request(orchestrator->cancellation);
     }
@@ -708,32 +723,50 @@ bool orchestrator_go_on(struct backstep_orchestrator *orchestrator, bool retry)
 
 enum backstep_status backstep_orchestrator_status(const struct backstep_orchestrator *orchestrator)
 {
+    if (orchestrator == NULL) {
+        return BACKSTEP_RUN_NONE;
+    }
     return orchestrator->status;
 }
 
 int backstep_orchestrator_steps_executed(const struct backstep_orchestrator *orchestrator)
 {
+    if (orchestrator == NULL) {
+        return 0;
+    }
     return (int)saga_steps_executed(&orchestrator->saga);
 }
 
 int backstep_orchestrator_steps_total(const struct backstep_orchestrator *orchestrator)
 {
+    if (orchestrator == NULL) {
+        return 0;
+    }
     return orchestrator->saga.plan != NULL ? (int)orchestrator->saga.plan->step_count : 0;
 }
 
 double backstep_orchestrator_percent(const struct backstep_orchestrator *orchestrator)
 {
+    if (orchestrator == NULL) {
+        return 0;
+    }
     bool nothing = orchestrator->status == BACKSTEP_RUN_SUCCEEDED && orchestrator->saga.plan == NULL;
     return nothing ? 100 : two_decimals(orchestrator->saga.progress_ppm);
 }
 
 const char *backstep_orchestrator_run_id(const struct backstep_orchestrator *orchestrator)
 {
+    if (orchestrator == NULL) {
+        return "";
+    }
     return orchestrator->run_id;
 }
 
 const char *backstep_orchestrator_error(const struct backstep_orchestrator *orchestrator)
 {
+    if (orchestrator == NULL) {
+        return "the orchestrator is NULL";
+    }
     return orchestrator->error;
 }
 
@@ -839,6 +872,9 @@ static void append_result(struct backstep_orchestrator *orchestrator, struct tex
 
 const char *backstep_orchestrator_result(struct backstep_orchestrator *orchestrator)
 {
+    if (orchestrator == NULL) {
+        return "";
+    }
     if (orchestrator->result.size == 0) {
         append_result(orchestrator, &orchestrator->result);
     }
@@ -847,6 +883,9 @@ const char *backstep_orchestrator_result(struct backstep_orchestrator *orchestra
 
 const char *backstep_orchestrator_history(struct backstep_orchestrator *orchestrator)
 {
+    if (orchestrator == NULL) {
+        return "";
+    }
     if (orchestrator->history.size == 0) {
         for (size_t i = 0; i < orchestrator->entry_count; i++) {
             append_entry(orchestrator, &orchestrator->entries[i], &orchestrator->history);
@@ -858,6 +897,9 @@ const char *backstep_orchestrator_history(struct backstep_orchestrator *orchestr
 
 const char *backstep_orchestrator_data(struct backstep_orchestrator *orchestrator, const char *step)
 {
+    if (orchestrator == NULL) {
+        return NULL;
+    }
     const struct saga *saga = &orchestrator->saga;
     for (int i = 0; i < backstep_orchestrator_steps_total(orchestrator) && step != NULL; i++) {
         if (span_equal(saga->plan->steps[i].name, span_of(step))) {

@@ -71,6 +71,9 @@ static void print_to(char **field, json_t **parsed, const char *format, va_list 
 
 enum backstep_outcome backstep_succeed(struct backstep_result *result, const char *format, ...)
 {
+    if (result == NULL) {
+        return BACKSTEP_FAILED_PERMANENTLY;
+    }
     if (format != NULL) {
         PRINT_TO(&result->data, &result->data_json, format);
     }
@@ -79,28 +82,43 @@ enum backstep_outcome backstep_succeed(struct backstep_result *result, const cha
 
 enum backstep_outcome backstep_skip(struct backstep_result *result)
 {
+    if (result == NULL) {
+        return BACKSTEP_FAILED_PERMANENTLY;
+    }
     return result->outcome = BACKSTEP_SKIPPED;
 }
 
 enum backstep_outcome backstep_fail(struct backstep_result *result, const char *format, ...)
 {
+    if (result == NULL) {
+        return BACKSTEP_FAILED_PERMANENTLY;
+    }
     PRINT_TO(&result->error, NULL, format);
     return result->outcome = BACKSTEP_FAILED;
 }
 
 enum backstep_outcome backstep_fail_permanently(struct backstep_result *result, const char *format, ...)
 {
+    if (result == NULL) {
+        return BACKSTEP_FAILED_PERMANENTLY;
+    }
     PRINT_TO(&result->error, NULL, format);
     return result->outcome = BACKSTEP_FAILED_PERMANENTLY;
 }
 
 void backstep_result_set_data(struct backstep_result *result, const char *format, ...)
 {
+    if (result == NULL) {
+        return;
+    }
     PRINT_TO(&result->data, &result->data_json, format);
 }
 
 void backstep_result_set_rollback_data(struct backstep_result *result, const char *format, ...)
 {
+    if (result == NULL) {
+        return;
+    }
     PRINT_TO(&result->rollback_data, &result->rollback_json, format);
 }
 
@@ -108,11 +126,17 @@ void backstep_result_set_rollback_data(struct backstep_result *result, const cha
 
 bool backstep_result_success(const struct backstep_result *result)
 {
+    if (result == NULL) {
+        return false;
+    }
     return result->outcome == BACKSTEP_SUCCEEDED || result->outcome == BACKSTEP_SKIPPED;
 }
 
 bool backstep_result_skipped(const struct backstep_result *result)
 {
+    if (result == NULL) {
+        return false;
+    }
     return result->outcome == BACKSTEP_SKIPPED;
 }
 
@@ -127,21 +151,33 @@ static const struct backstep_json *parse_once(const char *text, json_t *const *p
 
 const struct backstep_json *backstep_result_data(const struct backstep_result *result)
 {
+    if (result == NULL) {
+        return NULL;
+    }
     return parse_once(result->data, &result->data_json);
 }
 
 const struct backstep_json *backstep_result_rollback_data(const struct backstep_result *result)
 {
+    if (result == NULL) {
+        return NULL;
+    }
     return parse_once(result->rollback_data, &result->rollback_json);
 }
 
 const char *backstep_result_error(const struct backstep_result *result)
 {
+    if (result == NULL) {
+        return "";
+    }
     return result->error != NULL ? result->error : "";
 }
 
 const char *backstep_result_timestamp(const struct backstep_result *result)
 {
+    if (result == NULL) {
+        return "";
+    }
     int64_t time_ms = result->time_ms > 0 ? result->time_ms : result->foreign ? 0 : clock_realtime_ms();
     char *out = (char *)(uintptr_t)result->timestamp;
     struct tm utc;
@@ -176,6 +212,9 @@ static bool merge(struct backstep_result *result, const json_t *more)
 
 bool backstep_result_merge_data(struct backstep_result *result, const char *format, ...)
 {
+    if (result == NULL) {
+        return false;
+    }
     char *text = NULL;
     va_list arguments;
     va_start(arguments, format);

@@ -150,6 +150,9 @@ void backstep_test_free(struct backstep_test *test)
 
 void backstep_test_set_params(struct backstep_test *test, const char *params)
 {
+    if (test == NULL) {
+        return;
+    }
     free(test->params);
     test->params = params != NULL ? strdup(params) : NULL;
 }
@@ -171,21 +174,33 @@ static void add_trouble(struct backstep_test *test, const struct trouble *wanted
 
 void backstep_test_fail_call(struct backstep_test *test, int n, const char *message)
 {
+    if (test == NULL) {
+        return;
+    }
     add_trouble(test, &(struct trouble){.call = n}, NULL, message);
 }
 
 void backstep_test_fail_step(struct backstep_test *test, const char *step, int attempts, const char *message)
 {
+    if (test == NULL) {
+        return;
+    }
     add_trouble(test, &(struct trouble){.attempts = attempts}, step, message);
 }
 
 void backstep_test_fail_rollback(struct backstep_test *test, const char *step, int attempts, const char *message)
 {
+    if (test == NULL) {
+        return;
+    }
     add_trouble(test, &(struct trouble){.attempts = attempts, .rollback = true}, step, message);
 }
 
 void backstep_test_cancel_at(struct backstep_test *test, int n)
 {
+    if (test == NULL) {
+        return;
+    }
     add_trouble(test, &(struct trouble){.call = n, .cancels = true}, NULL, NULL);
 }
 
@@ -193,6 +208,9 @@ void backstep_test_cancel_at(struct backstep_test *test, int n)
 
 bool backstep_test_run(struct backstep_test *test)
 {
+    if (test == NULL) {
+        return false;
+    }
     int64_t begun_ms = test->now_ms;
     test->calls = 0;
     text_clear(&test->log);
@@ -204,46 +222,73 @@ bool backstep_test_run(struct backstep_test *test)
 
 void backstep_test_pass_ms(struct backstep_test *test, int64_t duration_ms)
 {
+    if (test == NULL) {
+        return;
+    }
     test->now_ms += duration_ms > 0 ? duration_ms : 0;
 }
 
 enum backstep_status backstep_test_status(const struct backstep_test *test)
 {
+    if (test == NULL) {
+        return BACKSTEP_RUN_NONE;
+    }
     return backstep_orchestrator_status(test->orchestrator);
 }
 
 int backstep_test_calls(const struct backstep_test *test)
 {
+    if (test == NULL) {
+        return 0;
+    }
     return test->calls;
 }
 
 int64_t backstep_test_elapsed_ms(const struct backstep_test *test)
 {
+    if (test == NULL) {
+        return 0;
+    }
     return test->elapsed_ms;
 }
 
 const char *backstep_test_history(struct backstep_test *test)
 {
+    if (test == NULL) {
+        return "";
+    }
     return backstep_orchestrator_history(test->orchestrator);
 }
 
 const char *backstep_test_error(struct backstep_test *test)
 {
+    if (test == NULL) {
+        return "the test is NULL";
+    }
     return backstep_orchestrator_error(test->orchestrator);
 }
 
 const char *backstep_test_result(struct backstep_test *test)
 {
+    if (test == NULL) {
+        return "";
+    }
     return backstep_orchestrator_result(test->orchestrator);
 }
 
 const char *backstep_test_data(struct backstep_test *test, const char *step)
 {
+    if (test == NULL) {
+        return NULL;
+    }
     return backstep_orchestrator_data(test->orchestrator, step);
 }
 
 const char *backstep_test_log(struct backstep_test *test)
 {
+    if (test == NULL) {
+        return "";
+    }
     return text_string(&test->log);
 }
 
@@ -259,6 +304,9 @@ static void ignore_progress(void *state, uint64_t current, uint64_t total, struc
 
 const char *backstep_test_step(struct backstep_test *test, const char *step, const char *context)
 {
+    if (test == NULL) {
+        return NULL;
+    }
     const struct backstep_step *found = backstep_registry_find(test->registry, step);
     json_t *json = context != NULL ? json_read_wrapped(span_of(context), NULL) : json_object();
     text_clear(&test->answer);

@@ -22,6 +22,9 @@ static enum backstep_outcome call_named(const struct backstep_call *outer);
 
 enum backstep_outcome backstep_proceed(struct backstep_call *call)
 {
+    if (call == NULL) {
+        return BACKSTEP_FAILED_PERMANENTLY;
+    }
     if (call->proceeded) {
         return backstep_fail_permanently(call->result, "a wrapper of step '%s' called it twice", call->step->name);
     }
@@ -34,16 +37,25 @@ enum backstep_outcome backstep_proceed(struct backstep_call *call)
 
 void *backstep_call_state(const struct backstep_call *call)
 {
+    if (call == NULL) {
+        return NULL;
+    }
     return call->wrapper->state;
 }
 
 const struct backstep_step *backstep_call_step(const struct backstep_call *call)
 {
+    if (call == NULL) {
+        return NULL;
+    }
     return call->step;
 }
 
 const struct backstep_result *backstep_call_done(const struct backstep_call *call)
 {
+    if (call == NULL) {
+        return NULL;
+    }
     return call->done;
 }
 
