@@ -784,6 +784,15 @@ static bool ensure(struct worker *worker, enum topics_which which, int32_t *part
                          options->timeout_ms, error);
 }
 
+/* Before anything is read: a question that comes later stands behind a fetch that waits for records, and the first answer to a Welcome
+ * did, 100 ms. Where the topic is not there yet, so be it: whoever welcomes us has made it. */
+static void know_progress(struct worker *worker)
+{
+    struct error ignored;
+    int32_t count;
+    bus_partition_count(worker->bus, worker->progress_topic, &count, worker->options.timeout_ms, &ignored);
+}
+
 /* The position is known before anybody can address this incarnation: no task can be missed. */
 static bool take_partition(struct worker *worker, struct error *error)
 {
@@ -795,6 +804,7 @@ static bool take_partition(struct worker *worker, struct error *error)
         return false;
     }
     worker->partition = bus_partition_of(span_of(options->id), partitions);
+    know_progress(worker);
     return bus_bounds(worker->bus, worker->tasks_topic, worker->partition, &first, &next, options->timeout_ms, error) &&
            bus_consume(worker->bus, worker->tasks_topic, worker->partition, next, error);
 }
