@@ -37,7 +37,7 @@ static void fold_one(struct runs *runs, struct span key, struct span bytes, int6
 
 void fuzz_fold(struct span bytes)
 {
-    struct runs *runs = runs_new(4);
+    struct runs *runs = runs_new(2);
     int64_t time_ms = 1000, offset = 0;
     while (bytes.size >= HEADER_BYTES) {
         const unsigned char *header = (const unsigned char *)bytes.bytes;
@@ -65,7 +65,7 @@ void fuzz_snapshot(struct span bytes)
         return;
     }
     if (message.kind == MESSAGE_SNAPSHOT) {
-        struct runs *runs = runs_new(4);
+        struct runs *runs = runs_new(2);
         struct run *run;
         struct runs_checkpoint checkpoint = {.offset = message.state_offset, .epoch = message.epoch, .ids = -1};
         runs_begin_at(runs, &checkpoint);

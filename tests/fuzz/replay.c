@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every target over its corpus, one file after the other: what a fuzzer has found once stays a test. */
-#include "common/text.h"
 #include "common/file.h"
 #include "common/limits.h"
+#include "common/text.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define CORPUS "tests/fuzz/corpus"
