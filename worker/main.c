@@ -24,6 +24,7 @@ struct shelf {
 
 struct stock {
     const char *directory;
+    bool no_actions;
     struct guard *guard;
     int64_t grace_ms;
     struct shelf *shelf;
@@ -71,7 +72,9 @@ static struct shelf *fill_shelf(const struct stock *stock, const struct steps_di
             backstep_register(shelf->registry, program_step_of(step));
         }
     }
-    actions_register(shelf->registry);
+    if (!stock->no_actions) {
+        actions_register(shelf->registry);
+    }
     return shelf;
 }
 
@@ -147,7 +150,9 @@ static int run(const struct options *options)
         return complain(&error, USAGE);
     }
     settings_log(options);
-    struct stock stock = {.directory = option_text(options, "steps"), .grace_ms = option_duration_ms(options, "cancel-grace")};
+    struct stock stock = {.directory = option_text(options, "steps"),
+                          .grace_ms = option_duration_ms(options, "cancel-grace"),
+                          .no_actions = option_flag(options, "no-actions")};
     stock.directory = stock.directory != NULL ? stock.directory : ""; /* the actions alone */
     stock.guard = guard_start(&error); /* before there are threads */
     if (stock.guard == NULL) {

@@ -60,7 +60,7 @@ class World(Cluster):
 
     def begin(self, steps, worker_id):
         serve = self.daemon("coordinator", "backstep", "serve")
-        worker = self.daemon("worker", "backstep-worker", "--steps", steps, "--lease", "3s", "--id", worker_id)
+        worker = self.daemon("worker", "backstep-worker", "--steps", steps, "--no-actions", "--lease", "3s", "--id", worker_id)
         self.wait_for(lambda: "event=ready" in serve.said(), "a coordinator to be ready")
         self.wait_for(lambda: f'"{worker_id}"' in self.as_user("monitor", "workers", "-o", "json", expect=None).stdout, "the worker to be known")
         return serve, worker
@@ -73,6 +73,7 @@ def everything_works(world, steps, run_id):
              for command in ("status", "list", "history", "watch")}
     check(all(run_id in text for text in shown.values()), "a monitor that may write nowhere sees the run")
     world.wait_for(lambda: "execute second" in world.as_user("monitor", "logs", run_id, expect=None).stdout, "what the steps log to be there")
+    check("handlers=2 " in worker.said(), "--no-actions: the worker serves its two programs and nothing else")
     check((world.directory / "seen").read_text() == "0\n", "a step program sees neither password nor its file")
     return serve, worker
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is fuzzed: each target takes any bytes and must come back, without a finding of a sanitizer and with all its asserts holding.
  *
- * libFuzzer drives one target a program (entry.c); replay.c runs all of them over tests/fuzz/corpus/<target>/, under any compiler. */
+ * libFuzzer drives one target a program (entry.c); fuzz_corpora_test.c runs all of them over tests/fuzz/corpus/<target>/, under any compiler. */
 #ifndef FUZZ_H
 #define FUZZ_H
 

@@ -105,7 +105,7 @@ void fuzz_jq(struct span bytes)
     struct span input = end != NULL ? (struct span){end + 1, bytes.size - expression.size - 1} : span_of("null");
     struct error error = {0};
     char *value = NULL;
-    int64_t left_ms = 500; /* an endless one ends so */
+    int64_t left_ms = 200; /* an endless one ends so */
     struct evaluation evaluation = {.input = input, .expressions = &expression, .count = 1, .left_ms = &left_ms, .cancel_fd = -1};
     enum evaluation_end ended = evaluator_run(evaluator, &evaluation, &value, &error);
     fuzz_check((ended == EVALUATION_DONE) == (value != NULL), "a value without an evaluation, or one without the other");
