@@ -986,6 +986,8 @@ static bool kafka_offset_at(struct bus *bus, const char *name, int32_t partition
 
 /* ---- reading */
 
+#define KEEPER_SLICE_MS 500 /* between two looks at whether the group is refused */
+
 /* A handle that belongs to the group, reads nothing and joins nothing: it only knows who coordinates the group. */
 static rd_kafka_t *keeper_of(struct kafka_bus *kafka, const char *group, struct error *error)
 {
@@ -1004,6 +1006,18 @@ static rd_kafka_t *keeper_of(struct kafka_bus *kafka, const char *group, struct 
         rd_kafka_queue_destroy(queue);
     }
     return kafka->keeper;
+}
+
+/* Who may not use the group is told so on the way, while librdkafka asks on in vain. */
+static rd_kafka_resp_err_t ask_committed(rd_kafka_t *keeper, rd_kafka_topic_partition_list_t *asked, int timeout_ms)
+{
+    rd_kafka_resp_err_t code = rd_kafka_committed(keeper, asked, timeout_ms > 0 ? timeout_ms : 1);
+    rd_kafka_message_t *message = code == RD_KAFKA_RESP_ERR_NO_ERROR ? NULL : rd_kafka_consumer_poll(keeper, 0);
+    if (message != NULL) {
+        code = message->err == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED ? message->err : code;
+        rd_kafka_message_destroy(message);
+    }
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? asked->elems[0].err : code;
 }
 
 static bool kafka_committed(struct bus *bus, const char *group, const char *topic, int32_t partition, int64_t *offset,
@@ -1025,8 +1039,7 @@ static bool kafka_committed(struct bus *bus, const char *group, const char *topi
     rd_kafka_resp_err_t code;
     do {
         int left_ms = remaining_ms(deadline_ms);
-        code = rd_kafka_committed(keeper, asked, left_ms > 0 ? left_ms : 1);
-        code = code == RD_KAFKA_RESP_ERR_NO_ERROR ? one->err : code;
+        code = ask_committed(keeper, asked, left_ms < KEEPER_SLICE_MS ? left_ms : KEEPER_SLICE_MS);
     } while (is_transient(code) && may_retry(deadline_ms));
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR && one->offset >= 0) {
         *offset = one->offset;
@@ -1035,8 +1048,8 @@ static bool kafka_committed(struct bus *bus, const char *group, const char *topi
     }
     rd_kafka_topic_partition_list_destroy(asked);
     return code == RD_KAFKA_RESP_ERR_NO_ERROR ||
-           error_set(error, is_transient(code) ? ERROR_TRANSIENT : ERROR_INVALID, "the offset of group '%s' on '%s' cannot be read: %s",
-                     group, topic, rd_kafka_err2str(code));
+           error_set(error, is_transient(code) ? ERROR_TRANSIENT : ERROR_INVALID, "the offset of group '%s' on '%s' cannot be read: %s%s",
+                     group, topic, rd_kafka_err2str(code), denial_hint(code));
 }
 
 static void on_committed(rd_kafka_t *keeper, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t *list, void *opaque)

@@ -83,7 +83,7 @@ def denied(world, steps):
     refusals = [
         ("nobody", 2, "backstep", "topics"), ("nobody", 2, "backstep", "serve"), ("nobody", 2, "backstep", "list"),
         ("nobody", 2, "backstep", "start", world.two), ("nobody", 2, "backstep-worker", "--steps", steps),
-        ("client", 2, "backstep", "serve"), ("client", 2, "backstep", "workers"), ("worker", 5, "backstep", "serve"),
+        ("client", 2, "backstep", "serve"), ("client", 2, "backstep", "workers"), ("worker", 2, "backstep", "serve"),
         ("monitor", 5, "backstep", "start", world.two),
     ]
     for user, code, program, *arguments in refusals:
