@@ -185,7 +185,8 @@ static void offer(struct model *model, struct given_task *task)
 static void begin(struct model *model, struct given_task *task)
 {
     task->coordinator = below(model, model->coordinators);
-    task->item = (struct dispatch_item){.owner = task, .partition = first_of(model->coordinators, task->coordinator) +
+    task->item = (struct dispatch_item){.owner = task,
+                                        .partition = first_of(model->coordinators, task->coordinator) +
                                                      below(model, owned_of(model->coordinators, task->coordinator))};
     task->offered_us = model->now_us;
     offer(model, task);
@@ -210,10 +211,9 @@ static void arrive(struct model *model, const struct event *event)
 {
     struct model_worker *worker = &model->workers[event->worker];
     if (worker->queued + worker->running >= model->window) {
-        plan_event(model, (struct event){.at_us = model->now_us + HOP_US,
-                                         .happening = TOLD_REFUSED,
-                                         .worker = event->worker,
-                                         .task = event->task});
+        plan_event(model,
+                   (struct event){
+                       .at_us = model->now_us + HOP_US, .happening = TOLD_REFUSED, .worker = event->worker, .task = event->task});
         return;
     }
     worker->queue[(worker->first + worker->queued++) % LIMIT_WINDOW] = event->task;
@@ -318,9 +318,9 @@ static struct result play(uint32_t coordinators, uint32_t step_ms)
     uint64_t counted = ENDED_TASKS - ENDED_TASKS / 10;
     uint64_t slots_us = (uint64_t)(model.now_us - model.from_us) * WORKERS * SLOTS;
     struct result outcome = {.window = model.window,
-                              .busy_permille = (uint64_t)model.busy_us * 1000 / slots_us,
-                              .refused_a_hundred = model.refused * 100 / counted,
-                              .waited_us = (uint64_t)model.waited_us / counted};
+                             .busy_permille = (uint64_t)model.busy_us * 1000 / slots_us,
+                             .refused_a_hundred = model.refused * 100 / counted,
+                             .waited_us = (uint64_t)model.waited_us / counted};
     outcome.busy_permille = outcome.busy_permille > 1000 ? 1000 : outcome.busy_permille;
     tear_down(&model);
     return outcome;
@@ -410,61 +410,69 @@ static struct result results[COUNT(coordinator_counts)][COUNT(step_times_ms)];
 
 static void print_json(void)
 {
-    printf("{\"workers\": %d, \"partitions\": %d, \"lease_ms\": %d, \"slots\": %d, \"heartbeat_bytes\": %" PRIu64 ", \"welcome_bytes\": %" PRIu64
-           ", \"task_bytes\": %" PRIu64 ", \"traffic\": [",
+    printf("{\"workers\": %d, \"partitions\": %d, \"lease_ms\": %d, \"slots\": %d, \"heartbeat_bytes\": %" PRIu64
+           ", \"welcome_bytes\": %" PRIu64 ", \"task_bytes\": %" PRIu64 ", \"traffic\": [",
            ALL_WORKERS, PARTITIONS, LEASE_MS, SLOTS, heartbeat_bytes(), welcome_bytes(), task_bytes());
     for (size_t i = 0; i < COUNT(coordinator_counts); i++) {
         struct traffic traffic = traffic_of(coordinator_counts[i]);
-        printf("%s{\"coordinators\": %u, \"steps_a_second\": %" PRIu64 ", \"heartbeats_a_second\": %" PRIu64 ", \"heartbeat_read_bytes\": %" PRIu64
-               ", \"handshake_records\": %" PRIu64 ", \"handshake_s\": %" PRIu64 ", \"takeover_records\": %" PRIu64 ", \"takeover_ms\": %" PRIu64 "}",
-               i > 0 ? ", " : "", coordinator_counts[i], traffic.steps_a_second, traffic.heartbeats_a_second, traffic.heartbeat_read_bytes,
-               traffic.handshakes, traffic.handshake_s, traffic.takeover, traffic.takeover_ms);
+        printf("%s{\"coordinators\": %u, \"steps_a_second\": %" PRIu64 ", \"heartbeats_a_second\": %" PRIu64
+               ", \"heartbeat_read_bytes\": %" PRIu64 ", \"handshake_records\": %" PRIu64 ", \"handshake_s\": %" PRIu64
+               ", \"takeover_records\": %" PRIu64 ", \"takeover_ms\": %" PRIu64 "}",
+               i > 0 ? ", " : "", coordinator_counts[i], traffic.steps_a_second, traffic.heartbeats_a_second,
+               traffic.heartbeat_read_bytes, traffic.handshakes, traffic.handshake_s, traffic.takeover, traffic.takeover_ms);
     }
     printf("], \"dispatch\": [");
     for (size_t i = 0; i < COUNT(coordinator_counts) * COUNT(step_times_ms); i++) {
         uint32_t coordinators = coordinator_counts[i / COUNT(step_times_ms)], step_ms = step_times_ms[i % COUNT(step_times_ms)];
         struct result outcome = results[i / COUNT(step_times_ms)][i % COUNT(step_times_ms)];
-        printf("%s{\"coordinators\": %u, \"step_ms\": %u, \"window\": %u, \"busy_permille\": %" PRIu64 ", \"refused_a_hundred\": %" PRIu64
-               ", \"waited_us\": %" PRIu64 "}",
-               i > 0 ? ", " : "", coordinators, step_ms, outcome.window, outcome.busy_permille, outcome.refused_a_hundred, outcome.waited_us);
+        printf("%s{\"coordinators\": %u, \"step_ms\": %u, \"window\": %u, \"busy_permille\": %" PRIu64
+               ", \"refused_a_hundred\": %" PRIu64 ", \"waited_us\": %" PRIu64 "}",
+               i > 0 ? ", " : "", coordinators, step_ms, outcome.window, outcome.busy_permille, outcome.refused_a_hundred,
+               outcome.waited_us);
     }
     printf("]}\n");
 }
 
 static void print_traffic_table(void)
 {
-    printf("| coordinators | steps/s they carry | heartbeats/s | read of them, MB/s | all start: handshake records | s | one dies: handshake records | ms |\n"
+    printf("| coordinators | steps/s they carry | heartbeats/s | read of them, MB/s | all start: handshake records | s | one dies: "
+           "handshake records | ms |\n"
            "| --- | --- | --- | --- | --- | --- | --- | --- |\n");
     for (size_t i = 0; i < COUNT(coordinator_counts); i++) {
         struct traffic traffic = traffic_of(coordinator_counts[i]);
-        printf("| %u | %" PRIu64 " | %" PRIu64 " | %" PRIu64 ".%" PRIu64 " | %" PRIu64 " | %" PRIu64 " | %" PRIu64 " | %" PRIu64 " |\n",
+        printf("| %u | %" PRIu64 " | %" PRIu64 " | %" PRIu64 ".%" PRIu64 " | %" PRIu64 " | %" PRIu64 " | %" PRIu64 " | %" PRIu64
+               " |\n",
                coordinator_counts[i], traffic.steps_a_second, traffic.heartbeats_a_second, traffic.heartbeat_read_bytes / 1000000,
-               traffic.heartbeat_read_bytes / 100000 % 10, traffic.handshakes, traffic.handshake_s, traffic.takeover, traffic.takeover_ms);
+               traffic.heartbeat_read_bytes / 100000 % 10, traffic.handshakes, traffic.handshake_s, traffic.takeover,
+               traffic.takeover_ms);
     }
 }
 
 static void print_dispatch_table(void)
 {
-    printf("| coordinators | a step takes | window of a worker | a coordinator's share | slots at work | refused of 100 sent | from ready to begun |\n"
+    printf("| coordinators | a step takes | window of a worker | a coordinator's share | slots at work | refused of 100 sent | "
+           "from ready to begun |\n"
            "| --- | --- | --- | --- | --- | --- | --- |\n");
     for (size_t i = 0; i < COUNT(coordinator_counts) * COUNT(step_times_ms); i++) {
         uint32_t coordinators = coordinator_counts[i / COUNT(step_times_ms)], step_ms = step_times_ms[i % COUNT(step_times_ms)];
         struct result outcome = results[i / COUNT(step_times_ms)][i % COUNT(step_times_ms)];
         uint32_t share = outcome.window * owned_of(coordinators, 0) / PARTITIONS;
-        printf("| %u | %u ms | %u | %u | %" PRIu64 " %% | %" PRIu64 " | %" PRIu64 ".%" PRIu64 " ms |\n", coordinators, step_ms, outcome.window,
-               share > 0 ? share : 1, outcome.busy_permille / 10, outcome.refused_a_hundred, outcome.waited_us / 1000, outcome.waited_us / 100 % 10);
+        printf("| %u | %u ms | %u | %u | %" PRIu64 " %% | %" PRIu64 " | %" PRIu64 ".%" PRIu64 " ms |\n", coordinators, step_ms,
+               outcome.window, share > 0 ? share : 1, outcome.busy_permille / 10, outcome.refused_a_hundred,
+               outcome.waited_us / 1000, outcome.waited_us / 100 % 10);
     }
 }
 
 static void print_sharing_table(void)
 {
-    printf("| task partitions | workers that share one | MB/s out of the brokers, a thousand tasks/s | records a worker reads in a handshake |\n"
+    printf("| task partitions | workers that share one | MB/s out of the brokers, a thousand tasks/s | records a worker reads in a "
+           "handshake |\n"
            "| --- | --- | --- | --- |\n");
     for (size_t i = 0; i < COUNT(task_partitions); i++) {
         uint64_t sharing = (ALL_WORKERS + task_partitions[i] - 1) / task_partitions[i];
         uint64_t bytes = 1000 * task_bytes() * sharing;
-        printf("| %u | %" PRIu64 " | %" PRIu64 ".%" PRIu64 " | %" PRIu64 " |\n", task_partitions[i], sharing, bytes / 1000000, bytes / 100000 % 10,
-               sharing * PARTITIONS);
+        printf("| %u | %" PRIu64 " | %" PRIu64 ".%" PRIu64 " | %" PRIu64 " |\n", task_partitions[i], sharing, bytes / 1000000,
+               bytes / 100000 % 10, sharing * PARTITIONS);
     }
 }
 

@@ -4,11 +4,12 @@
 #include "common/limits.h"
 #include "common/messages_plans.h"
 #include "common/runs_ended.h"
+#include "common/runs_table.h"
 
 #include <assert.h>
 #include <stdalign.h>
 #include <stdlib.h>
-#include <uthash.h>
+#include <string.h>
 
 /* Out of memory there is nothing sensible to do: the log has everything, another process will take over. */
 static void *allocate(size_t size)
@@ -25,11 +26,11 @@ struct entry {
     uint64_t hash;
     int64_t last_offset; /* of its records but snapshots, duplicates included */
     int64_t named_ms; /* time of the FinishedIds that names it; 0: none */
+    uint32_t room_bytes;
     bool unnamed; /* it has ended, and none does */
     bool holds; /* it is in the list of those that hold K back */
-    size_t room_bytes;
     struct entry *before, *after; /* in that list */
-    UT_hash_handle hh;
+    struct entry *earlier, *later; /* in the list of all, by when they came */
 };
 
 struct claim {
@@ -37,7 +38,8 @@ struct claim {
 };
 
 struct runs {
-    struct entry *entries;
+    struct runs_table table;
+    struct entry *earliest, *latest;
     struct message_plans *plans;
     uint32_t partition_count;
     int64_t from; /* the first record read */
@@ -144,14 +146,17 @@ struct run *runs_next_held(const struct runs *runs, const struct run *run)
 struct runs *runs_new(uint32_t partition_count)
 {
     struct runs *runs = allocate(sizeof *runs);
-    *runs = (struct runs){
-        .plans = message_plans_new(), .partition_count = partition_count, .ids_offset = -1, .ids_base = INT64_MAX, .caught_up = true};
+    *runs = (struct runs){.plans = message_plans_new(),
+                          .partition_count = partition_count,
+                          .ids_offset = -1,
+                          .ids_base = INT64_MAX,
+                          .caught_up = true};
     return runs;
 }
 
 void runs_begin_at(struct runs *runs, const struct runs_checkpoint *checkpoint)
 {
-    assert(runs->entries == NULL && runs->claim_count == 0);
+    assert(runs->earliest == NULL && runs->claim_count == 0);
     runs->from = checkpoint->offset;
     runs->caught_up = checkpoint->offset == 0;
     runs->ids_offset = checkpoint->ids;
@@ -201,13 +206,21 @@ static void set_unnamed(struct runs *runs, struct entry *entry, bool unnamed)
     entry->unnamed = unnamed;
 }
 
+static void forget_entry(struct runs *runs, struct entry *entry)
+{
+    runs_table_remove(&runs->table, entry->hash, entry);
+    *(entry->earlier != NULL ? &entry->earlier->later : &runs->earliest) = entry->later;
+    *(entry->later != NULL ? &entry->later->earlier : &runs->latest) = entry->earlier;
+    entry->earlier = entry->later = NULL;
+}
+
 void runs_remove(struct runs *runs, struct run *run)
 {
     struct entry *entry = (struct entry *)run;
     hear(runs, entry->hash, entry->last_offset);
     set_unnamed(runs, entry, false);
     list_remove(runs, entry);
-    HASH_DELETE(hh, runs->entries, entry);
+    forget_entry(runs, entry);
     give_back(runs, entry);
     free(entry);
 }
@@ -217,9 +230,10 @@ void runs_free(struct runs *runs)
     if (runs == NULL) {
         return;
     }
-    while (runs->entries != NULL) {
-        runs_remove(runs, &runs->entries->run);
+    while (runs->earliest != NULL) {
+        runs_remove(runs, &runs->earliest->run);
     }
+    runs_table_fini(&runs->table);
     ended_fini(&runs->ended);
     ended_fini(&runs->heard);
     message_plans_free(runs->plans);
@@ -227,11 +241,14 @@ void runs_free(struct runs *runs)
     free(runs);
 }
 
-static struct entry *find(struct runs *runs, struct span run_id)
+static struct span name_of(const void *entry)
 {
-    struct entry *entry = NULL;
-    HASH_FIND(hh, runs->entries, run_id.bytes, run_id.size, entry);
-    return entry;
+    return ((const struct entry *)entry)->run.saga.run_id;
+}
+
+static struct entry *find(struct runs *runs, uint64_t hash, struct span run_id)
+{
+    return runs_table_find(&runs->table, hash, run_id, name_of);
 }
 
 struct message_plans *runs_plans(struct runs *runs)
@@ -241,39 +258,36 @@ struct message_plans *runs_plans(struct runs *runs)
 
 struct run *runs_find(struct runs *runs, struct span run_id)
 {
-    struct entry *entry = find(runs, run_id);
+    struct entry *entry = find(runs, message_hash(run_id), run_id);
     return entry != NULL ? &entry->run : NULL;
 }
 
 size_t runs_count(const struct runs *runs)
 {
-    return HASH_COUNT(runs->entries);
+    return runs->table.used;
 }
 
 struct run *runs_next(struct runs *runs, struct run *run)
 {
-    struct entry *next = run == NULL ? runs->entries : ((struct entry *)run)->hh.next;
+    struct entry *next = run == NULL ? runs->earliest : ((struct entry *)run)->later;
     return next != NULL ? &next->run : NULL;
 }
 
 static void take_room(struct runs *runs, struct entry *entry, size_t size)
 {
     runs->room_bytes += size;
-    entry->room_bytes += size;
+    entry->room_bytes += (uint32_t)size; /* of a run: far below 4 GiB, by LIMIT_CONTEXT_BYTES and LIMIT_ELEMENTS */
 }
 
 void runs_retire(struct runs *runs, struct run *run)
 {
-    /* The hash refers to the run id's bytes, which move. */
     struct entry *entry = (struct entry *)run;
-    HASH_DELETE(hh, runs->entries, entry);
     size_t size = saga_retire_room(&run->saga);
     give_plan_back(runs, &run->saga);
     saga_retire(&run->saga, allocate(size), size, free);
     runs->room_bytes -= entry->room_bytes;
     entry->room_bytes = 0;
     take_room(runs, entry, size);
-    HASH_ADD_KEYPTR(hh, runs->entries, run->saga.run_id.bytes, run->saga.run_id.size, entry);
 }
 
 void runs_count_bytes(struct runs *runs, size_t size_bytes)
@@ -417,8 +431,8 @@ static enum runs_result on_finished_ids(struct runs *runs, const struct message 
         qsort(hashes, message->hash_count, sizeof *hashes, compare_hashes);
     }
     runs_add_ended(runs, hashes, message->hash_count, time_ms);
-    for (struct entry *entry = runs->entries, *next; entry != NULL; entry = next) {
-        next = entry->hh.next;
+    for (struct entry *entry = runs->earliest, *next; entry != NULL; entry = next) {
+        next = entry->later;
         if (bsearch(&entry->hash, hashes, message->hash_count, sizeof *hashes, compare_hashes) != NULL) {
             name_entry(runs, entry, message->state_offset, time_ms);
         }
@@ -460,7 +474,10 @@ static struct entry *new_entry(uint64_t hash)
 
 static void add_entry(struct runs *runs, struct entry *entry)
 {
-    HASH_ADD_KEYPTR(hh, runs->entries, entry->run.saga.run_id.bytes, entry->run.saga.run_id.size, entry);
+    runs_table_add(&runs->table, entry->hash, entry);
+    entry->earlier = runs->latest;
+    *(runs->latest != NULL ? &runs->latest->later : &runs->earliest) = entry;
+    runs->latest = entry;
 }
 
 /* The plan as all runs that have it share it, held once more; NULL: it is this run's alone. */
@@ -469,7 +486,8 @@ static const struct plan *hold_plan(struct runs *runs, const struct message *mes
     if (plan == NULL) {
         return NULL;
     }
-    return message->plan_known ? message_plans_hold_known(runs->plans, plan) : message_plans_hold(runs->plans, message->plan_bytes, plan);
+    return message->plan_known ? message_plans_hold_known(runs->plans, plan)
+                               : message_plans_hold(runs->plans, message->plan_bytes, plan);
 }
 
 static struct entry *replace_state(struct runs *runs, struct entry *entry, const struct message *message, uint64_t hash)
@@ -479,7 +497,7 @@ static struct entry *replace_state(struct runs *runs, struct entry *entry, const
     image.plan = plan != NULL ? plan : image.plan;
     image.plan_stays = plan != NULL;
     if (entry != NULL) {
-        HASH_DELETE(hh, runs->entries, entry);
+        forget_entry(runs, entry);
         give_back(runs, entry);
     } else {
         int64_t last = -1;
@@ -515,7 +533,7 @@ static enum runs_result on_snapshot(struct runs *runs, const struct message *mes
                                     struct run **run)
 {
     uint64_t hash = message_hash(message->event.run_id);
-    struct entry *entry = find(runs, message->event.run_id);
+    struct entry *entry = find(runs, hash, message->event.run_id);
     *run = entry != NULL ? &entry->run : NULL;
     if (!snapshot_counts(runs, entry, message, offset, time_ms, hash)) {
         return RUNS_IGNORED;
@@ -649,7 +667,7 @@ static bool is_forgotten(const struct entry *entry, const struct message *messag
 
 static void begin_afresh(struct runs *runs, struct entry *entry)
 {
-    HASH_DELETE(hh, runs->entries, entry);
+    forget_entry(runs, entry);
     list_remove(runs, entry);
     give_back(runs, entry);
 }
@@ -667,7 +685,7 @@ static enum runs_result apply_event(struct runs *runs, struct message *message, 
 {
     struct saga_event *event = &message->event;
     uint64_t hash = message_hash(event->run_id);
-    struct entry *entry = find(runs, event->run_id);
+    struct entry *entry = find(runs, hash, event->run_id);
     event->offset = offset;
     event->time_ms = time_ms;
     event->refusal = NULL;

@@ -8,8 +8,8 @@
 
 struct saga_chunk {
     struct saga_chunk *next;
-    size_t size; /* with this header */
-    size_t used;
+    uint32_t size; /* with this header */
+    uint32_t used;
 };
 
 static_assert(sizeof(struct saga_chunk) <= SAGA_CHUNK_OVERHEAD, "the overhead is public");
@@ -61,8 +61,8 @@ static size_t room_left(const struct saga *saga)
 void saga_provide(struct saga *saga, void *memory, size_t size)
 {
     struct saga_chunk *chunk = memory;
-    assert(size >= header_size());
-    *chunk = (struct saga_chunk){saga->chunks, size, header_size()};
+    assert(size >= header_size() && size <= UINT32_MAX);
+    *chunk = (struct saga_chunk){saga->chunks, (uint32_t)size, (uint32_t)header_size()};
     saga->chunks = chunk;
 }
 
@@ -82,7 +82,7 @@ void *room_take(struct saga *saga, size_t size)
     size = room_aligned(size);
     assert(size <= room_left(saga));
     void *memory = (char *)saga->chunks + saga->chunks->used;
-    saga->chunks->used += size;
+    saga->chunks->used += (uint32_t)size;
     return memory;
 }
 

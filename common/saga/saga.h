@@ -202,6 +202,7 @@ struct saga_request {
     unsigned char id[REQUEST_ID_BYTES];
     uint8_t verdict; /* enum verdict */
     bool answered;
+    bool sent; /* the shell's, no part of the state: its answer is on the way */
     struct span reason;
 };
 
@@ -219,28 +220,29 @@ struct saga_chunk; /* room the caller has provided */
 
 struct saga {
     uint8_t status; /* enum run_status */
-    bool retired; /* saga_retire(): only identity, status and answers are left */
-    bool newer; /* started for a newer fold than this one: left as it is */
-    bool finish_recorded; /* RunFinished was read */
-    bool cancelling; /* on its way down because someone asked */
-    bool stopping; /* no more dispatches forward: waits for open tickets, then rolls back */
-    bool paused; /* a person asked for it */
-    bool held; /* a step failed for good, and a person is to say what becomes of it */
-    bool begun; /* some step has */
-    bool has_scopes; /* pipelines in pipelines */
-    bool plan_stays; /* `plan` is somebody else's, for as long as the saga is */
+    bool retired : 1; /* saga_retire(): only identity, status and answers are left */
+    bool newer : 1; /* started for a newer fold than this one: left as it is */
+    bool finish_recorded : 1; /* RunFinished was read */
+    bool cancelling : 1; /* on its way down because someone asked */
+    bool stopping : 1; /* no more dispatches forward: waits for open tickets, then rolls back */
+    bool paused : 1; /* a person asked for it */
+    bool held : 1; /* a step failed for good, and a person is to say what becomes of it */
+    bool begun : 1; /* some step has */
+    bool has_scopes : 1; /* pipelines in pipelines */
+    bool plan_stays : 1; /* `plan` is somebody else's, for as long as the saga is */
+    bool equal_weights : 1; /* all of them are zero */
     uint32_t fold_version;
     uint32_t cause_step; /* whose failure began it; UINT32_MAX: none */
     uint32_t cause_instance;
     uint32_t finish_count; /* how often it ended: an incomplete rollback may be taken up again */
     uint32_t ended_count; /* for saga_step.end_order */
     uint32_t progress_ppm;
+    uint32_t undo_total; /* steps that are to be undone, counted on entering rollback */
+    uint32_t set_count;
     /* So that an event costs the same in a plan of any length. Derived, and 0 where not known yet. */
     uint32_t done_below; /* every step below this one is done */
     uint32_t chain_from; /* 1 + the step from which on each needs the one before it */
     uint64_t weight_total, weight_done; /* the sums progress is made of */
-    bool equal_weights; /* all of them are zero */
-    uint32_t undo_total; /* steps that are to be undone, counted on entering rollback */
     int64_t start_offset, started_ms, finished_ms, time_ms; /* time_ms: of the last record */
     int64_t pause_ms; /* since when it is paused or held */
     int64_t paused_ms; /* how long it was before: its timeout stands still meanwhile */
@@ -252,7 +254,6 @@ struct saga {
     struct saga_step *active,
         *active_last; /* steps and instances with an open ticket or a due retry, in the order in which that came */
     struct saga_step *sets, *sets_last; /* those that set shared values, in log order */
-    uint32_t set_count;
     struct saga_request *requests;
     struct saga_chunk *chunks;
 };
@@ -286,7 +287,7 @@ struct saga_effect {
     struct ticket ticket;
     bool confirm;
     enum cancel_reason cancel_reason;
-    const struct saga_request *request; /* borrowed from the saga */
+    struct saga_request *request; /* borrowed from the saga */
 };
 
 /* The same question after an event and after a crash: what is due and not confirmed?
@@ -295,7 +296,7 @@ struct saga_effect {
 struct saga_cursor {
     uint8_t stage;
     const struct saga_step *step;
-    const struct saga_request *request;
+    struct saga_request *request;
 };
 bool saga_next_effect(const struct saga *saga, struct saga_cursor *cursor, struct saga_effect *effect);
 

@@ -30,7 +30,7 @@ void room_keep(struct saga *saga, struct span *to, struct span from);
 size_t room_kept_size(size_t size);
 static inline size_t room_aligned(size_t size)
 {
-    return (size + alignof(max_align_t) - 1) & ~(alignof(max_align_t) - 1);
+    return (size + alignof(int64_t) - 1) & ~(alignof(int64_t) - 1);
 }
 /* The same for a text of a step. */
 void room_keep_text_joined(struct saga *saga, struct saga_step *step, enum step_text kind, const struct span *pieces, size_t count);

@@ -37,7 +37,7 @@ static void *allocate(size_t size)
 static void heap_set(struct service *service, size_t index, struct job *job)
 {
     service->heap[index] = job;
-    job->heap_index = index;
+    job->heap_index = (uint32_t)index;
 }
 
 static void heap_up(struct service *service, size_t index)
@@ -73,10 +73,10 @@ static void heap_down(struct service *service, size_t index)
 static void heap_remove(struct service *service, struct job *job)
 {
     size_t index = job->heap_index;
-    if (index == SIZE_MAX) {
+    if (index == NOT_IN_HEAP) {
         return;
     }
-    job->heap_index = SIZE_MAX;
+    job->heap_index = NOT_IN_HEAP;
     struct job *last = service->heap[--service->heap_size];
     if (last != job) {
         heap_set(service, index, last);
@@ -88,7 +88,7 @@ static void heap_remove(struct service *service, struct job *job)
 static void wake_at(struct job *job, int64_t wake_ms)
 {
     struct service *service = job->owned->service;
-    if (job->wake_ms == wake_ms && job->heap_index != SIZE_MAX) {
+    if (job->wake_ms == wake_ms && job->heap_index != NOT_IN_HEAP) {
         return;
     }
     heap_remove(service, job);
@@ -128,7 +128,7 @@ struct job *job_of(struct owned *owned, struct run *run)
         job->run = run;
         job->owned = owned;
         job->wake_ms = INT64_MAX;
-        job->heap_index = SIZE_MAX;
+        job->heap_index = NOT_IN_HEAP;
         job->announce_ms = owned->service->now_ms + ANNOUNCE_EVERY_MS;
         run->attached = job;
     }
@@ -315,26 +315,16 @@ static void perform_hold(struct job *job, const struct saga_effect *effect)
     }
 }
 
-static bool answer_was_sent(const struct job *job, const struct saga_request *request)
-{
-    for (size_t i = 0; i < ANSWERS_SENT; i++) {
-        if (job->answers_sent[i] == request) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void perform_answer(struct job *job, const struct saga_effect *effect)
 {
-    const struct saga_request *request = effect->request;
-    if (answer_was_sent(job, request)) {
+    struct saga_request *request = effect->request;
+    if (request->sent) {
         return;
     }
     struct message message = {.kind = MESSAGE_ANSWERED, .verdict = (enum verdict)request->verdict};
     memcpy(message.event.request_id, request->id, sizeof request->id);
     message.event.reason = request->reason;
-    job->answers_sent[job->answers_at++ % ANSWERS_SENT] = request;
+    request->sent = true;
     publish(job, &message);
 }
 
@@ -405,10 +395,8 @@ static void perform_words(struct job *job)
 /* An answer that was read back may have to be given once more, if the same question comes again: it may stand right behind. */
 void job_answered(struct job *job)
 {
-    for (size_t i = 0; i < ANSWERS_SENT; i++) {
-        if (job->answers_sent[i] != NULL && job->answers_sent[i]->answered) {
-            job->answers_sent[i] = NULL;
-        }
+    for (struct saga_request *request = job->run->saga.requests; request != NULL; request = request->next) {
+        request->sent = request->sent && !request->answered;
     }
 }
 
@@ -481,13 +469,13 @@ static void perform_deadline(struct job *job, int64_t *wake_ms)
         *wake_ms = due_ms < *wake_ms ? due_ms : *wake_ms;
         return;
     }
-    bool sent = job->timer_sent == deadline.timer && same_key(&job->timer_ticket, &deadline.ticket) &&
+    bool sent = job->timer_sent == (uint8_t)deadline.timer && same_key(&job->timer_ticket, &deadline.ticket) &&
                 job->timer_ticket.number == deadline.ticket.number;
     if (!sent) {
         struct message message = {.kind = MESSAGE_TIMER_FIRED};
         message.event.timer = deadline.timer;
         message.event.ticket = deadline.ticket;
-        job->timer_sent = deadline.timer;
+        job->timer_sent = (uint8_t)deadline.timer;
         job->timer_ticket = deadline.ticket;
         publish(job, &message);
     }

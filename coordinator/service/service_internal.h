@@ -43,7 +43,7 @@ struct tracked {
     bool cancel_sent;
 };
 
-#define ANSWERS_SENT 4
+#define NOT_IN_HEAP UINT32_MAX
 
 /* What this owner remembers of a run beyond the run's state. */
 struct job {
@@ -53,21 +53,19 @@ struct job {
     struct tracked *hint;                   /* where that walk stands */
     struct job *next_dirty;
     struct job *next_performed; /* within one look at all that are dirty */
-    bool dirty;
-    bool announce;    /* something has changed that RunProgressed should say */
-    uint32_t finish_sent; /* which end of the run, by saga.finish_count; 0: none */
-    uint32_t pass;
-    enum timer timer_sent; /* TimerFired was appended and not read back */
-    struct ticket timer_ticket;
-    const struct saga_request *answers_sent[ANSWERS_SENT];
-    uint32_t answers_at;
-    bool has_turn;       /* among all that want to announce, at announce_ms */
-    bool snapshot_sent;  /* and not read back */
     int64_t snapshot_ms; /* not before; one that did not count is tried again later and later */
     int64_t snapshot_wait_ms;
     int64_t announce_ms; /* not before */
     int64_t wake_ms;     /* when to look again; INT64_MAX: never */
-    size_t heap_index;   /* in service.heap; SIZE_MAX: not there */
+    uint32_t heap_index; /* in service.heap; NOT_IN_HEAP: not there */
+    uint32_t finish_sent; /* which end of the run, by saga.finish_count; 0: none */
+    uint32_t pass;
+    struct ticket timer_ticket;
+    uint8_t timer_sent; /* enum timer: TimerFired was appended and not read back */
+    bool dirty : 1;
+    bool announce : 1; /* something has changed that RunProgressed should say */
+    bool has_turn : 1; /* among all that want to announce, at announce_ms */
+    bool snapshot_sent : 1; /* and not read back */
 };
 
 struct service {

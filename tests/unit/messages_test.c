@@ -67,8 +67,8 @@ static struct saga_step image_steps[] = {
     {.index = 3, .status = STEP_RUNNING, .fan = &image_fan, .current = 1, .total = 2},
     {.index = 4}};
 static struct saga_step *image_places[] = {&image_steps[0], &image_steps[1], &image_steps[2], &image_steps[3], &image_steps[4]};
-static struct saga_request image_requests[] = {{&image_requests[1], {3, 3}, VERDICT_ACCEPTED, false, {0}},
-                                               {NULL, {4}, VERDICT_REFUSED, true, S("it is rolling back")}};
+static struct saga_request image_requests[] = {{&image_requests[1], {3, 3}, VERDICT_ACCEPTED, false, false, {0}},
+                                               {NULL, {4}, VERDICT_REFUSED, true, false, S("it is rolling back")}};
 static struct saga image = {.status = RUN_RUNNING, .finish_recorded = true, .cancelling = true, .stopping = true, .begun = true, .has_scopes = true,
                             .fold_version = 2, .cause_step = 3, .cause_instance = 2, .finish_count = 1, .ended_count = 2, .progress_ppm = 30,
                             .undo_total = 2, .start_offset = 12, .started_ms = 3, .finished_ms = 5, .time_ms = 14, .pause_ms = 6, .paused_ms = 7,

@@ -5,7 +5,7 @@
 
 #include "common/saga/saga.h"
 
-#define STEP_TEXT_BEFORE(kind_, string_, next_)                                                                                     \
+#define STEP_TEXT_BEFORE(kind_, string_, next_)                                                                                    \
     &(struct saga_text)                                                                                                            \
     {                                                                                                                              \
         .bytes = (string_), .size = sizeof(string_) - 1, .kind = (kind_), .next = (next_)                                          \
