@@ -18,8 +18,11 @@ fail() {
 cmake --install "$build" --prefix "$prefix" >"$work/log" 2>&1 || fail "cmake --install: $(cat "$work/log")"
 pc=$(find "$prefix" -name backstep.pc)
 library=$(dirname "$(dirname "$pc")")
-# The prefix is part of the file: here it is another one than the build knew.
-sed -i "s,^prefix=.*,prefix=$prefix," "$pc"
+# It is another place than the build knew, and found all the same.
+case $(pkg-config --cflags "$pc") in
+-I"$work"/*) ;;
+*) fail "pkg-config says $(pkg-config --cflags "$pc")" ;;
+esac
 export PKG_CONFIG_PATH="${pc%/*}" LD_LIBRARY_PATH="$library"
 
 # Tab completion stands where the shells look for it.
