@@ -8,8 +8,11 @@
         cluster.wait_for(lambda: cluster.status(run_id)["status"] == "succeeded", "the run to succeed")
 
 Everything lives in one temporary directory and is ended by process id. No wait is a sleep: each is for a thing, with a deadline.
+The clusters of one test share its broker, each with a prefix of its own for its topics (BACKSTEP_PREFIX): a broker takes seconds
+to start. Who wants a broker with other properties has it to himself.
 """
 
+import atexit
 import json
 import os
 import shutil
@@ -76,10 +79,39 @@ class Process:
         return self.log.read_text(errors="replace")
 
 
+class Broker:
+    """A broker with its data. It is killed at the end: nobody asks for what it still had to write."""
+
+    shared = None
+
+    def __init__(self, properties=(), secured=None):
+        self.directory = Path(tempfile.mkdtemp(prefix="backstep-test-broker-"))
+        try:
+            self.address = kafka.start(self.directory, properties, secured=secured)
+        except BaseException:
+            shutil.rmtree(self.directory, ignore_errors=True)
+            raise
+
+    def end(self):
+        kafka.kill(self.directory)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    @classmethod
+    def of_all(cls):
+        if cls.shared is None:
+            cls.shared = cls()
+            atexit.register(cls.shared.end)
+        return cls.shared
+
+
 class Cluster:
+    number = 0
+
     def __init__(self, broker_properties=(), secured=None):
+        Cluster.number += 1
+        self.shares = not (broker_properties or secured)
+        self.prefix = f"test{Cluster.number}" if self.shares else "backstep"
         self.directory = Path(tempfile.mkdtemp(prefix="backstep-test-"))
-        self.broker_directory = self.directory / "broker"
         self.broker_properties = broker_properties
         self.secured = secured
         self.processes = []
@@ -87,11 +119,12 @@ class Cluster:
 
     def __enter__(self):
         try:
-            self.broker_directory.mkdir()
-            self.brokers = kafka.start(self.broker_directory, self.broker_properties, secured=self.secured)
+            self.broker = Broker.of_all() if self.shares else Broker(self.broker_properties, self.secured)
         except BaseException:
             shutil.rmtree(self.directory, ignore_errors=True)
             raise
+        self.brokers = self.broker.address
+        os.environ["BACKSTEP_PREFIX"] = self.prefix
         return self
 
     def __exit__(self, kind, value, trace):
@@ -100,7 +133,8 @@ class Cluster:
                 print(f"---- {process.name}:\n{process.said()[-4000:]}", file=sys.stderr)
         for process in self.processes:
             process.kill()
-        kafka.stop(self.broker_directory)
+        if not self.shares:
+            self.broker.end()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     # ---- programs
@@ -138,6 +172,9 @@ class Cluster:
         done.lines = done.stdout.splitlines()
         return done
 
+    def topic(self, name):
+        return f"{self.prefix}.{name}"
+
     def start(self, pipeline, *options):
         return self.cli("start", pipeline, *options).stdout.strip()
 
@@ -154,7 +191,7 @@ class Cluster:
         """Every record of the progress topic: partition, offset, timestamp, key, headers."""
         lines = []
         for partition in range(4):
-            done = subprocess.run(["kcat", "-C", "-q", "-e", "-b", self.brokers, "-t", "backstep.progress", "-p", str(partition), "-o",
+            done = subprocess.run(["kcat", "-C", "-q", "-e", "-b", self.brokers, "-t", self.topic("progress"), "-p", str(partition), "-o",
                                    "beginning", "-f", "%p %o %T %k %h\\n"], capture_output=True, text=True, timeout=60, check=True)
             lines += done.stdout.splitlines()
         return lines

@@ -158,17 +158,17 @@ def garbage():
         cut = b"\x62\x7f\x12\x05\x08\x01"  # kcat sends a record a line: no byte of it is a newline
         for value in (b"\xff\xfe garbage", cut, b"{}"):
             for number in range(4):
-                produce(world, "backstep.progress", value, number, "run-x")
-            produce(world, "backstep.workers", value)
-            produce(world, "backstep.tasks.default", value, partition)
+                produce(world, world.topic("progress"), value, number, "run-x")
+            produce(world, world.topic("workers"), value)
+            produce(world, world.topic("tasks.default"), value, partition)
         check(world.wait_for_end(world.start(world.three))["status"] == "succeeded", "a run after")
 
         def letters():
-            done = subprocess.run(["kcat", "-C", "-q", "-e", "-b", world.brokers, "-t", "backstep.dead-letter", "-o", "beginning", "-f",
+            done = subprocess.run(["kcat", "-C", "-q", "-e", "-b", world.brokers, "-t", world.topic("dead-letter"), "-o", "beginning", "-f",
                                    "%h\\n"], capture_output=True, text=True, timeout=30, check=True)
             return done.stdout.splitlines()
         world.wait_for(lambda: len(letters()) >= 18, "all of it on the dead-letter topic")
-        for topic, count in (("backstep.progress", 12), ("backstep.workers", 3), ("backstep.tasks.default", 3)):
+        for topic, count in ((world.topic("progress"), 12), (world.topic("workers"), 3), (world.topic("tasks.default"), 3)):
             found = [letter for letter in letters() if f"__dlq.errors.topic={topic}" in letter]
             check(len(found) == count, f"{count} dead letters of {topic}, with where they stood and why")
         check(worker.is_running(), "the worker goes on")
@@ -183,9 +183,9 @@ def broker_dies():
         worker = world.worker(steps, "--concurrency", "2", lease="30s")
         ids = [world.start(world.three) for _ in range(10)]
         world.wait_for(lambda: sum(len(world.did(run_id)) for run_id in ids) >= 6, "some steps to run")
-        kafka.kill(world.broker_directory)
+        kafka.kill(world.broker.directory)
         time.sleep(10)  # the outage itself, not a wait for something
-        kafka.restart(world.broker_directory)
+        kafka.restart(world.broker.directory)
         world.wait_for(lambda: len(world.list("--status", "succeeded")) == 10, "all runs to succeed", 120)
         check(True, "all 10 runs succeeded")
         check(coordinator.is_running() and worker.is_running(), "coordinator and worker are the same processes")

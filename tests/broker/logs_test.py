@@ -21,7 +21,7 @@ NOISE = b"noise-1\t\xca\x01\x02\x10\x02\n"
 
 
 def add_noise(cluster, count):
-    subprocess.run(["kcat", "-P", "-b", cluster.brokers, "-t", "backstep.progress", "-p", "0", "-K", "\t", "-H",
+    subprocess.run(["kcat", "-P", "-b", cluster.brokers, "-t", cluster.topic("progress"), "-p", "0", "-K", "\t", "-H",
                     "type=RunProgressed"], input=NOISE * count, check=True, timeout=120)
 
 
@@ -48,15 +48,15 @@ def logs_are_read():
         check([line["text"] for line in lines if line["source"] == "stdout"] == [str(n) for n in range(1, 101)], "each line once, in order")
         check([line["text"] for line in lines_of(cluster, run_id, "--level", "warn")] == ["level=warn nearly full"], "--level leaves out the rest")
         shown = cluster.cli("topics", "-o", "json").lines
-        check(any(json.loads(line)["topic"] == "backstep.logs" for line in shown), "`topics` makes, verifies and shows it")
+        check(any(json.loads(line)["topic"] == cluster.topic("logs") for line in shown), "`topics` makes, verifies and shows it")
 
 
 def topic_is_in_nobodys_way():
     """A logs topic that is not as it must be: the worker says so, and the run succeeds; who mends it gets the lines"""
     with Cluster() as cluster:
         admin = AdminClient({"bootstrap.servers": cluster.brokers})
-        wrong = NewTopic("backstep.logs", num_partitions=2, replication_factor=1, config={"message.timestamp.type": "CreateTime"})
-        admin.create_topics([wrong])["backstep.logs"].result()
+        wrong = NewTopic(cluster.topic("logs"), num_partitions=2, replication_factor=1, config={"message.timestamp.type": "CreateTime"})
+        admin.create_topics([wrong])[cluster.topic("logs")].result()
         cluster.serve()
         worker = cluster.worker(cluster.steps(talk=CHAT))
         run_id = cluster.start(cluster.pipeline(PIPELINE))
@@ -64,7 +64,7 @@ def topic_is_in_nobodys_way():
         cluster.wait_for(lambda: "event=logs_not_sent" in worker.said(), "the worker to say that it cannot send")
         check("message.timestamp.type" in worker.said(), "it names the setting")
         check(lines_of(cluster, run_id) == [], "and nothing is there")
-        admin.delete_topics(["backstep.logs"])["backstep.logs"].result()
+        admin.delete_topics([cluster.topic("logs")])[cluster.topic("logs")].result()
         cluster.wait_for(lambda: len(lines_of_any(cluster, run_id)) == 101, "the lines, once the topic is gone and made anew", 90)
 
 

@@ -16,9 +16,10 @@ def same_outcome():
     """The example programs end alike, with the same history: here, on Kafka in C, on Kafka in Python; also after retries, timeouts, a failing rollback, a cancel"""
     with Cluster() as cluster:
         cluster.serve()
-        done = subprocess.run(["sh", str(SCRIPT), str(BIN)], env={**os.environ, "OUTCOME_BROKERS": cluster.brokers, "OUTCOME_PYTHON": str(SOURCE / "examples/python/run"),
-                                   "BACKSTEP_PYTHON": sys.executable},
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
+        given = {"OUTCOME_BROKERS": cluster.brokers, "OUTCOME_PREFIX": cluster.prefix,
+                 "OUTCOME_PYTHON": str(SOURCE / "examples/python/run"), "BACKSTEP_PYTHON": sys.executable}
+        done = subprocess.run(["sh", str(SCRIPT), str(BIN)], env={**os.environ, **given}, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=300)
         print(done.stdout, end="")
         check(done.returncode == 0, "all of them are equal")
         check(done.stdout.count("the same history") == 27, "all were compared")

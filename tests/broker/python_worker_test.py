@@ -112,7 +112,7 @@ class World(Cluster):
 
     def python(self, *options, lease=3, known=True):
         name = f"py{self.count + 1}"
-        process = self.spawn(name, sys.executable, SOURCE / "tests/broker/python_steps.py", "--brokers", self.brokers, "--id", name, "--queue",
+        process = self.spawn(name, sys.executable, SOURCE / "tests/broker/python_steps.py", "--brokers", self.brokers, "--prefix", self.prefix, "--id", name, "--queue",
                              "python", "--lease", lease, "--slots", 2, *options,
                              environment={"PYTHONPATH": f"{SOURCE / 'examples/python'}:{generated}", "WORKER": name})
         process.id = name
@@ -142,8 +142,8 @@ class World(Cluster):
         """The bodies of these kinds that came to the progress topic in this scenario: (kind, key, body), in the order of each partition."""
         if self.reader is None:
             self.reader = Consumer({"bootstrap.servers": self.brokers, "group.id": "log", "enable.auto.commit": False, "fetch.wait.max.ms": 10})
-            self.reader.assign([TopicPartition("backstep.progress", number, 0) for number in self.read])
-        ends = {number: self.reader.get_watermark_offsets(TopicPartition("backstep.progress", number), timeout=10)[1] for number in self.read}
+            self.reader.assign([TopicPartition(self.topic("progress"), number, 0) for number in self.read])
+        ends = {number: self.reader.get_watermark_offsets(TopicPartition(self.topic("progress"), number), timeout=10)[1] for number in self.read}
         while any(self.read[number] < ends[number] for number in ends):
             for message in self.reader.consume(1000, 0.1):
                 check_message(message)

@@ -11,7 +11,7 @@ from cluster import Cluster, check, main
 
 # Every step writes what it did to a journal, and does what the run's params say of it:
 #   wait: NAME   runs until the file "go" is there (or it is cancelled)
-#   fail: NAME   fails when executed; stuck: NAME fails for good when undone, until the file "mended" is there
+#   fail: NAME   fails when executed, once all that wait have begun; stuck: NAME fails for good when undone, until the file "mended" is there
 STEP = """
 name=$BACKSTEP_STEP
 input=$(cat)
@@ -21,7 +21,11 @@ element=$(printf '%s' "$input" | jq -r '.element // empty')
 say "$1" "${element:+ $element}"
 if [ "$1" = execute ]; then
     case " $(param wait) " in *" $name "*) until [ -e "$JOURNAL/go" ]; do sleep 0.05; done ;; esac
-    [ "$(param fail)" != "$name" ] || [ -e "$JOURNAL/mended" ] || { echo "disk is full" >&2; exit 1; }
+    if [ "$(param fail)" = "$name" ] && [ ! -e "$JOURNAL/mended" ]; then
+        for one in $(param wait); do until grep -qx "execute $one" "$JOURNAL/$BACKSTEP_RUN_ID"; do sleep 0.05; done; done
+        echo "disk is full" >&2
+        exit 1
+    fi
     printf '{"data": {"of": "%s", "element": "%s"}}\\n' "$name" "$element"
 elif [ "$(param stuck)" = "$name" ] && [ ! -e "$JOURNAL/mended" ]; then
     echo "the store does not answer" >&2
@@ -221,7 +225,7 @@ def a_run_with_steps_of_its_own_leaves_no_topic(saga):
     cluster = saga.cluster
     cluster.cli("run", cluster.pipeline("name: own\n" + PARAMS + "steps: [{name: a, uses: step}]\n", "own.yaml"), "--steps", cluster.directory / "steps")
     topics = subprocess.run(["kcat", "-L", "-b", cluster.brokers], capture_output=True, text=True, timeout=60, check=True).stdout
-    check("backstep.tasks.default" in topics and "tasks.run-" not in topics, "a run with steps of its own leaves no topic behind")
+    check(cluster.topic("tasks.default") in topics and "tasks.run-" not in topics, "a run with steps of its own leaves no topic behind")
 
 
 def the_whole_saga():

@@ -34,7 +34,7 @@ class World(Cluster):
     def __enter__(self):
         super().__enter__()
         self.administrator = self.brokers
-        self.brokers = security.address(self.broker_directory)
+        self.brokers = security.address(self.broker.directory)
         self.secured.allow(self.administrator, self.acls)
         self.files = {user: self.secured.config(user) for user in self.secured.passwords}
         self.two = self.pipeline(PIPELINE)

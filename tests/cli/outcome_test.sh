@@ -5,6 +5,7 @@
 
 if [ -n "${OUTCOME_BROKERS-}" ]; then # a cluster with a coordinator is there: tests/broker/outcome_test.py
     b=$OUTCOME_BROKERS
+    export BACKSTEP_PREFIX="$OUTCOME_PREFIX"
 else
     backstep dev --address-file "$work/address" >"$work/dev.out" 2>"$work/dev.err" &
     started=$!

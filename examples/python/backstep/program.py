@@ -34,14 +34,19 @@ def own_id():
     return re.sub(r"[^A-Za-z0-9._-]", "-", f"python-{socket.gethostname()}")[:80] + f"-{os.getpid()}"
 
 
+def default(option, otherwise):
+    """As in the other programs, an option may also be given as BACKSTEP_<OPTION>."""
+    return os.environ.get(f"BACKSTEP_{option.upper()}", otherwise)
+
+
 def options_parser():
     parser = argparse.ArgumentParser(description="Serves the steps of this file to the coordinators on Kafka.")
-    parser.add_argument("-b", "--brokers", required=True, metavar="HOST:PORT,...")
-    parser.add_argument("--queue", default="default", type=name, help="the queue whose steps are served (default)")
-    parser.add_argument("--id", default=own_id(), type=name, help="who this is, for people")
-    parser.add_argument("--prefix", default="backstep", type=name, help="of the topics (backstep)")
-    parser.add_argument("--slots", default=os.cpu_count() or 1, type=number(1, 1024), help="how many steps run at once (one a processor)")
-    parser.add_argument("--lease", default=30.0, type=number(2, 600, float), help="seconds after which a silent worker is lost (30)")
+    parser.add_argument("-b", "--brokers", default=default("brokers", None), required="BACKSTEP_BROKERS" not in os.environ, metavar="HOST:PORT,...")
+    parser.add_argument("--queue", default=default("queue", "default"), type=name, help="the queue whose steps are served (default)")
+    parser.add_argument("--id", default=default("id", own_id()), type=name, help="who this is, for people")
+    parser.add_argument("--prefix", default=default("prefix", "backstep"), type=name, help="of the topics (backstep)")
+    parser.add_argument("--slots", default=default("slots", os.cpu_count() or 1), type=number(1, 1024), help="how many steps run at once (one a processor)")
+    parser.add_argument("--lease", default=default("lease", "30"), type=number(2, 600, float), help="seconds after which a silent worker is lost (30)")
     return parser
 
 
