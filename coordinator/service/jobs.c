@@ -562,7 +562,9 @@ static void perform_dirty(struct service *service)
 void jobs_perform(struct service *service)
 {
     perform_dirty(service);
-    while (service->state == SERVICE_WORKING && job_may_send(service) && service->heap_size > 0 && service->heap[0]->wake_ms <= service->now_ms) {
+    for (int count = 0; service->state == SERVICE_WORKING && count < LATER_AT_ONCE && job_may_send(service) && service->heap_size > 0 &&
+                        service->heap[0]->wake_ms <= service->now_ms;
+         count++) {
         struct job *job = service->heap[0];
         heap_remove(service, job);
         if (!job->dirty) {
