@@ -22,10 +22,11 @@ static int count_of(struct backstep_context *context)
     return (int)backstep_json_integer(backstep_param(context, "count"), 0);
 }
 
+/* The run's id is in each name: what a rollback takes away is the run's own, whatever else is in the directory. */
 static const char *path_of(struct backstep_context *context, const char *kind, int number)
 {
-    return backstep_format(context, "%s/%s-%03d.png", backstep_json_string(backstep_param(context, "directory"), "."), kind,
-                           number);
+    const char *directory = backstep_json_string(backstep_param(context, "directory"), ".");
+    return backstep_format(context, "%s/%s-%s-%03d.png", directory, kind, backstep_run_id(context), number);
 }
 
 /* ---- pictures: libpng's simple interface, three bytes a pixel */
