@@ -79,16 +79,30 @@ def about(machine):
             f"Apache Kafka {machine['kafka']} on the same cores; load average {machine['load_before']} before, {machine['load_after']} after.")
 
 
-def table(figures):
+def lines_of(found):
     head = [("what", "measured", "beside"), ("---", "---", "---")]
-    lines = [f"| {' | '.join(row)} |".replace("|  |", "| |") for row in head + list(rows(figures))]
-    return about(figures["machine"]) + "\n\n" + "\n".join(lines) + "\n"
+    return "".join(f"| {' | '.join(row)} |\n".replace("|  |", "| |") for row in head + list(found))
 
 
-def with_table(page, figures):
+def table(figures):
+    return about(figures["machine"]) + "\n\n" + lines_of(rows(figures))
+
+
+def short_rows(figures):
+    """What the README says."""
+    yield from list(latency_rows(figures))[:2]
+    yield from (row for row in load_rows(figures) if row[0].startswith("steps/s"))
+    yield from (row for row in other_rows(figures) if row[0].startswith(("a new worker", "program steps", "`backstep run`")))
+
+
+def short_table(figures):
+    return about(figures["machine"]) + "\n\n" + lines_of(short_rows(figures))
+
+
+def with_table(page, figures, made=table):
     """The page, with the table between the two marks."""
     pattern = re.escape(BEGIN) + ".*?" + re.escape(END)
-    return re.sub(pattern, lambda _: BEGIN + "\n" + table(figures) + "\n" + END, page, flags=re.DOTALL)
+    return re.sub(pattern, lambda _: BEGIN + "\n" + made(figures) + "\n" + END, page, flags=re.DOTALL)
 
 
 def charts(figures):
@@ -106,5 +120,7 @@ def write_docs(docs, figures, chart):
     (docs / "performance.json").write_text(json.dumps(figures, indent=1) + "\n")
     page = docs / "PERFORMANCE.md"
     page.write_text(with_table(page.read_text(), figures))
+    readme = docs.parent / "README.md"
+    readme.write_text(with_table(readme.read_text(), figures, short_table))
     for name, arguments in charts(figures).items():
         (docs / name).write_text(chart(*arguments))

@@ -10,7 +10,7 @@ from pathlib import Path
 SOURCE = Path(os.environ.get("BACKSTEP_SOURCE", Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(SOURCE / "bench"))
 from chart import chart  # noqa: E402
-from report import charts, table, with_table  # noqa: E402
+from report import charts, short_table, table, with_table  # noqa: E402
 
 DOCS = SOURCE / "docs"
 
@@ -27,5 +27,8 @@ check(with_table(page, figures) == page and table(figures) in page, "the table o
 for name, arguments in charts(figures).items():
     check((DOCS / name).read_text() == chart(*arguments), f"{name} is the curve of performance.json")
     check(name in page, f"{name} is shown")
+readme = (SOURCE / "README.md").read_text()
+check(with_table(readme, figures, short_table) == readme and short_table(figures) in readme, "the table of the README is the one of performance.json")
 figures["first_task_ms"] += 1
 check(with_table(page, figures) != page, "another figure would make another table")
+check(with_table(readme, figures, short_table) != readme, "and another one in the README")
