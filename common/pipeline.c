@@ -370,8 +370,14 @@ static void param_description(struct reader *reader, const struct node *node, vo
     read_description(reader, node, &((struct pipeline_param *)target)->description);
 }
 
+static void param_secret(struct reader *reader, const struct node *node, void *target)
+{
+    read_bool(reader, node, &((struct pipeline_param *)target)->secret);
+}
+
 static const struct field param_fields[] = {
     {"required", param_required},
+    {"secret", param_secret},
     {"default", param_default},
     {"description", param_description},
     {NULL, NULL},

@@ -24,6 +24,7 @@ struct pipeline_param {
     struct span description;
     struct span fallback; /* JSON; empty: no default */
     bool required;
+    bool secret; /* its value is a reference, which only the worker resolves */
     int line;
 };
 

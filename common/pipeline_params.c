@@ -105,6 +105,57 @@ static void append_value(struct text *json, struct span value)
     }
 }
 
+static bool is_reference(const json_t *value)
+{
+    const json_t *env = json_object_get(value, "env"), *file = json_object_get(value, "file");
+    const char *name = json_string_value(env != NULL ? env : file);
+    return json_object_size(value) == 1 && name != NULL && identifier_is_valid(span_of(name));
+}
+
+/* A secret must not stand on the log: only who resolves it may know it. The message shows nothing of what was given. */
+static bool refer_secrets(const struct pipeline *pipeline, json_t *params, struct error *error)
+{
+    for (size_t i = 0; i < pipeline->param_count; i++) {
+        const struct pipeline_param *param = &pipeline->params[i];
+        json_t *value = param->secret ? json_object_getn(params, param->name.bytes, param->name.size) : NULL;
+        if (value == NULL) {
+            continue;
+        }
+        if (!is_reference(value)) {
+            return error_set(
+                error, ERROR_INVALID,
+                "parameter '%s' is secret, and its value would stand on the log: give {\"env\": \"NAME\"} or {\"file\": \"NAME\"}, "
+                "which the worker resolves",
+                SHOWN(param->name));
+        }
+        json_object_setn_new(params, param->name.bytes, param->name.size, json_pack("{s:O}", "$secret", value));
+    }
+    return true;
+}
+
+static bool has_secrets(const struct pipeline *pipeline)
+{
+    for (size_t i = 0; i < pipeline->param_count; i++) {
+        if (pipeline->params[i].secret) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool append_referred(const struct pipeline *pipeline, struct span merged, struct text *json, struct error *error)
+{
+    json_t *params = has_secrets(pipeline) ? json_read_object(merged, error) : NULL;
+    bool ok = !has_secrets(pipeline) || (params != NULL && refer_secrets(pipeline, params, error));
+    if (ok && params != NULL) {
+        json_write(params, json);
+    } else if (ok) {
+        text_append_span(json, merged);
+    }
+    json_decref(params);
+    return ok && (!json->overflow || error_set(error, ERROR_INVALID, "there is no memory for the parameters"));
+}
+
 /* The last pair of that name wins. false: nobody gives it. */
 static bool append_given(const struct merge *merge, const struct pipeline_param *param, struct text *json)
 {
@@ -159,8 +210,8 @@ static bool merge_params(const struct merge *merge, struct text *json, struct er
                        text_string(&missing), missing.overflow ? ", ..." : "");
     } else if (!ok) {
         error_set(error, ERROR_INVALID, "the parameters are larger than %d KiB together", LIMIT_CONTEXT_BYTES / KIB);
-    } else if (!text_append_span(json, text_span(&merged))) {
-        ok = error_set(error, ERROR_INVALID, "there is no memory for the parameters");
+    } else {
+        ok = append_referred(merge->pipeline, text_span(&merged), json, error);
     }
     text_fini(&missing);
     text_fini(&merged);

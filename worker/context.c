@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "worker/context.h"
+#include "worker/references.h"
 
 #include "common/clock.h"
 #include "common/json.h"
@@ -44,8 +45,8 @@ static bool holds_values(const struct backstep_context *context)
 
 static void forget_values(struct backstep_context *context)
 {
-    json_t *values[] = {context->params, context->input,   context->results, context->shared,
-                        context->set,    context->metrics, context->errors};
+    json_t *values[] = {context->params,  context->input,  context->results,    context->shared,   context->set,
+                        context->metrics, context->errors, context->own_params, context->own_input};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         json_decref(values[i]);
     }
@@ -225,6 +226,29 @@ static json_t *input(struct backstep_context *context)
     return context->input;
 }
 
+/* What a step is given. One that begins a pipeline hands its input on, by the log: references stay what they are. Borrowed. */
+static json_t *own(struct backstep_context *context, json_t *given, json_t **resolved)
+{
+    struct error error = {0};
+    if (*resolved == NULL && given != NULL) {
+        *resolved = context->task->kind == PLAN_SCOPE ? json_incref(given) : references_resolve(given, &error);
+        if (*resolved == NULL) {
+            fail(context, "%s", error.message);
+        }
+    }
+    return *resolved;
+}
+
+static json_t *own_params(struct backstep_context *context)
+{
+    return own(context, params(context), &context->own_params);
+}
+
+static json_t *own_input(struct backstep_context *context)
+{
+    return own(context, input(context), &context->own_input);
+}
+
 /* The name as it is seen from where the task stands: without "scope/". Empty: from there it is not seen. */
 static struct span seen_name(const struct backstep_context *context, struct span name)
 {
@@ -323,7 +347,7 @@ const struct backstep_json *backstep_param(struct backstep_context *context, con
     if (context == NULL) {
         return NULL;
     }
-    return name != NULL ? value(json_object_get(params(context), name)) : NULL;
+    return name != NULL ? value(json_object_get(own_params(context), name)) : NULL;
 }
 
 const struct backstep_json *backstep_input(struct backstep_context *context)
@@ -331,7 +355,7 @@ const struct backstep_json *backstep_input(struct backstep_context *context)
     if (context == NULL) {
         return NULL;
     }
-    return value(input(context));
+    return value(own_input(context));
 }
 
 const struct backstep_json *backstep_step_data(struct backstep_context *context, const char *step)
@@ -409,6 +433,8 @@ json_t *context_view(struct backstep_context *context)
 void context_set_input(struct backstep_context *context, json_t *input)
 {
     json_decref(context->input);
+    json_decref(context->own_input);
+    context->own_input = NULL;
     context->input = json_incref(input);
 }
 
@@ -420,11 +446,12 @@ const char *backstep_context_json(struct backstep_context *context)
     if (context->json != NULL) {
         return context->json;
     }
-    json_t *all = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:O, s:O, s:O, s:O, s:o}", "run_id", backstep_run_id(context),
-                            "pipeline", backstep_pipeline(context), "step", backstep_step_name(context), "direction",
-                            backstep_is_rollback(context) ? "rollback" : "execute", "attempt", backstep_attempt(context),
-                            "idempotency_key", backstep_idempotency_key(context), "input", input(context), "params",
-                            params(context), "steps", results(context), "shared", shared(context), "result", result_value(context));
+    json_t *all =
+        json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:O, s:O, s:O, s:O, s:o}", "run_id", backstep_run_id(context), "pipeline",
+                  backstep_pipeline(context), "step", backstep_step_name(context), "direction",
+                  backstep_is_rollback(context) ? "rollback" : "execute", "attempt", backstep_attempt(context), "idempotency_key",
+                  backstep_idempotency_key(context), "input", own_input(context), "params", own_params(context), "steps",
+                  results(context), "shared", shared(context), "result", result_value(context));
     if (all != NULL && add_element(context, all)) {
         context->json = json_text(all);
     }

@@ -37,6 +37,7 @@ struct backstep_context {
     struct context_listener listener;
     const char *run_id, *pipeline, *step_name, *key; /* made when asked for */
     json_t *params, *input, *results, *shared; /* parsed when asked for */
+    json_t *own_params, *own_input; /* with what their references stand for: for the step alone */
     json_t *set, *metrics; /* what the step has said */
     char *json;
     uint64_t logged_bytes;                   /* see step_log.h */
