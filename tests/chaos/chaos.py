@@ -106,7 +106,7 @@ class Chaos:
         """Until its time is over; with sabotage, until it is noticed."""
         broker_s = [self.seconds * (number + 0.4) / self.restarts for number in range(self.restarts)]
         looked_s = 0
-        while (self.elapsed_s() < self.seconds or broker_s) and not self.broken:
+        while (self.elapsed_s() < self.seconds or broker_s or self.is_too_quiet()) and not self.broken:
             self.step()
             self.nemesis.step()
             if broker_s and self.elapsed_s() >= broker_s[0] and not self.nemesis.broker_is_busy():
@@ -116,6 +116,10 @@ class Chaos:
                 looked_s = self.elapsed_s()
                 self.journal.read()
                 self.broken = checks.at_any_time(self.journal)
+
+    def is_too_quiet(self):
+        """Fewer kills and freezes than were asked for."""
+        return not self.sabotage and any(enough(self.nemesis.counts, self.options.least[:3]))
 
     def settle(self):
         """Everything is well again: all runs have to end."""
@@ -185,7 +189,7 @@ def parse(arguments):
 def enough(counts, least):
     for name, number in zip(("kills", "freezes", "broker restarts", "runs"), least):
         if counts[name] < number:
-            yield f"only {counts[name]} {name}, not {number}"
+            yield f"only {counts[name]} of {number} {name}"
 
 
 def note(chaos, what):

@@ -11,6 +11,7 @@ import kafka
 
 OWNS = ("0-1", "2-3")
 WORKERS = 4
+WITHOUT_BROKER = 5
 
 
 class Nemesis:
@@ -161,7 +162,8 @@ class Nemesis:
         self.bring_back()
         if now_s >= self.next_s:
             getattr(self, self.random.choices(list(self.weights), list(self.weights.values()))[0])()
-            self.next_s = now_s + self.random.uniform(0, self.pause_s)
+            slower = WITHOUT_BROKER if self.broker_is_busy() else 1  # what has no broker anyway suffers little
+            self.next_s = now_s + self.random.uniform(0, self.pause_s * slower)
 
     def bring_back(self):
         """Who has ended by himself, for want of a broker or because another has claimed what was his, comes back."""
