@@ -38,7 +38,7 @@ struct server {
     struct evaluator *evaluator; /* NULL: no guard to watch over it */
     struct bus *bus;
     struct worker *worker;
-    int64_t retry_ms;
+    int64_t retry_ms, begun_ms; /* monotonic: when the last incarnation began */
     bool stale; /* an old registry waits for its tasks to end */
     int64_t stop_ms;
 };
@@ -191,7 +191,7 @@ static bool begin(struct server *server, struct error *error)
         return false;
     }
     if (worker_begin(server->worker, server->bus, error)) {
-        server->retry_ms = RETRY_FIRST_MS;
+        server->begun_ms = clock_monotonic_ms();
         log_event(LOG_INFO, "serving", "worker=%s brokers=%s queue=%s handlers=%d slots=%u", server->id,
                   LOG_QUOTED(server->options->brokers), server->options->queue,
                   backstep_registry_count(server->options->registry), server->options->slots);
@@ -206,6 +206,22 @@ static bool gives_up(const struct server *server)
     return server->stop_ms > 0 && clock_monotonic_ms() >= server->stop_ms;
 }
 
+static void back_off(struct server *server)
+{
+    nap((int)server->retry_ms);
+    server->retry_ms = server->retry_ms * 2 < RETRY_MOST_MS ? server->retry_ms * 2 : RETRY_MOST_MS;
+}
+
+/* A broker that takes what begins an incarnation, and refuses what is to be said in it, does so again at once. */
+static void wait_if_it_was_short(struct server *server)
+{
+    if (clock_monotonic_ms() - server->begun_ms < RETRY_MOST_MS) {
+        back_off(server);
+    } else {
+        server->retry_ms = RETRY_FIRST_MS;
+    }
+}
+
 /* "The single error path": for ever, with a line each time. */
 static void begin_anew(struct server *server)
 {
@@ -213,8 +229,7 @@ static void begin_anew(struct server *server)
     while (!gives_up(server) && !begin(server, &error)) {
         log_event(LOG_WARN, "no_broker", "worker=%s retry_ms=%d error=%s", server->id, (int)server->retry_ms,
                   LOG_QUOTED(error.message));
-        nap((int)server->retry_ms);
-        server->retry_ms = server->retry_ms * 2 < RETRY_MOST_MS ? server->retry_ms * 2 : RETRY_MOST_MS;
+        back_off(server);
         if (atomic_load(&signals_stop) > 0 && server->stop_ms == 0) {
             worker_drain(server->worker);
             server->stop_ms = clock_monotonic_ms() + (worker_unsaid(server->worker) > 0 ? LAST_WORDS_MS : 0);
@@ -255,6 +270,7 @@ static void loop(struct server *server)
         if (state == WORKER_FATAL) {
             log_event(LOG_WARN, "bus_failed", "worker=%s error=%s", server->id, LOG_QUOTED(error.message));
             close_bus(server);
+            wait_if_it_was_short(server);
         }
         if (state == WORKER_FATAL || state == WORKER_NEW_INCARNATION) {
             begin_anew(server);

@@ -10,6 +10,7 @@ import threading
 import time
 
 import kafka
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions
 from cluster import Cluster, Failed, check, main
 
 JOURNAL = """
@@ -82,6 +83,91 @@ def worker_dies():
         check(world.did(run_id) == ["execute first 1", "execute second 1", "execute second 1", "execute third 1"],
               "the step ran again, with the same attempt: a lost worker is not the step's failure")
         check(other.stop() == 0, "the other worker drains and ends with exit 0")
+        worker_freezes(world, steps)
+
+
+def worker_freezes(world, steps):
+    """And one that is frozen past its lease: its program and what that has started are ended by the guard, and nothing it says later counts."""
+    for name in ("pid", "go"):
+        (world.journal / name).unlink()
+    family = world.steps(name="family", first=JOURNAL, third=JOURNAL, second=JOURNAL + """
+case $1 in rollback) exit 0 ;; esac
+setsid sleep 600 &
+echo $! >"$JOURNAL/grandchild"
+echo $$ >"$JOURNAL/pid"
+while :; do sleep 0.05; done
+""")
+    frozen = world.worker(family)
+    run_id = world.start(world.three)
+    world.wait_until_running("second", run_id)
+    programs = [int((world.journal / name).read_text()) for name in ("pid", "grandchild")]
+    begun = time.monotonic()
+    frozen.signal(signal.SIGSTOP)
+    world.wait_for(lambda: not any(map(is_alive, programs)), "the guard to end the program and its child")
+    check(time.monotonic() - begun < 3 + 2, "the guard ended the program of the frozen worker within its lease of 3 s, and what it had started elsewhere")
+    (world.journal / "go").touch()
+    world.worker(steps)
+    check(world.wait_for_end(run_id)["status"] == "succeeded", "the run finished on another worker")
+    frozen.signal(signal.SIGCONT)
+    world.wait_for(lambda: frozen.said().count("event=serving") == 2, "the woken worker to begin anew")
+    check("event=incarnation_ends" in frozen.said(), "the woken worker ended its incarnation, and began another")
+    check(world.did(run_id) == ["execute first 1", "execute second 1", "execute second 1", "execute third 1"], "the step ran again once")
+    run = world.status(run_id)
+    check(run["status"] == "succeeded" and frozen.stop() == 0, "what it said late has changed nothing")
+
+
+def topics_change():
+    """Topics that someone deletes, makes smaller or gives more partitions: it is said what is wrong, and no run is lost"""
+    with World() as world:
+        wide = 'cat >/dev/null\n[ "$1" = rollback ] && exit 0\necho x >>"$JOURNAL/pid"; while ! [ -e "$JOURNAL/go" ]; do sleep 0.05; done\n' \
+               'x=$(head -c 30000 /dev/zero | tr "\\0" x); echo "{\\"data\\": {\\"x\\": \\"$x\\"}}"\n'
+        steps = world.steps(first=wide, second=JOURNAL, third=JOURNAL)
+        coordinator = world.serve()
+        worker = world.worker(steps, lease="2s")
+        admin = AdminClient({"bootstrap.servers": world.brokers})
+        results_too_large(world, admin, worker)
+        workers_topic_deleted(world, admin, worker, coordinator)
+        more_partitions(world, admin)
+
+
+def done(futures):
+    """Wait for what the broker was asked to do."""
+    for future in futures.values():
+        future.result(30)
+
+
+def results_too_large(world, admin, worker):
+    """A result that the topic does not take any more is kept by its worker until the topic is mended."""
+    def limit(size):
+        entry = ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
+        done(admin.incremental_alter_configs([ConfigResource("topic", "backstep.progress", incremental_configs=[entry])]))
+    run_id = world.start(world.three)
+    world.wait_until_running("first", run_id)
+    limit(10000)
+    (world.journal / "go").touch()
+    world.wait_for(lambda: worker.said().count("Message size too large") >= 4, "the worker to say what the broker refuses")
+    check(worker.said().count("event=serving") < 10, "the worker says what the broker refuses, and tries again, but not at once")
+    refused = world.cli("start", world.three, expect=2).stderr
+    check("max.message.bytes" in refused and "kafka-configs.sh" in refused, "who starts a run is told how to mend the topic")
+    limit(4259840)
+    check(world.wait_for_end(run_id)["status"] == "succeeded", "once it is mended the run goes on")
+    check(world.wait_for_end(world.start(world.three))["status"] == "succeeded", "as others do")
+
+
+def workers_topic_deleted(world, admin, worker, coordinator):
+    """The coordinator ends and says why; the next one begins where the log stands."""
+    done(admin.delete_topics(["backstep.workers"]))
+    check(coordinator.wait() == 5 and "backstep.workers" in coordinator.said().splitlines()[-1], coordinator.said().splitlines()[-1])
+    world.serve()
+    check(world.wait_for_end(world.start(world.three))["status"] == "succeeded", "with the topic made anew runs succeed again")
+    check(worker.is_running(), "on the same worker process")
+
+
+def more_partitions(world, admin):
+    """A progress topic that has grown is refused: the runs that are there would be looked for in other partitions."""
+    done(admin.create_partitions([NewPartitions("backstep.progress", 8)]))
+    grown = world.serve(ready=False)
+    check(grown.wait() != 0 and "has 8 now" in grown.said(), grown.said().splitlines()[-1])
 
 
 def guard_dies():
@@ -231,4 +317,4 @@ def no_coordinator():
 
 
 if __name__ == "__main__":
-    main(no_broker, no_coordinator, nobody_serves, worker_dies, guard_dies, coordinator_dies, takeover, garbage, broker_dies)
+    main(no_broker, no_coordinator, nobody_serves, worker_dies, topics_change, guard_dies, coordinator_dies, takeover, garbage, broker_dies)
