@@ -10,7 +10,7 @@ for name in $(grep -ohE '`(unit|embedded|simulation|broker|container)\.[a-z_]+`'
     places=tests/$label
     [ "$label" != embedded ] || places='tests/kafka tests/cli tests/screen tests/actions'
     [ "$label" != unit ] || places='tests/unit tests/install tests/examples tests/fuzz'
-    [ "$label" != broker ] || places='tests/broker tests/actions'
+    [ "$label" != broker ] || places='tests/broker tests/actions tests/chaos'
     # shellcheck disable=SC2086 # several directories
     found=$(find $places -name "${test}_test.*" | head -n 1)
     if [ -n "$found" ]; then
