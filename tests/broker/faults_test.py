@@ -140,7 +140,7 @@ def results_too_large(world, admin, worker):
     """A result that the topic does not take any more is kept by its worker until the topic is mended."""
     def limit(size):
         entry = ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
-        done(admin.incremental_alter_configs([ConfigResource("topic", "backstep.progress", incremental_configs=[entry])]))
+        done(admin.incremental_alter_configs([ConfigResource("topic", f"{world.prefix}.progress", incremental_configs=[entry])]))
     run_id = world.start(world.three)
     world.wait_until_running("first", run_id)
     limit(10000)
@@ -156,8 +156,8 @@ def results_too_large(world, admin, worker):
 
 def workers_topic_deleted(world, admin, worker, coordinator):
     """The coordinator ends and says why; the next one begins where the log stands."""
-    done(admin.delete_topics(["backstep.workers"]))
-    check(coordinator.wait() == 5 and "backstep.workers" in coordinator.said().splitlines()[-1], coordinator.said().splitlines()[-1])
+    done(admin.delete_topics([f"{world.prefix}.workers"]))
+    check(coordinator.wait() == 5 and f"{world.prefix}.workers" in coordinator.said().splitlines()[-1], coordinator.said().splitlines()[-1])
     world.serve()
     check(world.wait_for_end(world.start(world.three))["status"] == "succeeded", "with the topic made anew runs succeed again")
     check(worker.is_running(), "on the same worker process")
@@ -165,7 +165,7 @@ def workers_topic_deleted(world, admin, worker, coordinator):
 
 def more_partitions(world, admin):
     """A progress topic that has grown is refused: the runs that are there would be looked for in other partitions."""
-    done(admin.create_partitions([NewPartitions("backstep.progress", 8)]))
+    done(admin.create_partitions([NewPartitions(f"{world.prefix}.progress", 8)]))
     grown = world.serve(ready=False)
     check(grown.wait() != 0 and "has 8 now" in grown.said(), grown.said().splitlines()[-1])
 

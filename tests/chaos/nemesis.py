@@ -117,7 +117,7 @@ class Nemesis:
             self.counts["guards"] += 1
 
     def restart_broker(self):
-        self.with_broker(lambda: (kafka.kill if self.random.random() < 0.5 else kafka.stop)(self.cluster.broker_directory))
+        self.with_broker(lambda: (kafka.kill if self.random.random() < 0.5 else kafka.stop)(self.cluster.broker.directory))
 
     def broker_is_busy(self):
         return self.broker is not None and self.broker.is_alive()
@@ -129,7 +129,7 @@ class Nemesis:
         def restart():
             try:
                 end()
-                kafka.restart(self.cluster.broker_directory)
+                kafka.restart(self.cluster.broker.directory)
             except Exception as error:  # whatever it is, the main thread has to see it
                 self.failure = error
         self.broker = threading.Thread(target=restart)
@@ -139,7 +139,7 @@ class Nemesis:
     def freeze_broker(self):
         if self.broker_is_busy():
             return
-        pid = kafka.running_pid(self.cluster.broker_directory)
+        pid = kafka.running_pid(self.cluster.broker.directory)
 
         def freeze():
             os.kill(pid, signal.SIGSTOP)
