@@ -301,7 +301,7 @@ struct backstep_fault {
     const char *message; /* with this reason; NULL: "fault injected" */
     bool permanent;      /* and are not tried again */
     bool after;          /* they fail after the step has done its work, not instead */
-    int crashes;         /* so many attempts kill the process, as SIGKILL does, before anything else */
+    int crashes;         /* it kills the process so many times, as SIGKILL does, before anything else; then it goes well */
     int64_t delay_ms;    /* each attempt waits so long first; a cancel ends the wait */
     bool rollback;       /* all of this in rollback, and not in execute */
 };

@@ -69,3 +69,6 @@ expect 1 '.status == "rolled_back" and (.error | endswith(" is there already"))'
 expect 1 '.status == "rolled_back" and .steps[2].status == "rolled_back"' upload run -p "source=$photos" -p "target=$work/other" -p fail=true
 [ -z "$(ls -A "$work/other")" ]
 expect 1 '.error | endswith("bytes are more than 100")' upload run -p "source=$photos" -p "target=$work/other" -p max_bytes=100
+
+"$BACKSTEP_BIN/tested" >"$work/out" 2>&1 || { cat "$work/out" >&2; exit 1; }
+grep -q 'PASSED.* 4 test' "$work/out"

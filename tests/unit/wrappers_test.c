@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A wrapper is a function around a step; what is in it keeps its progress, its values and its failures. */
+#include "worker/attempt.h"
 #include "worker/backstep.h"
 
 #include <setjmp.h>
@@ -351,6 +352,53 @@ static void a_fault_can_kill_the_process(void **state)
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
+static void ignore_progress(void *state, uint64_t current, uint64_t total, struct span metrics)
+{
+    (void)state, (void)current, (void)total, (void)metrics;
+}
+
+/* A lost attempt is none: what was sent before is told by the ticket. */
+static void a_crash_that_has_happened_does_not_happen_again(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new();
+    struct backstep_fault fault = {.crashes = 1};
+    struct task task = {
+        .run_id = span_of("r"), .step = span_of("x"), .handler = span_of("fault_x"), .attempt = 1, .ticket = {.number = 2}};
+    struct cancellation never = {0};
+    struct attempt attempt;
+    attempt_run(&attempt, &task, backstep_faulty(bench->registry, &bench->x, &fault), &never,
+                &(struct context_listener){.progressed = ignore_progress});
+    assert_int_equal(attempt.outcome, OUTCOME_OK);
+    attempt_fini(&attempt);
+    bench_free(bench);
+}
+
+static enum backstep_outcome nest_deep(struct backstep_context *context, struct backstep_result *result)
+{
+    char open[129] = {0}, close[129] = {0};
+    tell("+%s ", backstep_step_name(context));
+    memset(open, '[', 128);
+    memset(close, ']', 128);
+    return backstep_succeed(result, "%s%s", open, close);
+}
+
+static void once_remembers_the_deepest_data(void **state)
+{
+    (void)state;
+    char directory[] = "/tmp/once-XXXXXX";
+    assert_non_null(mkdtemp(directory));
+    struct backstep_memory memory = {.directory = directory};
+    struct bench *bench = bench_new();
+    struct backstep_step deep = {.name = "deep", .execute = nest_deep};
+    assert_true(backstep_register(bench->registry, backstep_once(bench->registry, &deep, &memory)));
+    assert_true(backstep_execute(bench->orchestrator, "run-1", NULL));
+    assert_true(backstep_execute(bench->orchestrator, "run-1", NULL));
+    assert_string_equal(story, "+once_deep ");
+    bench_free(bench);
+    remove_directory(directory);
+}
+
 static void what_is_unsound_is_refused_and_named(void **state)
 {
     (void)state;
@@ -390,6 +438,8 @@ int main(void)
         cmocka_unit_test(what_began_and_did_not_end_is_done_again_and_a_barred_step_is_not),
         cmocka_unit_test(faults_come_on_demand),
         cmocka_unit_test(a_fault_can_kill_the_process),
+        cmocka_unit_test(a_crash_that_has_happened_does_not_happen_again),
+        cmocka_unit_test(once_remembers_the_deepest_data),
         cmocka_unit_test(what_is_unsound_is_refused_and_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

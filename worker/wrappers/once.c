@@ -101,7 +101,7 @@ static enum backstep_outcome execute_once(struct backstep_call *call, struct bac
     if (!claim(memory, key, BEGUN, &there)) {
         return unreachable(result, key);
     }
-    json_t *value = there != NULL ? json_read(span_of(there), NULL) : NULL;
+    json_t *value = there != NULL ? json_read_wrapped(span_of(there), NULL) : NULL;
     enum backstep_outcome outcome;
     if (there == NULL || state_is(value, "begun")) {
         outcome = begin(call, context, result);
@@ -126,7 +126,7 @@ static enum backstep_outcome roll_back_once(struct backstep_call *call, struct b
     if (!claim(memory, key, ROLLED_BACK, &there)) {
         return unreachable(result, key);
     }
-    json_t *value = there != NULL ? json_read(span_of(there), NULL) : NULL;
+    json_t *value = there != NULL ? json_read_wrapped(span_of(there), NULL) : NULL;
     bool nothing = there == NULL || state_is(value, "rolled_back");
     json_decref(value);
     free(there);
