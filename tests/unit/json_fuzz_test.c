@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Any bytes as JSON through the public interface: what is JSON arrives as it was said, all else is refused with a reason, and nothing breaks.
  * FUZZ_SEED=N plays one seed, FUZZ_ROUNDS=N so many of them. */
+#include "common/limits.h"
 #include "worker/backstep.h"
 #include "worker/backstep_test.h"
 
@@ -146,13 +147,33 @@ static enum backstep_outcome hear(struct backstep_context *context, struct backs
     return backstep_succeed(result, NULL);
 }
 
+/* Of JSON as the library writes it: how many lists and objects stand in each other. */
+static int depth_of(const char *text)
+{
+    int depth = 0, most = 0;
+    for (bool quoted = false; *text != '\0'; text++) {
+        if (*text == '\\') {
+            text++;
+        } else if (*text == '"') {
+            quoted = !quoted;
+        } else if (!quoted && strchr("[{", *text) != NULL) {
+            depth++;
+            most = depth > most ? depth : most;
+        } else if (!quoted && strchr("]}", *text) != NULL) {
+            depth--;
+        }
+    }
+    return most;
+}
+
+/* What the library wrote around a text may be read, so a text alone may be a little deeper than one that a step may say. */
 static void read_alone(struct play *play)
 {
     const struct backstep_json *json = backstep_json_parse(play->text);
-    play->json = json != NULL;
     play->canonical = backstep_json_text(json);
+    play->json = json != NULL && depth_of(play->canonical) <= LIMIT_JSON_DEPTH;
     play->object = play->json && play->canonical[0] == '{';
-    if (play->json) {
+    if (json != NULL) {
         const struct backstep_json *again = backstep_json_parse(play->canonical);
         assert_is(play->canonical, again);
         backstep_json_free(again);
