@@ -58,6 +58,7 @@ struct seen {
     uint32_t ppm, announced_ppm;
     bool finished;
     bool taken_up; /* a person had a say in what is done again */
+    unsigned char resolve[REQUEST_ID_BYTES]; /* the last one that counted */
 };
 
 #define PARTITIONS_MAX 8
@@ -267,7 +268,8 @@ static void watch_answer(struct oracle *oracle, const struct message *message, c
         HASH_ADD(hh, oracle->answers, id, REQUEST_ID_BYTES, answer);
     } else if (answer->of_nothing) {
         answer->verdict = message->verdict; /* of a run that did not exist nothing is remembered: it may exist by now */
-    } else if (answer->verdict != message->verdict && !(run != NULL && runs_is_named(run) && message->verdict != VERDICT_ACCEPTED)) {
+    } else if (answer->verdict != message->verdict &&
+               !(run != NULL && runs_is_named(run) && message->verdict != VERDICT_ACCEPTED)) {
         oracle_fail("one request of %.*s got two answers", SPAN_ARGS(message->event.run_id));
     }
 }
@@ -301,6 +303,20 @@ static void trace_event(const struct oracle *oracle, const struct message *messa
 }
 
 static struct work *find_work(const struct oracle *oracle, const char *run_id, uint32_t step, uint32_t instance);
+
+/* A request that comes a second time is only answered again. */
+static bool counts_now(struct run *run, const struct message *message)
+{
+    const struct saga_request *newest = run->saga.requests;
+    struct seen *seen = seen_of(run);
+    bool is_new = newest != NULL && newest->verdict == VERDICT_ACCEPTED &&
+                  memcmp(newest->id, message->event.request_id, REQUEST_ID_BYTES) == 0 &&
+                  memcmp(newest->id, seen->resolve, REQUEST_ID_BYTES) != 0;
+    if (is_new) {
+        memcpy(seen->resolve, newest->id, REQUEST_ID_BYTES);
+    }
+    return is_new;
+}
 
 /* A person says that a step is undone, and is believed. */
 static void watch_resolve(struct oracle *oracle, const struct saga *saga, const struct message *message)
@@ -386,7 +402,7 @@ static void read_progress(struct oracle *oracle, struct reading *reading, const 
     }
     if (run != NULL && run->saga.steps != NULL && result != RUNS_FENCED) {
         watch_progress(run);
-        if (message.kind == MESSAGE_RESOLVE && run->saga.requests->verdict == VERDICT_ACCEPTED) {
+        if (message.kind == MESSAGE_RESOLVE && counts_now(run, &message)) {
             watch_resolve(oracle, &run->saga, &message);
         }
         if (message.kind == MESSAGE_RUN_PROGRESSED || message.kind == MESSAGE_RUN_FINISHED) {
@@ -474,13 +490,14 @@ static struct runs *read_from(const struct oracle *oracle, int32_t partition, co
     struct runs *runs = runs_new((uint32_t)oracle->options.progress_partitions);
     runs_begin_at(runs, checkpoint);
     read_ids(oracle, runs, partition, checkpoint->ids);
-    for (int64_t at = checkpoint->offset; memory_cluster_record(oracle->options.cluster, ORACLE_PROGRESS, partition, at, &record); at++) {
+    for (int64_t at = checkpoint->offset; memory_cluster_record(oracle->options.cluster, ORACLE_PROGRESS, partition, at, &record);
+         at++) {
         struct message message;
         struct run *run;
         if (message_decode(&message, TOPIC_PROGRESS, record.key, record.value, NULL)) {
             if (runs_apply(runs, &message, at, record.time_ms, &run) == RUNS_DIFFERS) {
-                oracle_fail("a snapshot at %" PRId64 " says\n%s, and a reader from %" PRId64 " holds\n%s", at, fixture_dump(message.image),
-                            checkpoint->offset, fixture_dump(&run->saga));
+                oracle_fail("a snapshot at %" PRId64 " says\n%s, and a reader from %" PRId64 " holds\n%s", at,
+                            fixture_dump(message.image), checkpoint->offset, fixture_dump(&run->saga));
             }
             message_free(&message);
         }
@@ -502,8 +519,8 @@ static void compare_with(struct runs *runs, struct runs *others, int64_t from, c
         struct run *other = runs_find(others, run->saga.run_id);
         char *expected = fixture_dump(&run->saga), *found = other != NULL ? fixture_dump(&other->saga) : NULL;
         if (found == NULL || strcmp(expected, found) != 0) {
-            oracle_fail("%s has of %.*s\n%s, and the other, where one begins at %" PRId64 ",\n%s", who, SPAN_ARGS(run->saga.run_id), expected,
-                        from, found != NULL ? found : "nothing");
+            oracle_fail("%s has of %.*s\n%s, and the other, where one begins at %" PRId64 ",\n%s", who, SPAN_ARGS(run->saga.run_id),
+                        expected, from, found != NULL ? found : "nothing");
         }
         free(expected);
         free(found);
@@ -521,7 +538,8 @@ static void expect_checkpoint(struct oracle *oracle, int32_t partition, const st
 void oracle_committed(struct oracle *oracle, int32_t partition, int64_t offset, const char *metadata)
 {
     struct runs_checkpoint checkpoint = {.offset = offset};
-    if (sscanf(metadata, "epoch=%" SCNd64 " time=%" SCNd64 " ids=%" SCNd64, &checkpoint.epoch, &checkpoint.epoch_ms, &checkpoint.ids) != 3) {
+    if (sscanf(metadata, "epoch=%" SCNd64 " time=%" SCNd64 " ids=%" SCNd64, &checkpoint.epoch, &checkpoint.epoch_ms,
+               &checkpoint.ids) != 3) {
         oracle_fail("'%s' was committed", metadata);
     }
     trace(oracle, "log   K of %d is %" PRId64 " %s", (int)partition, offset, metadata);
