@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 void text_init(struct text *text, size_t max_bytes)
 {
@@ -186,4 +187,16 @@ char *text_take(struct text *text)
     bytes[text->size] = '\0';
     *text = (struct text){.max_bytes = text->max_bytes};
     return bytes;
+}
+
+char *text_copy(struct span span)
+{
+    char *copy = malloc(span.size + 1);
+    if (copy != NULL) {
+        if (span.size > 0) {
+            memcpy(copy, span.bytes, span.size);
+        }
+        copy[span.size] = '\0';
+    }
+    return copy;
 }

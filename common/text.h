@@ -35,5 +35,7 @@ const char *text_string(const struct text *text);
 struct span text_span(const struct text *text);
 /* Hand the storage over: the caller owes free(). Never NULL unless memory ran out. */
 char *text_take(struct text *text);
+/* A string of its own for a span, which need not end in a NUL. The caller owes free(). NULL where memory ran out. */
+char *text_copy(struct span span);
 
 #endif

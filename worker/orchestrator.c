@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "common/names.h"
 #include "common/runs_task.h"
+#include "common/text.h"
 #include "worker/attempt.h"
 #include "worker/registry.h"
 
@@ -378,8 +379,8 @@ static void on_logged(void *state, const struct log_line *line)
     const struct backstep_orchestrator *orchestrator = state;
     bool is_event = line->event.size > 0;
     struct span said = is_event ? line->data : line->text;
-    char *event = is_event ? strndup(line->event.bytes, line->event.size) : NULL;
-    char *text = strndup(said.size > 0 ? said.bytes : "", said.size);
+    char *event = is_event ? text_copy(line->event) : NULL;
+    char *text = text_copy(said);
     orchestrator->logged(orchestrator->logged_state, levels[line->level], event, text != NULL ? text : "");
     free(event);
     free(text);

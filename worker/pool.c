@@ -3,6 +3,7 @@
 
 #include "common/clock.h"
 #include "common/limits.h"
+#include "common/text.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -97,7 +98,7 @@ static void free_job(struct pool *pool, struct job *job)
 static void on_progress(void *state, uint64_t current, uint64_t total, struct span metrics)
 {
     struct job *job = state;
-    char *copy = metrics.size > 0 ? strndup(metrics.bytes, metrics.size) : NULL;
+    char *copy = metrics.size > 0 ? text_copy(metrics) : NULL;
     lock(job->pool);
     if (total > 0) {
         job->current = current;

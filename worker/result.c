@@ -2,6 +2,7 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/limits.h"
+#include "common/text.h"
 #include "worker/context.h"
 
 #include <stdarg.h>
@@ -43,7 +44,7 @@ void result_from(struct backstep_result *result, const struct step_result *from)
     result->outcome = from->skipped ? BACKSTEP_SKIPPED : from->success ? BACKSTEP_SUCCEEDED : BACKSTEP_FAILED;
     result->data_json = parsed(from->data);
     result->rollback_json = parsed(from->rollback_data);
-    result->error = strndup(from->error.size > 0 ? from->error.bytes : "", from->error.size);
+    result->error = text_copy(from->error);
 }
 
 /* Replace `*field` by what printf() would write; nothing where memory is out. `*parsed` was made of the old one. */

@@ -2,6 +2,7 @@
 /* backstep logs RUN: what its steps have logged; with -f, until it ends. */
 #include "common/clock.h"
 #include "common/names.h"
+#include "common/text.h"
 #include "coordinator/cli/command.h"
 #include "coordinator/cli/log_tail.h"
 #include "coordinator/cli/lookup.h"
@@ -136,7 +137,7 @@ static bool step_exists(const struct logs *logs)
     bool found = names == NULL;
     for (uint32_t i = 0; i < plan->step_count && !found; i++) {
         found = span_equal(plan->steps[i].name, span_of(logs->tail.step));
-        names[i] = strndup(plan->steps[i].name.bytes, plan->steps[i].name.size);
+        names[i] = text_copy(plan->steps[i].name);
     }
     if (!found) {
         struct text message;

@@ -2,6 +2,7 @@
 #include "coordinator/cli/reader.h"
 
 #include "common/clock.h"
+#include "common/text.h"
 #include "coordinator/cli/signals.h"
 
 #include <assert.h>
@@ -48,7 +49,7 @@ static void view_free(struct run_view *view)
 
 static char *span_duplicate(struct span span)
 {
-    char *copy = strndup(span.size > 0 ? span.bytes : "", span.size);
+    char *copy = text_copy(span);
     if (copy == NULL) {
         abort(); /* as runs_apply() does */
     }

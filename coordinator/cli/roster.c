@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "coordinator/cli/roster.h"
+#include "common/text.h"
 
 #include "coordinator/cli/screen.h"
 #include "coordinator/cli/summary.h"
@@ -18,7 +19,7 @@ static void *must(void *memory)
 
 static char *copy_of(struct span span)
 {
-    return must(strndup(span.size > 0 ? span.bytes : "", span.size));
+    return must(text_copy(span));
 }
 
 static void worker_clear(struct roster_worker *worker)

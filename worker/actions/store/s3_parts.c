@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "worker/actions/store/s3_parts.h"
+#include "common/text.h"
 
 #include "worker/actions/encoding.h"
 #include "worker/actions/formatted.h"
@@ -40,7 +41,7 @@ bool s3_tag_matches(const struct http_answer *answer, const unsigned char md5[MD
 static void mark_part(struct parts *parts, struct span part)
 {
     char expected[MD5_HEX_BYTES];
-    char *text = strndup(part.bytes, part.size);
+    char *text = text_copy(part);
     if (text == NULL) {
         abort();
     }
@@ -121,7 +122,7 @@ static bool begin(struct parts *parts, const char *owner, const char *sha256, st
     if (ok && id.size == 0) {
         ok = error_set(error, ERROR_TRANSIENT, "CreateMultipartUpload: the store gave no UploadId");
     }
-    char *plain = strndup(id.bytes != NULL ? id.bytes : "", id.size);
+    char *plain = text_copy(id);
     parts->upload = plain != NULL ? percent_encode(plain, false) : NULL;
     free(plain);
     http_answer_fini(&answer);
