@@ -11,6 +11,11 @@ fail() {
     exit 1
 }
 
+# the README shows this program, from its first #include on
+sed -n '/^#include/,$p' "$BACKSTEP_SOURCE/examples/quickstart/quickstart.c" >"$work/program"
+sed -n '/^The quick example/,/^```$/p' "$BACKSTEP_SOURCE/README.md" | sed -e '1,/^```c$/d' -e '/^```$/d' >"$work/shown"
+diff "$work/program" "$work/shown" || fail 'README.md shows another program'
+
 # run prints one line, and it tells the truth
 "$quickstart" run -p note='"a
 b"' >"$work/out" || fail "run ended with $?"
