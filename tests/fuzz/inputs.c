@@ -5,6 +5,7 @@
 #include "common/expression.h"
 #include "common/limits.h"
 #include "common/pipeline.h"
+#include "common/text.h"
 #include "tests/fuzz/fuzz.h"
 #include "worker/evaluator.h"
 #include "worker/program_output.h"
@@ -157,7 +158,7 @@ void fuzz_options(struct span bytes)
     const char *words[WORDS_MAX + 1];
     size_t count, variables;
     struct error error = {0};
-    char *copy = strndup(bytes.size > 0 ? bytes.bytes : "", bytes.size);
+    char *copy = text_copy(bytes);
     if (copy == NULL || names_a_file(copy)) {
         free(copy);
         return;
