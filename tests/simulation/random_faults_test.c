@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#define SEEDS 2000
+#define SEEDS 700
 /* ---- the world they happen to */
 
 static struct world_options draw_options(uint64_t seed)

@@ -22,8 +22,8 @@
 
 #include <cmocka.h>
 
-#define SEEDS 600 /* the same in every run of the test */
-#define SECONDS 60 /* and then others, which nobody has seen before */
+#define SEEDS 250 /* the same in every run of the test */
+#define SECONDS 20 /* and then others, which nobody has seen before */
 
 static uint64_t number_of(const char *name, uint64_t otherwise)
 {
