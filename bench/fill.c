@@ -3,6 +3,7 @@
  * The topics must be there, and nobody may own them meanwhile. One JSON object: the records, and the first run's id.
  *
  *     bench_fill BROKERS PREFIX RUNS finished|unfinished */
+#include "bench/three_steps.h"
 #include "common/clock.h"
 #include "common/limits.h"
 #include "common/names.h"
@@ -12,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STEPS 3
 #define TIMEOUT_MS 60000
 #define BACKLOG_RECORDS 50000
 #define ANSWERS_MS 10
@@ -79,25 +79,6 @@ static void claim_all(struct fill *fill)
     }
 }
 
-static const struct plan *plan_of_three(void)
-{
-    static const uint32_t needs[STEPS] = {0, 0, 1};
-    static const char *const names[STEPS] = {"first", "second", "third"};
-    static struct plan_step steps[STEPS];
-    static struct plan plan = {.steps = steps, .step_count = STEPS};
-    plan.name = span_of("filled");
-    for (uint32_t i = 0; i < STEPS; i++) {
-        steps[i] = (struct plan_step){.name = span_of(names[i]),
-                                      .handler = span_of("nobody"),
-                                      .queue = span_of("default"),
-                                      .weight = 1,
-                                      .needs = &needs[i],
-                                      .needs_count = i > 0,
-                                      .retry = PLAN_RETRY_DEFAULT};
-    }
-    return &plan;
-}
-
 static void begin(struct fill *fill, int32_t partition, struct span key, const struct plan *plan)
 {
     struct message start = {.kind = MESSAGE_START, .progress_partitions = (uint32_t)fill->client.partitions};
@@ -133,7 +114,7 @@ static void end(struct fill *fill, int32_t partition, struct span key, const str
 
 static void fill_runs(struct fill *fill, long count, bool finished)
 {
-    const struct plan *plan = plan_of_three();
+    const struct plan *plan = three_steps("filled");
     char id[RUN_ID_BYTES], first[RUN_ID_BYTES] = "";
     for (long i = 0; i < count; i++) {
         run_id_generate(id, plan->name, clock_realtime_ms() / 1000);

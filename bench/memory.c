@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What unfinished runs take in a coordinator, and how fast it folds their Starts: the records of N runs of one pipeline of three steps go through a
- * real service on a log in memory, up to what it publishes for them. Nobody serves the steps. One JSON object.
+/* What unfinished runs take in a coordinator's table of runs, and how fast it folds their Starts: N runs of one pipeline of three steps. What the
+ * service keeps beside the table, a job and an open ticket a run, is not in it. One JSON object.
  *
  *     bench/memory [RUNS...]          by default 10000 100000 */
-#include "common/bus_memory.h"
+#include "bench/three_steps.h"
 #include "common/limits.h"
 #include "common/messages.h"
 #include "common/runs.h"
@@ -18,7 +18,6 @@
 #include <unistd.h>
 
 #define PARTITIONS 4
-#define STEPS 3
 #define REQUEST "rrrrrrrrrrrrrrrr"
 
 static double cpu_seconds(void)
@@ -47,25 +46,13 @@ static size_t resident_bytes(void)
 
 static void start_record(struct text *bytes)
 {
-    static const uint32_t needs[STEPS] = {0, 0, 1};
-    static const char *const names[STEPS] = {"first", "second", "third"};
-    struct plan_step steps[STEPS];
-    const struct plan plan = {.name = span_of("bench"), .steps = steps, .step_count = STEPS};
-    for (uint32_t i = 0; i < STEPS; i++) {
-        steps[i] = (struct plan_step){.name = span_of(names[i]),
-                                      .handler = span_of("nothing"),
-                                      .queue = span_of("default"),
-                                      .weight = 1,
-                                      .needs = &needs[i],
-                                      .needs_count = i > 0,
-                                      .retry = PLAN_RETRY_DEFAULT};
-    }
+    const struct plan *plan = three_steps("bench");
     struct message message = {.kind = MESSAGE_START, .progress_partitions = PARTITIONS};
     struct error error;
-    message.event.plan = &plan;
+    message.event.plan = plan;
     memcpy(message.event.request_id, REQUEST, REQUEST_ID_BYTES);
     message.event.params = span_of("{}");
-    message.event.fold_version = plan_fold_version(&plan);
+    message.event.fold_version = plan_fold_version(plan);
     if (!message_encode(&message, bytes, &error)) {
         fprintf(stderr, "memory: %s\n", error.message);
         exit(1);

@@ -169,6 +169,20 @@ static struct message last_presence(struct stage *stage)
     return message;
 }
 
+static void expect_draining(struct stage *stage)
+{
+    struct message heartbeat = last_presence(stage);
+    assert_true(heartbeat.presence.draining);
+    message_free(&heartbeat);
+}
+
+static void expect_bye(struct stage *stage)
+{
+    struct message bye = last_presence(stage);
+    assert_int_equal(bye.kind, MESSAGE_BYE);
+    message_free(&bye);
+}
+
 static enum worker_state step(struct stage *stage)
 {
     enum worker_state state = WORKER_WORKING;
@@ -646,17 +660,13 @@ static void a_drain_gives_back_what_waits_and_lets_end_what_runs(void **state)
     worker_drain(stage->worker);
     assert_int_equal(step(stage), WORKER_WORKING);
     expect_done(stage, "run-2", OUTCOME_CANCELLED_NOT_STARTED);
-    struct message heartbeat = last_presence(stage);
-    assert_true(heartbeat.presence.draining);
-    message_free(&heartbeat);
+    expect_draining(stage);
     task(stage, "run-3");
     expect_refused(stage, REFUSED_BUSY);
     ends(stage, 1, OUTCOME_OK);
     assert_int_equal(step(stage), WORKER_DRAINED);
     expect_done(stage, "run-1", OUTCOME_OK);
-    struct message bye = last_presence(stage);
-    assert_int_equal(bye.kind, MESSAGE_BYE);
-    message_free(&bye);
+    expect_bye(stage);
 }
 
 static void a_drain_cancels_what_takes_too_long(void **state)
@@ -686,9 +696,7 @@ static void after_its_last_task_it_leaves(void **state)
     task(stage, "run-2");
     task(stage, "run-3"); /* its third, and it was to have two */
     expect_refused(stage, REFUSED_BUSY);
-    struct message heartbeat = last_presence(stage);
-    assert_true(heartbeat.presence.draining);
-    message_free(&heartbeat);
+    expect_draining(stage);
     int64_t begun_ms = memory_cluster_time(stage->cluster);
     for (int64_t i = 1; i <= 24; i++) { /* longer than a drain: nobody asked it to hurry */
         assert_int_equal(step_at(stage, begun_ms + i * LEASE_MS / 8), WORKER_WORKING);
@@ -699,9 +707,7 @@ static void after_its_last_task_it_leaves(void **state)
     ends(stage, 2, OUTCOME_OK);
     assert_int_equal(step(stage), WORKER_DRAINED);
     expect_done(stage, "run-2", OUTCOME_OK);
-    struct message bye = last_presence(stage);
-    assert_int_equal(bye.kind, MESSAGE_BYE);
-    message_free(&bye);
+    expect_bye(stage);
 }
 
 static void who_leaves_after_its_last_task_may_be_asked_to_hurry(void **state)
