@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 
 import kafka
+from link import Link
 
 BIN = Path(os.environ["BACKSTEP_BIN"])
 SOURCE = Path(os.environ["BACKSTEP_SOURCE"])
@@ -80,46 +81,74 @@ class Process:
 
 
 class Broker:
-    """A broker with its data. It is killed at the end: nobody asks for what it still had to write."""
+    """A broker with its data, or several that replicate. They are killed at the end: nobody asks for what they still had to write.
 
-    shared = None
+    `count` brokers, numbered from 1: of several a topic is on all, and a write is acknowledged once all but one have it. Each of
+    `links` is a network of its own between them and whoever is told its address, which can be cut: see link.py."""
 
-    def __init__(self, properties=(), secured=None):
+    shared = {}
+
+    def __init__(self, properties=(), secured=None, count=1, links=()):
         self.directory = Path(tempfile.mkdtemp(prefix="backstep-test-broker-"))
+        self.links = {}
+        self.nodes = [self.directory]
         try:
-            self.address = kafka.start(self.directory, properties, secured=secured)
+            if count == 1 and not links:
+                self.address = kafka.start(self.directory, properties, secured=secured)
+            else:
+                self.links = {name: Link(count) for name in links}
+                listeners = [[link.listener(name.upper(), number) for name, link in self.links.items()] for number in range(count)]
+                self.nodes = [self.directory / str(number) for number in range(1, count + 1)]
+                self.address = kafka.start_set(self.directory, count, properties, listeners)
         except BaseException:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            self.end()
             raise
 
+    def kill(self, number=1):
+        kafka.kill(self.nodes[number - 1])
+
+    def stop(self, number=1):
+        kafka.stop(self.nodes[number - 1])
+
+    def restart(self, number=1):
+        kafka.restart(self.nodes[number - 1])
+
+    def is_running(self, number=1):
+        return kafka.running_pid(self.nodes[number - 1]) is not None
+
     def end(self):
-        kafka.kill(self.directory)
+        for link in self.links.values():
+            link.end()
+        for node in self.nodes:
+            kafka.kill(node)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     @classmethod
-    def of_all(cls):
-        if cls.shared is None:
-            cls.shared = cls()
-            atexit.register(cls.shared.end)
-        return cls.shared
+    def of_all(cls, count, links):
+        key = (count, tuple(links))
+        if key not in cls.shared:
+            cls.shared[key] = cls(count=count, links=links)
+            atexit.register(cls.shared[key].end)
+        return cls.shared[key]
 
 
 class Cluster:
+    """`brokers` and `links` as of Broker: cluster.broker.kill(2), cluster.link("worker").cut()."""
+
     number = 0
 
-    def __init__(self, broker_properties=(), secured=None):
+    def __init__(self, broker_properties=(), secured=None, brokers=1, links=()):
         Cluster.number += 1
         self.shares = not (broker_properties or secured)
         self.prefix = f"test{Cluster.number}" if self.shares else "backstep"
         self.directory = Path(tempfile.mkdtemp(prefix="backstep-test-"))
-        self.broker_properties = broker_properties
-        self.secured = secured
+        self.how = {"properties": broker_properties, "secured": secured, "count": brokers, "links": links}
         self.processes = []
         self.count = 0
 
     def __enter__(self):
         try:
-            self.broker = Broker.of_all() if self.shares else Broker(self.broker_properties, self.secured)
+            self.broker = Broker.of_all(self.how["count"], self.how["links"]) if self.shares else Broker(**self.how)
         except BaseException:
             shutil.rmtree(self.directory, ignore_errors=True)
             raise
@@ -137,6 +166,9 @@ class Cluster:
             self.broker.end()
         shutil.rmtree(self.directory, ignore_errors=True)
 
+    def link(self, name):
+        return self.broker.links[name]
+
     # ---- programs
 
     def spawn(self, name, *command, environment=None):
@@ -145,18 +177,21 @@ class Cluster:
         self.processes.append(process)
         return process
 
-    def serve(self, *options, ready=True):
-        process = self.spawn("serve", BIN / "backstep", "serve", "-b", self.brokers, "--log-level", "info", *options)
+    def reached_by(self, link):
+        return self.link(link).address if link else self.brokers
+
+    def serve(self, *options, ready=True, link=None):
+        process = self.spawn("serve", BIN / "backstep", "serve", "-b", self.reached_by(link), "--log-level", "info", *options)
         if ready:
             self.wait_for(lambda: "event=ready" in process.said() or not process.is_running(), "a coordinator to be ready")
             if not process.is_running():
                 raise Failed(f"the coordinator ended:\n{process.said()}")
         return process
 
-    def worker(self, steps, *options, lease="3s", known=True):
+    def worker(self, steps, *options, lease="3s", known=True, link=None):
         name = f"w{self.count + 1}"
-        process = self.spawn(name, BIN / "backstep-worker", "-b", self.brokers, "--steps", steps, "--lease", lease, "--log-level", "info",
-                             *(() if "--id" in options else ("--id", name)), *options)
+        process = self.spawn(name, BIN / "backstep-worker", "-b", self.reached_by(link), "--steps", steps, "--lease", lease, "--log-level",
+                             "info", *(() if "--id" in options else ("--id", name)), *options)
         process.id = options[options.index("--id") + 1] if "--id" in options else name
         if known:
             self.wait_for(lambda: process.id in [worker["worker"] for worker in self.workers()], f"worker {process.id} to be known")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A real Apache Kafka broker for a test: one KRaft process, on loopback, in a directory of its own.
+"""A real Apache Kafka broker for a test: one KRaft process, on loopback, in a directory of its own. For Python also a set of them.
 
     kafka start DIR [KEY=VALUE ...]   start one; DIR/data, DIR/server.properties, DIR/kafka.log, DIR/pid, DIR/address;
                                       prints HOST:PORT once the broker answers. KEY=VALUE are broker properties
@@ -11,11 +11,15 @@
     kafka version                     print the version
     kafka fetch                       only fill the cache
 
+A set is for start_set(): brokers that replicate each other's topics, each in a directory of its own, in which the same may be asked of it.
+
 Every process is known by its id, which the tests compare with its start time: a number that came round again is not
 killed. The broker comes from Maven Central and is kept in ${XDG_CACHE_HOME:-~/.cache}/backstep. Standard library only.
 """
 
+import concurrent.futures
 import contextlib
+import functools
 import os
 import random
 import re
@@ -37,6 +41,7 @@ LOGGER = ("org.slf4j", "slf4j-simple", "1.7.36")
 START_TIMEOUT_S = float(os.environ.get("KAFKA_START_TIMEOUT_S", "90"))
 STOP_TIMEOUT_S = 30
 PORT_ATTEMPTS = 3
+HEAP, HEAP_OF_MANY = "512m", "256m"
 POLL_S = 0.05
 
 POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -51,21 +56,23 @@ POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
 
 PROPERTIES = """# Written by tests/broker/kafka.py.
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller_port}
+node.id={number}
+controller.quorum.voters={voters}
 listeners=CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
 advertised.listeners=CLIENT://127.0.0.1:{port}
 listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=CLIENT
 controller.listener.names=CONTROLLER
 log.dirs={data}
-offsets.topic.replication.factor=1
+offsets.topic.replication.factor={replicas}
 offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={in_sync}
 transaction.state.log.num.partitions=4
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.replication.factor={replicas}
+share.coordinator.state.topic.min.isr={in_sync}
+default.replication.factor={replicas}
+min.insync.replicas={in_sync}
 group.initial.rebalance.delay.ms=0
 # Only what is asked for exists: a topic that appears by accident would hide a mistake.
 auto.create.topics.enable=false
@@ -108,6 +115,7 @@ def library():
     return home
 
 
+@functools.cache
 def java():
     """A Java 17 or later: the first that says so."""
     found = [shutil.which("java"), *sorted(map(str, Path("/usr/lib/jvm").glob("*/bin/java")))]
@@ -119,8 +127,8 @@ def java():
     raise KafkaError("no Java 17 found; .ci/packages test installs one")
 
 
-def java_command(main, *arguments):
-    options = os.environ.get("KAFKA_JVM_OPTIONS", "-Xms128m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1").split()
+def java_command(main, *arguments, heap=HEAP):
+    options = os.environ.get("KAFKA_JVM_OPTIONS", f"-Xms128m -Xmx{heap} -XX:+UseSerialGC -XX:TieredStopAtLevel=1").split()
     logging = "-Dorg.slf4j.simpleLogger."
     return [
         java(), *options, "-Djava.awt.headless=true",
@@ -151,7 +159,8 @@ def free_ports(count):
 
 def write_properties(directory, extra, ports, secured):
     port, controller_port, *_ = ports or free_ports(2)
-    text = PROPERTIES.format(port=port, controller_port=controller_port, data=directory / "data")
+    text = PROPERTIES.format(number=1, port=port, controller_port=controller_port, data=directory / "data",
+                             voters=f"1@127.0.0.1:{controller_port}", replicas=1, in_sync=1)
     if secured is not None:
         (secure_port,) = free_ports(1)
         extra = [*secured.properties(port, controller_port, secure_port), *extra]
@@ -181,6 +190,10 @@ def address_of(directory):
 # --- Its process -----------------------------------------------------------------------------------------------------
 
 
+def heap_of(directory):
+    return HEAP_OF_MANY if (directory.parent / "set").exists() else HEAP
+
+
 def birth_of(pid):
     """The start time of a live process, which tells it from a later one of the same number; else None."""
     try:
@@ -202,8 +215,8 @@ def running_pid(directory):
 def spawn(directory):
     """Fork Kafka in a session of its own, not as a child of the caller's shell; answers with the process id."""
     with open(directory / "kafka.log", "ab") as log:
-        process = subprocess.Popen(java_command("kafka.Kafka", str(directory / "server.properties")), stdout=log,
-                                   stderr=log, stdin=subprocess.DEVNULL, cwd=directory, start_new_session=True)
+        command = java_command("kafka.Kafka", str(directory / "server.properties"), heap=heap_of(directory))
+        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=directory, start_new_session=True)
     (directory / "pid").write_text(f"{process.pid}\n{birth_of(process.pid)}\n")
     return process
 
@@ -224,6 +237,17 @@ def end(directory, how, timeout_s):
         time.sleep(POLL_S)
 
 
+def ports_named(metadata):
+    """The ports of the brokers in an answer to Metadata version 1."""
+    (count,) = struct.unpack(">i", metadata.read(4))
+    for _ in range(count):
+        _number, length = struct.unpack(">ih", metadata.read(6))
+        metadata.read(length)
+        port, rack = struct.unpack(">ih", metadata.read(6))
+        metadata.read(max(rack, 0))
+        yield port
+
+
 def answers(address):
     """Whether the broker names itself when asked for its metadata: then it is registered, and not only listening."""
     host, port = address.split(":")
@@ -232,9 +256,8 @@ def answers(address):
         with socket.create_connection((host, int(port)), timeout=2) as connection:
             connection.sendall(struct.pack(">i", len(request)) + request)
             stream = connection.makefile("rb")
-            (size,) = struct.unpack(">i", stream.read(4))
-            _correlation, brokers = struct.unpack(">ii", stream.read(size)[:8])
-            return brokers == 1
+            stream.read(8)  # size and correlation
+            return int(port) in ports_named(stream)
     except (OSError, struct.error):
         return False
 
@@ -273,6 +296,65 @@ def start(directory, extra=(), ports=None, secured=None):
         format_storage(directory, secured)
         if wait_until_ready(directory, spawn(directory)):
             return address_of(directory)
+    raise KafkaError(f"{directory}: another process took the ports {PORT_ATTEMPTS} times")
+
+
+def write_properties_of_set(directory, ports, extra, listeners):
+    """Each broker's own file, in DIR/1, DIR/2, ...; answers with these directories."""
+    count = len(ports)
+    voters = ",".join(f"{number}@127.0.0.1:{controller_port}" for number, (_, controller_port) in enumerate(ports, 1))
+    nodes = []
+    for number, (port, controller_port) in enumerate(ports, 1):
+        node = directory / str(number)
+        node.mkdir(exist_ok=True)
+        text = PROPERTIES.format(number=number, port=port, controller_port=controller_port, data=node / "data", voters=voters,
+                                 replicas=count, in_sync=max(1, count - 1))
+        lines = [*listener_properties(port, controller_port, listeners[number - 1]), *extra]
+        (node / "server.properties").write_text(text + "".join(f"{line}\n" for line in lines))
+        (node / "address").write_text(f"127.0.0.1:{port}\n")
+        nodes.append(node)
+    return nodes
+
+
+def listener_properties(port, controller_port, listeners):
+    """Further listeners of a broker: (name, the port where it listens, the one it tells clients)."""
+    own = [("CLIENT", port, port), *listeners]
+    listening = [f"{name}://127.0.0.1:{real}" for name, real, _ in own]
+    return ["listeners=" + ",".join([*listening, f"CONTROLLER://127.0.0.1:{controller_port}"]),
+            "advertised.listeners=" + ",".join(f"{name}://127.0.0.1:{told}" for name, _, told in own),
+            "listener.security.protocol.map=" + ",".join(f"{name}:PLAINTEXT" for name in [*(name for name, _, _ in own), "CONTROLLER"])]
+
+
+def format_set(nodes):
+    """A program takes a second to begin: the others' data are a copy, with a number and an identity of their own."""
+    format_storage(nodes[0])
+    for number, node in enumerate(nodes[1:], 2):
+        shutil.copytree(nodes[0] / "data", node / "data")
+        path = node / "data" / "meta.properties"
+        identity = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        text = re.sub(r"(?m)^node\.id=.*$", f"node.id={number}", path.read_text())
+        path.write_text(re.sub(r"(?m)^directory\.id=.*$", f"directory.id=i{identity[1:]}", text))
+
+
+def start_set(directory, count, extra=(), listeners=None):
+    """Start `count` brokers that know each other, in DIR/1, DIR/2, ...: a topic is on all of them, and a write is acknowledged once
+    all but one have it. `listeners`: of each broker, further ones (see listener_properties). Answers with the address of all."""
+    directory = Path(directory).resolve()
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "set").touch()
+    for _ in range(PORT_ATTEMPTS):
+        free = free_ports(2 * count)
+        nodes = write_properties_of_set(directory, list(zip(free[::2], free[1::2])), extra, listeners or [()] * count)
+        for node in nodes:
+            shutil.rmtree(node / "data", ignore_errors=True)
+            (node / "kafka.log").unlink(missing_ok=True)
+        format_set(nodes)
+        processes = [spawn(node) for node in nodes]
+        with concurrent.futures.ThreadPoolExecutor(count) as pool:
+            if all(pool.map(wait_until_ready, nodes, processes)):
+                return ",".join(map(address_of, nodes))
+        for node in nodes:
+            kill(node)
     raise KafkaError(f"{directory}: another process took the ports {PORT_ATTEMPTS} times")
 
 
