@@ -139,6 +139,7 @@ class Cluster:
 
     def __init__(self, broker_properties=(), secured=None, brokers=1, links=()):
         Cluster.number += 1
+        self.secured = secured
         self.shares = not (broker_properties or secured)
         self.prefix = f"test{Cluster.number}" if self.shares else "backstep"
         self.directory = Path(tempfile.mkdtemp(prefix="backstep-test-"))
