@@ -2,6 +2,7 @@
 /* The guard's side. Everything here runs in a process forked from one with threads: no heap, no stdio, static tables. */
 #include "common/rules.h"
 #include "worker/descendants.h"
+#include "worker/guard_launch.h"
 #include "worker/guard_protocol.h"
 
 #include <errno.h>
@@ -70,26 +71,20 @@ static void say(int fd, int32_t kind, int32_t value)
 
 /* ---- setting up */
 
-static void reset_signals(void (*handler)(int))
+/* What is sent to a worker's whole group, or by hand, is held back for good, not ignored: what is ignored a program would inherit. */
+static void hold_signals(void)
 {
     static const int kept_from_us[] = {SIGINT,  SIGTERM, SIGHUP,  SIGQUIT, SIGPIPE, SIGUSR1,
-                                       SIGUSR2, SIGTSTP, SIGTTIN, SIGTTOU, SIGALRM};
+                                       SIGUSR2, SIGTSTP, SIGTTIN, SIGTTOU, SIGALRM, SIGCHLD};
+    sigset_t held;
+    sigemptyset(&held);
+    for (size_t i = 0; i < sizeof kept_from_us / sizeof kept_from_us[0]; i++) {
+        sigaddset(&held, kept_from_us[i]);
+    }
     for (int number = 1; number < NSIG; number++) {
         signal(number, SIG_DFL); /* fails for those that have no other */
     }
-    for (size_t i = 0; i < sizeof kept_from_us / sizeof kept_from_us[0]; i++) {
-        signal(kept_from_us[i], handler);
-    }
-}
-
-static void block_only(int number)
-{
-    sigset_t mask;
-    sigemptyset(&mask);
-    if (number != 0) {
-        sigaddset(&mask, number);
-    }
-    sigprocmask(SIG_SETMASK, &mask, NULL);
+    sigprocmask(SIG_SETMASK, &held, NULL);
 }
 
 /* Keep the two given, at fixed places, and standard error; the rest would keep the worker's connections and pipes open. */
@@ -128,7 +123,7 @@ static void set_up(struct guard_page *page, int socket_fd, int worker_fd)
     guard.page = page;
     guard.pid = getpid();
     guard.answer_fd = -1;
-    reset_signals(SIG_IGN);
+    hold_signals(); /* SIGCHLD is read from a descriptor */
     setsid();
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     prctl(PR_SET_NAME, "backstep-guard", 0, 0, 0);
@@ -145,7 +140,6 @@ static void set_up(struct guard_page *page, int socket_fd, int worker_fd)
     if (guard.child_fd < 0 || guard.timer_fd < 0) {
         _exit(1);
     }
-    block_only(SIGCHLD);
 }
 
 /* ---- starting a program */
@@ -165,25 +159,6 @@ static void mark_of(char *mark, int64_t token)
     }
     mark[size++] = '.'; /* so that no mark is the beginning of another */
     mark[size] = '\0';
-}
-
-/* In the child, between fork() and execve(). Its place in the page is filled by itself too: the guard may die before it can. */
-static _Noreturn void become_program(size_t place, const int *fds, const char *path, char **arguments, char **variables)
-{
-    setpgid(0, 0);
-    atomic_store(&guard.page->programs[place], (int32_t)getpid());
-    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    if (getppid() != guard.pid) {
-        _exit(127); /* the guard died before we asked to be told */
-    }
-    dup2(fds[GUARD_INPUT], STDIN_FILENO);
-    dup2(fds[GUARD_OUTPUT], STDOUT_FILENO);
-    dup2(fds[GUARD_ERROR], STDERR_FILENO);
-    reset_signals(SIG_DFL);
-    block_only(0);
-    execve(path, arguments, variables);
-    say(fds[GUARD_STATUS], GUARD_STATUS_NOT_RUNNABLE, errno);
-    _exit(127);
 }
 
 /* The `count` strings of a request, checked: false where it is not made as guard.c makes it. */
@@ -234,17 +209,12 @@ static pid_t start_program(struct program *place, const struct guard_request *re
     size_t inherited = request->bare ? 0 : guard.inherited_count;
     memcpy(variables + 1 + added, guard.inherited, inherited * sizeof variables[0]);
     variables[1 + added + inherited] = NULL;
-    size_t index = (size_t)(place - guard.programs);
-    pid_t pid = fork();
-    if (pid == 0) {
-        become_program(index, fds, strings[0], arguments, variables);
-    }
-    if (pid < 0) {
-        return -errno;
-    }
-    setpgid(pid, pid); /* both sides: whoever comes first */
-    atomic_store(&guard.page->programs[index], (int32_t)pid);
-    return pid;
+    struct guard_launch launch = {.guard = guard.pid,
+                                  .place = &guard.page->programs[place - guard.programs],
+                                  .fds = fds,
+                                  .arguments = arguments,
+                                  .variables = variables};
+    return guard_launch(&launch);
 }
 
 /* Where this process may open no more, some are cut off. */
@@ -379,22 +349,20 @@ static struct program *program_of(pid_t pid)
     return NULL;
 }
 
-/* True: it has died since the last look, so there may be children of its that came to us only now. */
-static bool look_at_leader(struct program *program)
+static void look_at_leader(struct program *program)
 {
-    if (program->ending) {
-        return false;
+    if (program->pid == 0 || program->ending) {
+        return;
     }
     if (descendants_is_dead_child(program->pid)) {
         program->ending = true;
         kill(-program->pid, SIGKILL);
-        return true;
+        return;
     }
     guard.alive++;
     if (guard.sweeping) {
         kill(-program->pid, SIGKILL);
     }
-    return false;
 }
 
 static enum descendant_mark belongs_to(pid_t stray, const struct program *program)
@@ -441,11 +409,11 @@ static void look_at_stray(pid_t pid)
     }
 }
 
+/* True: it was dead, so there may be children of its that came to us only now. */
 static bool look_at(pid_t pid)
 {
-    struct program *program = program_of(pid);
-    if (program != NULL) {
-        return look_at_leader(program);
+    if (program_of(pid) != NULL) {
+        return false;
     }
     if (descendants_is_dead_child(pid)) {
         waitpid(pid, NULL, 0);
@@ -476,12 +444,14 @@ static bool is_ending(void)
     return false;
 }
 
+/* The leaders first: whoever was the child of one that is dead is ours by then, and among the children read next. */
 static bool look_at_all(void)
 {
     bool somebody_died = false;
     guard.alive = 0;
     for (size_t i = 0; i < GUARD_PLACES; i++) {
         guard.programs[i].leftover = false;
+        look_at_leader(&guard.programs[i]);
     }
     size_t count = descendants_children(guard.children, MAX_CHILDREN);
     for (size_t i = 0; i < count; i++) {

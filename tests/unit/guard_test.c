@@ -208,6 +208,34 @@ static void what_cannot_be_run_is_told_with_its_reason(void **state)
     expect_nobody_left();
 }
 
+/* A lease on a file, which is given up for nobody, holds up who wants to execute it, for /proc/sys/fs/lease-break-time. */
+static void a_file_that_hangs_holds_up_only_its_own_program(void **state)
+{
+    (void)state;
+    struct guard *guard = guard_with_lease(LONG_MS, 0);
+    struct started hangs = {0}, runs = {0};
+    const char *path = write_program("leased", "#!/bin/sh\n", 0755);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    signal(SIGIO, SIG_IGN);
+    assert_int_equal(fcntl(fd, F_SETLEASE, F_WRLCK), 0);
+    start_with(guard, path, NULL, &hangs);
+    start_with(guard, "/bin/true", NULL, &runs);
+    struct guard_status status = status_of(&runs);
+    assert_int_equal(status.kind, GUARD_STATUS_ENDED);
+    assert_int_equal(status.value, 0);
+    assert_false(is_readable(hangs.program.status_fd, 0));
+    assert_true(guard_kill(guard, hangs.program.token, SIGTERM, NULL));
+    status = status_of(&hangs);
+    assert_int_equal(status.kind, GUARD_STATUS_ENDED);
+    assert_int_equal(WTERMSIG(status.value), SIGTERM);
+    close(fd);
+    signal(SIGIO, SIG_DFL);
+    close(hangs.output_fd);
+    close(runs.output_fd);
+    guard_free(guard);
+    expect_nobody_left();
+}
+
 static void too_long_a_request_is_refused(void **state)
 {
     (void)state;
@@ -569,6 +597,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(program_gets_a_clean_environment_and_a_group_of_its_own),
         TEST(what_cannot_be_run_is_told_with_its_reason),
+        TEST(a_file_that_hangs_holds_up_only_its_own_program),
         TEST(too_long_a_request_is_refused),
         TEST(a_signal_reaches_the_whole_group),
         TEST(many_threads_may_ask_at_once),
