@@ -189,25 +189,11 @@ static void begin_step(struct saga *saga, struct saga_step *step, int64_t time_m
     }
 }
 
-static bool needs_the_one_before(const struct plan_step *step, uint32_t index)
-{
-    for (uint32_t i = 0; i < step->needs_count; i++) {
-        if (step->needs[i] + 1 == index) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Beyond it nothing can begin before all that stands there before it is done: most pipelines are one such chain. */
+/* Beyond it nothing can begin before the step that stands before it is done: most pipelines are one such chain. */
 static uint32_t chain_from(struct saga *saga)
 {
     if (saga->chain_from == 0) {
-        uint32_t at = saga->plan->step_count - 1;
-        while (at > 0 && needs_the_one_before(&saga->plan->steps[at], at)) {
-            at--;
-        }
-        saga->chain_from = at + 1;
+        saga->chain_from = plan_chain_from(saga->plan) + 1;
     }
     return saga->chain_from - 1;
 }
@@ -236,9 +222,12 @@ static bool begin_steps(struct saga *saga, int64_t time_ms, bool *all_done)
         saga->done_below++; /* forward, what is done stays done */
     }
     *all_done = true;
-    for (uint32_t i = saga->done_below; i < saga->plan->step_count && (*all_done || i <= chain); i++) {
+    bool before_done = true;
+    for (uint32_t i = saga->done_below; i < saga->plan->step_count && (before_done || i <= chain); i++) {
         again = begin_at(saga, i, time_ms) || again;
-        *all_done = *all_done && step_is_done(saga->steps[i]);
+        bool done = step_is_done(saga->steps[i]);
+        *all_done = *all_done && done;
+        before_done = saga->fold_version < SAGA_FOLD_OF_EARLY_TAILS ? *all_done : done;
     }
     return again;
 }

@@ -144,6 +144,41 @@ bool plan_retry_equal(const struct plan_retry *a, const struct plan_retry *b)
            a->jitter_permille == b->jitter_permille;
 }
 
+static bool needs_the_one_before(const struct plan_step *step, uint32_t index)
+{
+    for (uint32_t i = 0; i < step->needs_count; i++) {
+        if (step->needs[i] + 1 == index) {
+            return true;
+        }
+    }
+    return false;
+}
+
+uint32_t plan_chain_from(const struct plan *plan)
+{
+    uint32_t at = plan->step_count - 1;
+    while (at > 0 && needs_the_one_before(&plan->steps[at], at)) {
+        at--;
+    }
+    return at;
+}
+
+bool plan_has_early_tail(const struct plan *plan)
+{
+    uint32_t chain = plan->step_count == 0 ? 0 : plan_chain_from(plan);
+    if (chain == 0 || chain + 1 == plan->step_count) {
+        return false;
+    }
+    bool marks[LIMIT_STEPS] = {false};
+    plan_mark_needs(plan, chain + 1, marks);
+    for (uint32_t i = 0; i < chain; i++) {
+        if (!marks[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool is_of_first_fold(const struct plan_step *step)
 {
     static const struct plan_retry usual = PLAN_RETRY_DEFAULT;
@@ -157,6 +192,9 @@ uint32_t plan_fold_version(const struct plan *plan)
     bool first = plan->timeout_ms == 0 && !plan->pause_on_failure;
     for (uint32_t i = 0; i < plan->step_count; i++) {
         first = first && is_of_first_fold(&plan->steps[i]);
+    }
+    if (plan_has_early_tail(plan)) {
+        return 3;
     }
     return first ? 1 : 2;
 }

@@ -85,6 +85,12 @@ struct plan {
     struct saga_step *waiting, *not_run;
 };
 
+/* The first step from which on each needs the one before it; the last step where none does. There is a step. */
+uint32_t plan_chain_from(const struct plan *plan);
+
+/* Whether such a chain at the end may go on while something before it, which nobody there needs, still runs. */
+bool plan_has_early_tail(const struct plan *plan);
+
 /* The lowest version of the fold that knows all that `plan` asks for. */
 uint32_t plan_fold_version(const struct plan *plan);
 

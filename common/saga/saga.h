@@ -16,7 +16,8 @@
 
 #include <stdint.h>
 
-#define SAGA_FOLD_VERSION 2 /* raised with each change of behaviour, which is then gated on the start's version */
+#define SAGA_FOLD_VERSION 3 /* raised with each change of behaviour, which is then gated on the start's version */
+#define SAGA_FOLD_OF_EARLY_TAILS 3 /* from it on a step waits for nothing but what it needs, see plan_has_early_tail() */
 #define PPM_ONE 1000000u
 
 enum run_status {

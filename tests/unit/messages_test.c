@@ -754,7 +754,7 @@ static const struct {
     {cause_out_of_range, "Snapshot: its cause is no step"},
     {time_before_all, "Snapshot: a time is out of its range"},
     {time_after_all, "Snapshot: a step has a value out of its range"},
-    {from_a_newer_fold, "Snapshot: fold_version 3 is not within 1 and 2"},
+    {from_a_newer_fold, "Snapshot: fold_version 4 is not within 1 and 3"},
     {fans_out_by_itself, "Snapshot: a step has instances that it cannot have"},
 };
 

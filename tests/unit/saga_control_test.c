@@ -4,7 +4,7 @@
 
 #include "common/limits.h"
 
-static const uint32_t first[] = {0}, second[] = {1}, third[] = {2}, none[1];
+static const uint32_t first[] = {0}, second[] = {1}, third[] = {2}, both[] = {1, 2}, none[1];
 static const struct span three[] = {S("1"), S("2"), S("3")};
 
 #define USUAL .retry = PLAN_RETRY_DEFAULT
@@ -12,6 +12,10 @@ static const struct span three[] = {S("1"), S("2"), S("3")};
 static const struct plan_step pair_steps[] = {STEP("a", USUAL), STEP("b", NEEDS(first), USUAL)};
 static const struct plan_step again_steps[] = {STEP("a", .retry = RETRY(2, 5)), STEP("b", NEEDS(first), USUAL)};
 static const struct plan_step abreast_steps[] = {STEP("a", USUAL), STEP("b", .needs = none, USUAL)};
+static const struct plan_step forked_steps[] = {STEP("a", USUAL), STEP("b", NEEDS(first), USUAL), STEP("c", NEEDS(first), USUAL),
+                                                STEP("d", NEEDS(third), USUAL)};
+static const struct plan_step joined_steps[] = {STEP("a", USUAL), STEP("b", NEEDS(first), USUAL), STEP("c", NEEDS(first), USUAL),
+                                                STEP("d", NEEDS(both), USUAL)};
 static const struct plan_step waits_steps[] = {STEP("a", .retry = RETRY(2, 5), .start_timeout_ms = 5000)};
 static const struct plan_step undo_steps[] = {
     STEP("a", USUAL, .rollback_timeout_ms = 5000, .rollback_retry = {.max_attempts = 1, .max_losses = 1, .multiplier_permille = 1000})};
@@ -24,7 +28,7 @@ static const struct plan_step when_steps[] = {
     STEP("in/b", NEEDS(second), .scope = 1, USUAL), STEP("out", NEEDS(third), USUAL)};
 static const struct plan_step check_steps[] = {STEP("a", USUAL),
                                                STEP("check", NEEDS(first), USUAL, .kind = PLAN_VALIDATE, .assert = S("false"))};
-static const struct plan pair = PLAN(pair_steps), again = PLAN(again_steps), waits = PLAN(waits_steps),
+static const struct plan pair = PLAN(pair_steps), forked = PLAN(forked_steps), joined = PLAN(joined_steps), again = PLAN(again_steps), waits = PLAN(waits_steps),
                          undo = PLAN(undo_steps), fan = PLAN(fan_steps), nest = PLAN(nest_steps), when = PLAN(when_steps),
                          check = PLAN(check_steps),
                          held = {.name = S("plan"), .steps = abreast_steps, .step_count = 2, .pause_on_failure = true},
@@ -307,6 +311,8 @@ static void a_plan_asks_for_the_lowest_fold_that_knows_it(void **state)
     for (size_t i = 0; i < COUNT(second_ones); i++) {
         assert_int_equal(plan_fold_version(second_ones[i]), 2);
     }
+    assert_int_equal(plan_fold_version(&forked), 3);
+    assert_int_equal(plan_fold_version(&joined), 1); /* its end needs everything */
 }
 
 int main(void)

@@ -5,7 +5,7 @@
 
 #include "common/limits.h"
 
-static const uint32_t first[] = {0}, second[] = {1}, both[] = {1, 2};
+static const uint32_t first[] = {0}, second[] = {1}, third[] = {2}, both[] = {1, 2};
 
 static const struct plan_step line_steps[] = {STEP("a", .weight = 20, .retry = PLAN_RETRY_DEFAULT),
                                               STEP("b", .weight = 60, NEEDS(first), .retry = PLAN_RETRY_DEFAULT),
@@ -14,13 +14,16 @@ static const struct plan_step diamond_steps[] = {STEP("a", .retry = PLAN_RETRY_D
                                                  STEP("b", NEEDS(first), .retry = PLAN_RETRY_DEFAULT),
                                                  STEP("c", NEEDS(first), .retry = RETRY(3, 5)),
                                                  STEP("d", NEEDS(both), .retry = PLAN_RETRY_DEFAULT)};
+static const struct plan_step fork_steps[] = {STEP("a", .retry = PLAN_RETRY_DEFAULT), STEP("b", NEEDS(first), .retry = PLAN_RETRY_DEFAULT),
+                                              STEP("c", NEEDS(first), .retry = PLAN_RETRY_DEFAULT),
+                                              STEP("d", NEEDS(third), .retry = PLAN_RETRY_DEFAULT)};
 static const struct plan_step stubborn_steps[] = {STEP("a", .retry = RETRY(3, 1))};
 static const struct plan_step once_steps[] = {STEP("a", .retry = RETRY(1, 0))};
 static const struct plan_step timed_steps[] = {
     STEP("a", .retry = RETRY(2, 5), .timeout_ms = 10000, .heartbeat_timeout_ms = 4000)};
 static const struct plan_step keep_steps[] = {STEP("a", .retry = PLAN_RETRY_DEFAULT),
                                               STEP("b", NEEDS(first), .rollback_none = true, .retry = PLAN_RETRY_DEFAULT)};
-static const struct plan line = PLAN(line_steps), diamond = PLAN(diamond_steps), stubborn = PLAN(stubborn_steps), once = PLAN(once_steps),
+static const struct plan line = PLAN(line_steps), diamond = PLAN(diamond_steps), forked = PLAN(fork_steps), stubborn = PLAN(stubborn_steps), once = PLAN(once_steps),
                          timed = PLAN(timed_steps), keep = PLAN(keep_steps);
 
 static const struct row rows[] = {
@@ -39,6 +42,10 @@ static const struct row rows[] = {
      "running: succeeded succeeded running waiting; send 2#1", NULL},
     {"a step goes when all it needs are done", &diamond, {START, OK(0, 1), OK(2, 1), SKIPPED(1, 1)},
      "running: succeeded skipped succeeded ready; send 3#1", NULL},
+    {"and waits for nothing else", &forked, {START, OK(0, 1), STARTED(1, 1), OK(2, 1)},
+     "running: succeeded running succeeded ready; send 1#1; send 3#1", NULL},
+    {"in a run of an older fold it waited for all before a chain at the end", &forked, {START_OF_FOLD(2), OK(0, 1), STARTED(1, 1), OK(2, 1)},
+     "running: succeeded running succeeded waiting; send 1#1", NULL},
 
     /* ---- failure and rollback */
     {"a failed step is rolled back first", &line, {START, OK(0, 1), OK(1, 1), FAILED(2, 1, "disk is full")},
