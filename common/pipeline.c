@@ -403,6 +403,10 @@ static void read_param(struct reader *reader, const struct node *node, struct pi
     if (param->required && param->fallback.size > 0) {
         reader_problem(reader, node->key_line, "is required and has a default; one of them is enough");
     }
+    if (param->secret && param->fallback.size > 0 && !pipeline_is_reference(param->fallback)) {
+        reader_problem(reader, node->key_line,
+                       "is secret, and its default would stand on the log: give {env: NAME} or {file: NAME}, which the worker resolves");
+    }
 }
 
 static void pipeline_params_field(struct reader *reader, const struct node *node, void *target)

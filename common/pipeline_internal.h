@@ -71,6 +71,9 @@ void reader_read(struct reader *reader, const struct node *root);
 struct pipeline *pipeline_new(const char *file);
 void pipeline_report_document(void *reader, int line, const char *text);
 
+/* pipeline_params.c: whether the value of a secret parameter is what only a worker resolves, {"env": "NAME"} or {"file": "NAME"}. */
+bool pipeline_is_reference(struct span json);
+
 /* Turn names into indexes, weights into shares; find what repeats, is unknown or goes round in a circle. */
 void pipeline_order(struct reader *reader);
 

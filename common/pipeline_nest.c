@@ -56,6 +56,32 @@ static void append_default(struct text *json, struct span fallback, bool templat
     }
 }
 
+static bool is_expression(const struct node *node)
+{
+    struct span text = node->kind == NODE_SCALAR ? node->scalar : (struct span){0};
+    return text.size > 3 && memcmp(text.bytes, "${", 2) == 0 && text.bytes[text.size - 1] == '}';
+}
+
+/* What stands in the file stands on the log. An expression may hand on a secret of the pipeline around. */
+static void append_secret(struct reader *reader, const struct node *given, struct text *json)
+{
+    struct text value;
+    text_init(&value, LIMIT_CONTEXT_BYTES);
+    node_append_json(given, &value);
+    bool expression = is_expression(given);
+    if (!expression && !pipeline_is_reference(text_span(&value))) {
+        size_t outer = reader_enter(reader, "%s", SHOWN(given->key));
+        reader_problem(reader, given->line,
+                       "is secret, and its value would stand on the log: give {env: NAME} or {file: NAME}, which the worker resolves, or "
+                       "${ .params.NAME } of a secret parameter");
+        reader_leave(reader, outer);
+    }
+    text_append_string(json, expression ? "" : "{\"$secret\":");
+    text_append_span(json, text_span(&value));
+    text_append_string(json, expression ? "" : "}");
+    text_fini(&value);
+}
+
 static void refuse_undeclared(struct reader *reader, const struct pipeline *inner, const struct node *node)
 {
     const char **names = calloc(inner->param_count + 1, sizeof *names);
@@ -104,8 +130,14 @@ static struct span params_of(struct nest *nest, uint32_t index)
         comma = ",";
         text_append_json_string(&json, param->name);
         text_append_char(&json, ':');
-        if (given != NULL) {
+        if (given != NULL && param->secret) {
+            append_secret(reader, given, &json);
+        } else if (given != NULL) {
             node_append_json(given, &json);
+        } else if (param->secret) {
+            text_append_string(&json, "{\"$secret\":");
+            text_append_span(&json, param->fallback);
+            text_append_char(&json, '}');
         } else {
             append_default(&json, param->fallback, nest->written[index].templated);
         }

@@ -112,6 +112,14 @@ static bool is_reference(const json_t *value)
     return json_object_size(value) == 1 && name != NULL && identifier_is_valid(span_of(name));
 }
 
+bool pipeline_is_reference(struct span json)
+{
+    json_t *value = json_is_valid(json) ? json_loadb(json.bytes, json.size, JSON_DECODE_ANY, NULL) : NULL;
+    bool is = value != NULL && is_reference(value);
+    json_decref(value);
+    return is;
+}
+
 /* A secret must not stand on the log: only who resolves it may know it. The message shows nothing of what was given. */
 static bool refer_secrets(const struct pipeline *pipeline, json_t *params, struct error *error)
 {

@@ -23,6 +23,8 @@ struct row {
 
 #define INNER "name: inner\nparams: {who: {required: true}, size: {default: 3}}\nsteps:\n  - {name: x, weight: 3}\n  - {name: y, weight: 1}\n"
 
+#define SECRETIVE "name: i\nparams: {a: {secret: true}, b: {secret: true}, c: {secret: true, default: {file: c}}}\nsteps: [{name: x}]\n"
+
 static const struct row rows[] = {
     {"an include stands where it is named",
      {{"a.yaml", "name: p\nsteps:\n  - name: a\n  - include: lib/more.yaml\n  - name: z\n"},
@@ -69,6 +71,20 @@ static const struct row rows[] = {
      {{"a.yaml", "name: p\nsteps:\n  - {name: in, uses: 'pipeline:inner', with: {whom: you}}\n"}, {"inner.yaml", INNER}},
      "DIR/a.yaml:3: steps[0].with.whom: DIR/inner.yaml declares no such parameter; did you mean 'who'?\n"
      "DIR/a.yaml:3: steps[0].with: DIR/inner.yaml requires the parameter 'who'\n"},
+    {"a secret parameter of it is a reference, or a secret of the pipeline around",
+     {{"a.yaml", "name: p\nparams: {t: {secret: true}}\nsteps:\n  - {name: in, uses: 'pipeline:i', with: {a: {env: A}, b: '${ .params.t }'}}\n"},
+      {"i.yaml", SECRETIVE}},
+     "{\"name\": \"p\", \"steps\": [\n"
+     "  {\"name\": \"in\", \"uses\": \"backstep.scope\", \"weight\": 0, \"with\": {\"a\":{\"$secret\":{\"env\":\"A\"}},\"b\":\"${ .params.t }\",\"c\":{\"$secret\":{\"file\":\"c\"}}}},\n"
+     "  {\"name\": \"in/x\", \"scope\": \"in\", \"uses\": \"x\", \"weight\": 1}\n"
+     "]}\n"},
+    {"no secret has a default in the open", {{"a.yaml", "name: p\nparams: {t: {secret: true, default: hunter}}\nsteps: [{name: x}]\n"}},
+     "DIR/a.yaml:2: params.t: is secret, and its default would stand on the log: give {env: NAME} or {file: NAME}, which the worker resolves\n"},
+    {"and nothing that would stand on the log",
+     {{"a.yaml", "name: p\nparams: {t: {secret: true}}\nsteps:\n  - {name: in, uses: 'pipeline:i', with: {a: hunter, b: {env: ../x}}}\n"},
+      {"i.yaml", SECRETIVE}},
+     "DIR/a.yaml:4: steps[0].with.a: is secret, and its value would stand on the log: give {env: NAME} or {file: NAME}, which the worker resolves, or ${ .params.NAME } of a secret parameter\n"
+     "DIR/a.yaml:4: steps[0].with.b: is secret, and its value would stand on the log: give {env: NAME} or {file: NAME}, which the worker resolves, or ${ .params.NAME } of a secret parameter\n"},
     {"what is wrong in it is said of it",
      {{"a.yaml", "name: p\nsteps:\n  - {name: in, uses: 'pipeline:inner'}\n"}, {"inner.yaml", "name: inner\nsteps:\n  - {name: x, needs: [q]}\n"}},
      "DIR/inner.yaml:3: steps[0].needs[0]: there is no step 'q'\n"},
