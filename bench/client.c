@@ -206,7 +206,7 @@ static void take_record(struct bench *bench, const struct bus_event *event)
     struct error error = {0};
     struct run *run = NULL;
     struct runs *runs = bench->runs[event->partition];
-    if (!message_decode(&message, TOPIC_PROGRESS, event->key, event->value, &error)) {
+    if (!message_decode_known(&message, runs_plans(runs), event->key, event->value, &error)) {
         die(bench, "a record cannot be read", error.message);
     }
     bench->records++;

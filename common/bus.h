@@ -54,7 +54,6 @@ struct bus_event {
     int64_t time_ms;    /* RECORD: timestamp; 0: none */
     struct span key, value;
     uint64_t cookie;    /* DELIVERED */
-    struct span type;   /* RECORD: value of the header `type`; empty: none */
     char reason[512]; /* GONE FATAL: one line */
 };
 

@@ -59,8 +59,8 @@ struct reports {
     pthread_mutex_t mutex;
     struct delivery *deliveries;
     size_t count, capacity;
-    struct bus_backlog backlog;
-    bool flushing; /* wake when the backlog is empty */
+    atomic_size_t backlog_records, backlog_bytes; /* of what is under way; the rest is the mutex's */
+    atomic_bool flushing; /* wake when nothing is */
     bool failed;
     char failure[512];
 };
@@ -142,7 +142,15 @@ static void note_delivery(struct reports *reports, uint64_t cookie, int64_t offs
     reports->deliveries[reports->count++] = (struct delivery){cookie, offset >= 0 ? offset : -1};
 }
 
-/* On librdkafka's threads. */
+static void count_acknowledged(struct reports *reports, size_t bytes)
+{
+    size_t left = atomic_fetch_sub(&reports->backlog_bytes, bytes);
+    assert(left >= bytes);
+    left = atomic_fetch_sub(&reports->backlog_records, 1);
+    assert(left > 0);
+}
+
+/* On librdkafka's threads. Who sees that nothing is under way any more also finds what was noted of it. */
 static rd_kafka_resp_err_t on_acknowledged(rd_kafka_t *handle, rd_kafka_message_t *message, void *opaque)
 {
     (void)handle;
@@ -152,20 +160,21 @@ static rd_kafka_resp_err_t on_acknowledged(rd_kafka_t *handle, rd_kafka_message_
     if (is_producing) {
         return RD_KAFKA_RESP_ERR_NO_ERROR;
     }
-    pthread_mutex_lock(&reports->mutex);
-    assert(reports->backlog.records > 0 && reports->backlog.bytes >= message->len);
-    reports->backlog.records--;
-    reports->backlog.bytes -= message->len;
-    bool wakes = reports->flushing && reports->backlog.records == 0;
-    if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        note_failure(reports, message);
-        wakes = true;
-    } else if (cookie != 0) {
-        note_delivery(reports, cookie & ~LAZY_BIT, message->offset);
-        wakes = wakes || (cookie & LAZY_BIT) == 0;
+    bool failed = message->err != RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (failed || cookie != 0) {
+        pthread_mutex_lock(&reports->mutex);
+        if (failed) {
+            note_failure(reports, message);
+        } else {
+            note_delivery(reports, cookie & ~LAZY_BIT, message->offset);
+        }
+        count_acknowledged(reports, message->len);
+        pthread_mutex_unlock(&reports->mutex);
+    } else {
+        count_acknowledged(reports, message->len);
     }
-    pthread_mutex_unlock(&reports->mutex);
-    if (wakes) {
+    bool awaited = failed || (cookie != 0 && (cookie & LAZY_BIT) == 0);
+    if (awaited || (atomic_load(&reports->flushing) && atomic_load(&reports->backlog_records) == 0)) {
         make_readable(kafka->wake_fd);
     }
     return RD_KAFKA_RESP_ERR_NO_ERROR;
@@ -1197,12 +1206,10 @@ static rd_kafka_resp_err_t produce(const struct topic *topic, const struct kafka
 }
 
 /* Before it is sent: its report may come at once. */
-static void count_sent(struct reports *reports, int sign, size_t bytes)
+static void count_sent(struct reports *reports, size_t bytes)
 {
-    pthread_mutex_lock(&reports->mutex);
-    reports->backlog.records += (size_t)sign;
-    reports->backlog.bytes += (size_t)sign * bytes;
-    pthread_mutex_unlock(&reports->mutex);
+    atomic_fetch_add(&reports->backlog_records, 1);
+    atomic_fetch_add(&reports->backlog_bytes, bytes);
 }
 
 static bool kafka_send(struct bus *bus, const struct bus_send *send, struct error *error)
@@ -1223,12 +1230,12 @@ static bool kafka_send(struct bus *bus, const struct bus_send *send, struct erro
         return error_of_send(send, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, error);
     }
     kafka->last_sent = topic;
-    count_sent(&kafka->reports, 1, send->value.size);
+    count_sent(&kafka->reports, send->value.size);
     is_producing = true;
     rd_kafka_resp_err_t code = produce(topic, kafka, send);
     is_producing = false;
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        count_sent(&kafka->reports, -1, send->value.size);
+        count_acknowledged(&kafka->reports, send->value.size);
         return error_of_send(send, code, error);
     }
     return true;
@@ -1236,11 +1243,8 @@ static bool kafka_send(struct bus *bus, const struct bus_send *send, struct erro
 
 static struct bus_backlog kafka_backlog(const struct bus *bus)
 {
-    struct reports *reports = &((struct kafka_bus *)(uintptr_t)bus)->reports;
-    pthread_mutex_lock(&reports->mutex);
-    struct bus_backlog backlog = reports->backlog;
-    pthread_mutex_unlock(&reports->mutex);
-    return backlog;
+    const struct reports *reports = &((const struct kafka_bus *)bus)->reports;
+    return (struct bus_backlog){atomic_load(&reports->backlog_records), atomic_load(&reports->backlog_bytes)};
 }
 
 /* ---- taking in what librdkafka has */
@@ -1284,10 +1288,11 @@ static bool take_reports(struct kafka_bus *kafka)
 static bool is_flushed(struct kafka_bus *kafka)
 {
     struct reports *reports = &kafka->reports;
-    pthread_mutex_lock(&reports->mutex);
-    reports->flushing = reports->backlog.records > 0;
-    bool flushed = !reports->flushing;
-    pthread_mutex_unlock(&reports->mutex);
+    atomic_store(&reports->flushing, true); /* first: who counts down to nothing after this wakes us */
+    bool flushed = atomic_load(&reports->backlog_records) == 0;
+    if (flushed) {
+        atomic_store(&reports->flushing, false);
+    }
     return flushed;
 }
 
@@ -1417,13 +1422,6 @@ static void fill_record(const rd_kafka_message_t *message, struct bus_event *eve
     event->time_ms = time_ms > 0 ? time_ms : 0;
     event->key = (struct span){message->key, message->key_len};
     event->value = (struct span){message->payload, message->len};
-    rd_kafka_headers_t *headers;
-    const void *value;
-    size_t size;
-    if (rd_kafka_message_headers(message, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR &&
-        rd_kafka_header_get_last(headers, "type", &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        event->type = (struct span){value, size};
-    }
 }
 
 /* Errors after which the partition gives no more; librdkafka mends all others by itself. */
@@ -1507,7 +1505,8 @@ static void kafka_poll(struct bus *bus, int timeout_ms, struct bus_event *event)
 {
     struct kafka_bus *kafka = kafka_of(bus);
     int64_t deadline_ms = timeout_ms > 0 ? deadline_after(timeout_ms) : 0;
-    *event = (struct bus_event){.kind = BUS_NOTHING};
+    memset(event, 0, offsetof(struct bus_event, reason)); /* a reason is long, and few events have one */
+    event->reason[0] = '\0';
     bool over = timeout_ms == 0; /* after a wait in vain we look once more: some reports wake nobody */
     release_current(kafka);
     while (!next_event(kafka, event)) {

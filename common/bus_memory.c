@@ -562,7 +562,6 @@ static void fill_record(struct reading *reading, struct bus_event *event)
     event->time_ms = record->time_ms;
     event->key = record->key;
     event->value = record->value;
-    event->type = type_of(record);
 }
 
 static void fill_gone(struct memory_bus *bus, struct reading *reading, struct bus_event *event)

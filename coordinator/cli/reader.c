@@ -284,7 +284,6 @@ bool reader_take(struct reader *reader, const struct bus_event *event, struct re
         .offset = event->offset,
         .time_ms = event->time_ms,
         .key = event->key,
-        .type = event->type,
         .size_bytes = event->value.size,
         .result = RUNS_IGNORED,
         .history = event->offset < partition->end,

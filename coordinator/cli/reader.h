@@ -34,7 +34,7 @@ void reader_free(struct reader *reader);
 struct reader_record {
     int32_t partition;
     int64_t offset, time_ms;
-    struct span key, type;
+    struct span key;
     size_t size_bytes;
     const struct message *message; /* NULL: not one of ours, see `problem` */
     struct error problem;

@@ -72,7 +72,6 @@ static void a_record_comes_back_with_report_and_end(void **state)
     assert_int_equal(event.time_ms, 500);
     assert_true(span_equal(event.key, span_of("key")));
     assert_true(span_equal(event.value, span_of("hello")));
-    assert_true(span_equal(event.type, span_of("Start")));
     assert_int_equal(poll_kind(bus, &event), BUS_END);
     assert_int_equal(event.offset, 1);
     assert_int_equal(poll_kind(bus, &event), BUS_NOTHING);
