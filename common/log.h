@@ -20,6 +20,11 @@ bool log_enabled(enum log_level level);
 void log_event(enum log_level level, const char *event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* From log_hold() to log_release() this thread's lines up to info wait, and go out in one write: one for each of a thousand runs that end
+ * at once would cost more than their ends. A warning or worse goes out at once, with what waits before it. Does not nest. */
+void log_hold(void);
+void log_release(void);
+
 /* A quoted, escaped copy of `span`, at most 1 KiB of it, valid until the enclosing block ends. */
 struct log_quoted {
     char bytes[1100];

@@ -353,6 +353,7 @@ enum service_state service_step(struct service *service, int timeout_ms, struct 
     service->now_ms = service->options.monotonic_ms(service->options.clock);
     bus_poll(service->bus, wait_ms(service, timeout_ms), &event);
     service->now_ms = service->options.monotonic_ms(service->options.clock);
+    log_hold();
     for (int count = 0; service->state == SERVICE_WORKING && event.kind != BUS_NOTHING; count++) {
         handle(service, &event);
         if (count == BATCH_MAX) {
@@ -369,6 +370,7 @@ enum service_state service_step(struct service *service, int timeout_ms, struct 
         jobs_place(service);
         checkpoint_tick(service);
     }
+    log_release();
     if (service->state != SERVICE_WORKING) {
         *error = service->error;
     }
