@@ -23,6 +23,10 @@ typedef Backstep__V1__TicketRef TicketRef;
 /* A legal record of LIMIT_RECORD_BYTES takes less than half of this. */
 #define DECODE_BUDGET_BYTES ((size_t)64 * MIB)
 #define ENCODE_BUDGET_BYTES ((size_t)64 * MIB)
+/* Most records are small, and what they take then is the most that glibc keeps at hand for a thread (1,032 bytes), with the block's head:
+ * beyond it a malloc() looks through all that was freed. */
+#define SMALL_RECORD_BYTES 200
+#define SMALL_DECODED_BYTES 1008
 
 struct decoder {
     struct arena arena;
@@ -2168,7 +2172,7 @@ static bool decode(struct message *message, enum message_topic topic, struct mes
         return error_set(error, ERROR_INVALID, "a record of %zu bytes; at most %d are allowed", bytes.size, LIMIT_RECORD_BYTES);
     }
     struct decoder decoder = {.error = error};
-    arena_init(&decoder.arena, 1024 + bytes.size * 2, DECODE_BUDGET_BYTES);
+    arena_init(&decoder.arena, bytes.size <= SMALL_RECORD_BYTES ? SMALL_DECODED_BYTES : 1024 + bytes.size * 2, DECODE_BUDGET_BYTES);
     ProtobufCAllocator allocator = {allocate, release, &decoder};
     bytes = topic == TOPIC_PROGRESS ? take_plan_out(&decoder, plans, message, bytes) : bytes;
     const ProtobufCMessage *record =

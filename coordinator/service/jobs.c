@@ -34,40 +34,40 @@ static void *allocate(size_t size)
 
 /* ---- when to look again: a binary heap by wake_ms */
 
-static void heap_set(struct service *service, size_t index, struct job *job)
+static void heap_set(struct service *service, size_t index, struct alarm alarm)
 {
-    service->heap[index] = job;
-    job->heap_index = (uint32_t)index;
+    service->heap[index] = alarm;
+    alarm.job->heap_index = (uint32_t)index;
 }
 
 static void heap_up(struct service *service, size_t index)
 {
-    struct job *job = service->heap[index];
-    while (index > 0 && service->heap[(index - 1) / 2]->wake_ms > job->wake_ms) {
+    struct alarm alarm = service->heap[index];
+    while (index > 0 && service->heap[(index - 1) / 2].wake_ms > alarm.wake_ms) {
         heap_set(service, index, service->heap[(index - 1) / 2]);
         index = (index - 1) / 2;
     }
-    heap_set(service, index, job);
+    heap_set(service, index, alarm);
 }
 
 static void heap_down(struct service *service, size_t index)
 {
-    struct job *job = service->heap[index];
+    struct alarm alarm = service->heap[index];
     for (;;) {
         size_t child = 2 * index + 1;
         if (child >= service->heap_size) {
             break;
         }
-        if (child + 1 < service->heap_size && service->heap[child + 1]->wake_ms < service->heap[child]->wake_ms) {
+        if (child + 1 < service->heap_size && service->heap[child + 1].wake_ms < service->heap[child].wake_ms) {
             child++;
         }
-        if (service->heap[child]->wake_ms >= job->wake_ms) {
+        if (service->heap[child].wake_ms >= alarm.wake_ms) {
             break;
         }
         heap_set(service, index, service->heap[child]);
         index = child;
     }
-    heap_set(service, index, job);
+    heap_set(service, index, alarm);
 }
 
 static void heap_remove(struct service *service, struct job *job)
@@ -77,11 +77,11 @@ static void heap_remove(struct service *service, struct job *job)
         return;
     }
     job->heap_index = NOT_IN_HEAP;
-    struct job *last = service->heap[--service->heap_size];
-    if (last != job) {
+    struct alarm last = service->heap[--service->heap_size];
+    if (last.job != job) {
         heap_set(service, index, last);
         heap_up(service, index);
-        heap_down(service, last->heap_index);
+        heap_down(service, last.job->heap_index);
     }
 }
 
@@ -98,13 +98,13 @@ static void wake_at(struct job *job, int64_t wake_ms)
     }
     if (service->heap_size == service->heap_room) {
         service->heap_room = service->heap_room > 0 ? service->heap_room * 2 : 64;
-        struct job **heap = realloc(service->heap, service->heap_room * sizeof(struct job *));
+        struct alarm *heap = realloc(service->heap, service->heap_room * sizeof *heap);
         if (heap == NULL) {
             abort();
         }
         service->heap = heap;
     }
-    heap_set(service, service->heap_size++, job);
+    heap_set(service, service->heap_size++, (struct alarm){wake_ms, job});
     heap_up(service, job->heap_index);
 }
 
@@ -116,7 +116,7 @@ int64_t jobs_next_ms(const struct service *service)
     if (service->dirty_first != NULL) {
         return 0;
     }
-    return service->heap_size > 0 ? service->heap[0]->wake_ms : INT64_MAX;
+    return service->heap_size > 0 ? service->heap[0].wake_ms : INT64_MAX;
 }
 
 /* ---- jobs */
@@ -563,9 +563,9 @@ void jobs_perform(struct service *service)
 {
     perform_dirty(service);
     for (int count = 0; service->state == SERVICE_WORKING && count < LATER_AT_ONCE && job_may_send(service) && service->heap_size > 0 &&
-                        service->heap[0]->wake_ms <= service->now_ms;
+                        service->heap[0].wake_ms <= service->now_ms;
          count++) {
-        struct job *job = service->heap[0];
+        struct job *job = service->heap[0].job;
         heap_remove(service, job);
         if (!job->dirty) {
             perform_dispatches(job);

@@ -3,8 +3,10 @@
 #include "common/log.h"
 #include "coordinator/service/service_internal.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 void service_fail(struct service *service, enum service_state state, const struct error *error)
 {
@@ -55,7 +57,9 @@ bool publish_task(struct service *service, const struct owned *owned, struct dis
 {
     const struct presence *presence = dispatch_presence(worker);
     char topic[TOPICS_NAME_BYTES], queue[LIMIT_IDENTIFIER_BYTES + 1];
-    snprintf(queue, sizeof queue, "%.*s", SPAN_ARGS(presence->queue));
+    assert(presence->queue.size < sizeof queue);
+    memcpy(queue, presence->queue.bytes, presence->queue.size);
+    queue[presence->queue.size] = '\0';
     topics_name(topic, TOPICS_TASKS, service->options.prefix, queue);
     message->epoch = owned->epoch;
     message->progress_partition = (uint32_t)owned->partition;

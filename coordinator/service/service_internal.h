@@ -68,6 +68,12 @@ struct job {
     bool snapshot_sent : 1; /* and not read back */
 };
 
+/* The time stands in the heap, not only in the job: with ten thousand of these every look at one would miss the cache. */
+struct alarm {
+    int64_t wake_ms;
+    struct job *job;
+};
+
 struct service {
     struct bus *bus;
     struct service_options options;
@@ -80,7 +86,7 @@ struct service {
     bool workers_asked, workers_read;
     unsigned char sync_nonce[16];
     struct job *dirty_first, *dirty_last;
-    struct job **heap;
+    struct alarm *heap; /* binary, by wake_ms */
     size_t heap_size, heap_room;
     int64_t announce_turn; /* the last that was given out, in parts of a millisecond */
     int64_t now_ms;
