@@ -13,7 +13,7 @@ enum option_set {
     OPTIONS_STEPS = 1 << 4, /* --steps, beside the file by default */
     OPTIONS_SLOTS = 1 << 5, /* --concurrency */
     OPTIONS_START = 1 << 6, /* --wait */
-    OPTIONS_LIST = 1 << 7, /* --status --limit */
+    OPTIONS_LIST = 1 << 7, /* --status --limit --all */
     OPTIONS_EVENTS = 1 << 8, /* --from-beginning --all */
     OPTIONS_DEV = 1 << 9, /* --address-file; --steps, none by default */
     OPTIONS_TOPICS = 1 << 10, /* --progress-partitions --task-partitions --replication --topic-config */

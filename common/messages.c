@@ -886,6 +886,25 @@ static bool read_waiting(struct decoder *decoder, const Backstep__V1__WaitingSte
            read_offset(decoder, wire->since_ms, "since_ms", &waiting->since_ms);
 }
 
+static bool read_waiting_list(struct decoder *decoder, size_t count, Backstep__V1__WaitingStep *const *wire, struct message *message)
+{
+    if (!read_count(decoder, count, LIMIT_STEPS, "waiting steps")) {
+        return false;
+    }
+    struct waiting_step *waiting = arena_take_array(&decoder->arena, count, sizeof *waiting);
+    if (waiting == NULL) {
+        return garbage(decoder, "out of memory");
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!read_waiting(decoder, wire[i], &waiting[i])) {
+            return error_prefix(decoder->error, "waiting step %zu", i);
+        }
+    }
+    message->waiting = waiting;
+    message->waiting_count = count;
+    return true;
+}
+
 static bool read_run_progressed(struct decoder *decoder, const void *body, struct message *message)
 {
     const Backstep__V1__RunProgressed *wire = body;
@@ -896,23 +915,32 @@ static bool read_run_progressed(struct decoder *decoder, const void *body, struc
     if (!read_epoch(decoder, wire->epoch, message) || !read_enum(decoder, PAIRS(statuses), (int)wire->status, "status", &status) ||
         !read_range(decoder, wire->progress_ppm, 0, PPM_ONE, "progress_ppm") ||
         !read_range(decoder, wire->rollback_ppm, 0, PPM_ONE, "rollback_ppm") ||
-        !read_range(decoder, wire->waiting_for_workers, 0, INT64_MAX, "waiting_for_workers") ||
-        !read_count(decoder, wire->n_waiting, LIMIT_STEPS, "waiting steps")) {
+        !read_range(decoder, wire->waiting_for_workers, 0, INT64_MAX, "waiting_for_workers")) {
         return false;
     }
     message->status = (enum run_status)status;
-    struct waiting_step *waiting = arena_take_array(&decoder->arena, wire->n_waiting, sizeof *waiting);
-    if (waiting == NULL) {
-        return garbage(decoder, "out of memory");
+    return read_waiting_list(decoder, wire->n_waiting, wire->waiting, message);
+}
+
+static Backstep__V1__WaitingStep **waiting_list_of(struct encoder *encoder, const struct message *message, size_t *count)
+{
+    Backstep__V1__WaitingStep *waiting = take(encoder, message->waiting_count, sizeof *waiting);
+    Backstep__V1__WaitingStep **list = take(encoder, message->waiting_count, sizeof *list);
+    if (waiting == NULL || list == NULL) {
+        return NULL;
     }
-    for (size_t i = 0; i < wire->n_waiting; i++) {
-        if (!read_waiting(decoder, wire->waiting[i], &waiting[i])) {
-            return error_prefix(decoder->error, "waiting step %zu", i);
-        }
+    *count = message->waiting_count;
+    for (size_t i = 0; i < message->waiting_count; i++) {
+        const struct waiting_step *from = &message->waiting[i];
+        backstep__v1__waiting_step__init(&waiting[i]);
+        waiting[i].step = from->step;
+        waiting[i].instance = from->instance;
+        waiting[i].handler = string_of(encoder, from->handler);
+        waiting[i].queue = string_of(encoder, from->queue);
+        waiting[i].since_ms = from->since_ms;
+        list[i] = &waiting[i];
     }
-    message->waiting = waiting;
-    message->waiting_count = wire->n_waiting;
-    return true;
+    return list;
 }
 
 static void fill_run_progressed(struct encoder *encoder, void *body, const struct message *message)
@@ -923,22 +951,7 @@ static void fill_run_progressed(struct encoder *encoder, void *body, const struc
     wire->progress_ppm = message->progress_ppm;
     wire->rollback_ppm = message->rollback_ppm;
     wire->waiting_for_workers = message->waiting_for_workers;
-    Backstep__V1__WaitingStep *waiting = take(encoder, message->waiting_count, sizeof *waiting);
-    wire->waiting = take(encoder, message->waiting_count, sizeof *wire->waiting);
-    if (waiting == NULL || wire->waiting == NULL) {
-        return;
-    }
-    wire->n_waiting = message->waiting_count;
-    for (size_t i = 0; i < message->waiting_count; i++) {
-        const struct waiting_step *from = &message->waiting[i];
-        backstep__v1__waiting_step__init(&waiting[i]);
-        waiting[i].step = from->step;
-        waiting[i].instance = from->instance;
-        waiting[i].handler = string_of(encoder, from->handler);
-        waiting[i].queue = string_of(encoder, from->queue);
-        waiting[i].since_ms = from->since_ms;
-        wire->waiting[i] = &waiting[i];
-    }
+    wire->waiting = waiting_list_of(encoder, message, &wire->n_waiting);
 }
 
 static bool read_run_finished(struct decoder *decoder, const void *body, struct message *message)
@@ -1612,7 +1625,8 @@ static bool read_snapshot(struct decoder *decoder, const void *body, struct mess
     image->context_bytes = (size_t)wire->context_bytes;
     image->run_id = message->event.run_id;
     message->image = image;
-    return read_steps(decoder, wire, image) && check_image(decoder, image);
+    return read_steps(decoder, wire, image) && check_image(decoder, image) &&
+           read_waiting_list(decoder, wire->n_waiting, wire->waiting, message);
 }
 
 static void fill_step_state(struct encoder *encoder, Backstep__V1__StepState *wire, const struct saga_step *step)
@@ -1775,6 +1789,7 @@ static void fill_snapshot(struct encoder *encoder, void *body, const struct mess
     wire->active = refs_of(encoder, image->active, next_active, &wire->n_active);
     wire->sets = refs_of(encoder, image->sets, next_set, &wire->n_sets);
     fill_requests(encoder, wire, image);
+    wire->waiting = waiting_list_of(encoder, message, &wire->n_waiting);
 }
 
 uint64_t message_hash(struct span run_id)

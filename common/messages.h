@@ -159,7 +159,7 @@ struct message {
     uint32_t progress_ppm, rollback_ppm, steps_executed, steps_total;
     int64_t start_offset, started_ms, finished_ms, waiting_for_workers;
     struct span pipeline, error;
-    const struct waiting_step *waiting;
+    const struct waiting_step *waiting; /* SNAPSHOT, too */
     size_t waiting_count;
 
     int64_t state_offset; /* SNAPSHOT FINISHED_IDS: what stands below it is told; `epoch` says who wrote it */

@@ -165,9 +165,13 @@ void runs_begin_at(struct runs *runs, const struct runs_checkpoint *checkpoint)
     }
 }
 
-void runs_keep_ended(struct runs *runs, void (*forget)(struct run *run))
+void runs_keep_ended(struct runs *runs)
 {
     runs->keep_ended = true;
+}
+
+void runs_tell_forgotten(struct runs *runs, void (*forget)(struct run *run))
+{
     runs->forget = forget;
 }
 
@@ -408,7 +412,7 @@ static void name_entry(struct runs *runs, struct entry *entry, int64_t base_offs
         set_base(runs, entry, base_offset, time_ms); /* something was asked since, and is not answered */
     }
     note_state(runs, entry);
-    if (!runs->keep_ended && !entry->holds && entry->run.attached == NULL) {
+    if (!runs->keep_ended && !entry->holds && forget(runs, entry)) {
         runs_remove(runs, &entry->run);
     }
 }
@@ -647,6 +651,9 @@ static enum runs_result apply_to(struct runs *runs, struct entry *entry, struct 
 static bool is_disowned(const struct entry *entry, const struct message *message)
 {
     const struct saga *saga = &entry->run.saga;
+    if (message->kind == MESSAGE_RUN_FINISHED && saga->status != RUN_NONE && message->start_offset < saga->start_offset) {
+        return true;
+    }
     if (message->kind != MESSAGE_ANSWERED || message->verdict != VERDICT_EXISTING || saga->status == RUN_NONE) {
         return false;
     }

@@ -33,11 +33,17 @@ struct runs_checkpoint {
     int64_t ids; /* offset of the last FinishedIds that counts, wherever it stands; -1: there is none */
 };
 
+/* As it stands beside the committed offset. false: nobody of ours wrote that. */
+#define RUNS_CHECKPOINT_BYTES 128
+void runs_checkpoint_write(const struct runs_checkpoint *checkpoint, char metadata[RUNS_CHECKPOINT_BYTES]);
+bool runs_checkpoint_read(struct runs_checkpoint *checkpoint, int64_t offset, const char *metadata);
+
 /* Before the first record, where it is not the first of the log. */
 void runs_begin_at(struct runs *runs, const struct runs_checkpoint *checkpoint);
-/* Runs that have ended stay, for `list`; else they go once a FinishedIds has named them. `forget` (may be NULL) is told before a run
- * goes, to free what is attached; a run that has something attached stays where there is no `forget`. */
-void runs_keep_ended(struct runs *runs, void (*forget)(struct run *run));
+/* Runs that have ended stay, for `list`; else they go once a FinishedIds has named them. */
+void runs_keep_ended(struct runs *runs);
+/* Told before a run goes, to free what is attached; a run that has something attached stays where nobody is. */
+void runs_tell_forgotten(struct runs *runs, void (*forget)(struct run *run));
 /* All that stood in the log when the reader's K was committed was read: every run under way is known now. */
 void runs_caught_up(struct runs *runs);
 

@@ -18,6 +18,7 @@ bool client_open(struct client *client, const struct client_options *options, st
 {
     *client = (struct client){.options = *options};
     topics_name(client->progress, TOPICS_PROGRESS, options->prefix, NULL);
+    snprintf(client->group, sizeof client->group, "%s.coordinators", options->prefix);
     struct bus_kafka_options bus = {
         .brokers = options->brokers,
         .client_id = "backstep",
@@ -58,7 +59,9 @@ struct reader_options client_reads(const struct client *client, const char *run_
         .bus = client->bus,
         .topic = client->progress,
         .partition_count = client->partitions,
+        .group = client->group,
         .partition = run_id != NULL ? bus_partition_of(span_of(run_id), client->partitions) : -1,
+        .run_id = run_id,
         .timeout_ms = client->options.timeout_ms,
     };
 }

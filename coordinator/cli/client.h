@@ -27,6 +27,7 @@ struct client_options {
 struct client {
     struct client_options options; /* borrowed strings */
     struct bus *bus;
+    char group[TOPICS_NAME_BYTES]; /* of the coordinators */
     char progress[TOPICS_NAME_BYTES]; /* name of the progress topic */
     int32_t partitions; /* of it */
     bool patient; /* Ctrl-C does not end client_await() */

@@ -5,6 +5,7 @@
 #include "common/names.h"
 #include "coordinator/cli/command.h"
 #include "coordinator/cli/follow.h"
+#include "coordinator/cli/lookup.h"
 #include "coordinator/cli/signals.h"
 #include "coordinator/cli/summary.h"
 
@@ -186,13 +187,7 @@ static int ask(struct follow *follow, const struct control *control, const struc
     const struct call *call = follow->call;
     struct request request;
     struct message message = message_of(call, control, resolution);
-    if (!reader_catch_up(follow->reader, NULL, NULL, error)) {
-        return complain_of(error);
-    }
     const struct run *run = reader_find(follow->reader, follow->run_id);
-    if (run == NULL) {
-        return complain_of_no_run(call, follow->run_id);
-    }
     if (control->kind == MESSAGE_RESOLVE && !step_is_known(call, run, error)) {
         return complain_of(error);
     }
@@ -214,11 +209,13 @@ static int control_run(struct call *call, struct client *client, const struct co
                        struct error *error)
 {
     struct follow follow = {.call = call, .client = client, .run_id = call->arguments[0]};
-    struct reader_options options = client_reads(client, follow.run_id);
+    struct lookup lookup = {.client = client, .run_id = follow.run_id, .only_state = true};
     signals_install();
     follow_begin(&follow);
-    follow.reader = reader_new(&options, error);
-    int code = follow.reader != NULL ? ask(&follow, control, resolution, error) : complain_of(error);
+    follow.reader = lookup_run(&lookup, error);
+    int code = follow.reader != NULL        ? ask(&follow, control, resolution, error)
+               : error->kind != ERROR_NONE ? complain_of(error)
+                                            : complain_of_no_run(call, follow.run_id, lookup.kept_since_ms);
     follow_end(&follow);
     return code;
 }

@@ -2,6 +2,7 @@
 /* backstep events [RUN]: the progress topic, one line an event, as it comes. */
 #include "coordinator/cli/command.h"
 #include "coordinator/cli/event_json.h"
+#include "coordinator/cli/lookup.h"
 #include "coordinator/cli/reader.h"
 #include "coordinator/cli/screen.h"
 #include "coordinator/cli/signals.h"
@@ -30,7 +31,7 @@ static void append_lines(struct follower *follower, const struct reader_record *
                     record->problem.message);
     } else if (follower->all) {
         record_line(record->message, saga, record->time_ms, true, &follower->lines);
-    } else if (run != NULL && record->result == RUNS_APPLIED) {
+    } else if (run != NULL && (record->result == RUNS_APPLIED || record->result == RUNS_CHECKED)) {
         told_update(&run_view(run)->told, saga, record->time_ms, &follower->lines);
     }
 }
@@ -72,18 +73,49 @@ static int follow_events(struct follower *follower, struct client *client, struc
     return EXIT_DONE;
 }
 
+static struct reader *read_run(struct follower *follower, const struct client *client, int64_t *kept_since_ms, struct error *error)
+{
+    struct lookup lookup = {.client = client,
+                            .run_id = follower->run_id,
+                            .only_state = !follower->from_beginning,
+                            .each = on_record,
+                            .context = follower};
+    struct reader *reader = lookup_run(&lookup, error);
+    struct run *run = reader != NULL ? reader_find(reader, follower->run_id) : NULL;
+    if (run != NULL) { /* lines are about what changes from here on */
+        text_clear(&follower->lines);
+        told_update(&run_view(run)->told, &run->saga, run->saga.time_ms, &follower->lines);
+    }
+    *kept_since_ms = lookup.kept_since_ms;
+    return reader;
+}
+
+/* What is under way has to be known, to tell what changes. */
+static struct reader *read_all(struct follower *follower, const struct client *client, struct error *error)
+{
+    struct reader_options options = client_reads(client, NULL);
+    options.from_checkpoint = !follower->from_beginning;
+    options.forget_ended = true;
+    struct reader *reader = reader_new(&options, error);
+    if (reader != NULL && !reader_catch_up(reader, on_record, follower, error)) {
+        reader_free(reader);
+        reader = NULL;
+    }
+    return reader;
+}
+
 static int show(struct follower *follower, struct client *client, struct error *error)
 {
-    struct reader_options options = client_reads(client, follower->run_id);
-    struct reader *reader = reader_new(&options, error);
-    int code;
-    if (reader == NULL || !reader_catch_up(reader, on_record, follower, error)) {
-        code = signals_interrupts() > 0 ? EXIT_DONE : complain_of(error);
-    } else if (follower->run_id != NULL && reader_find(reader, follower->run_id) == NULL) {
-        code = complain_of_no_run(follower->call, follower->run_id);
-    } else {
-        code = follow_events(follower, client, reader, error);
+    int64_t kept_since_ms = 0;
+    struct reader *reader =
+        follower->run_id != NULL ? read_run(follower, client, &kept_since_ms, error) : read_all(follower, client, error);
+    if (reader == NULL && error->kind == ERROR_NONE) {
+        return complain_of_no_run(follower->call, follower->run_id, kept_since_ms);
     }
+    if (reader == NULL) {
+        return signals_interrupts() > 0 ? EXIT_DONE : complain_of(error);
+    }
+    int code = follow_events(follower, client, reader, error);
     reader_free(reader);
     return code;
 }

@@ -7,6 +7,7 @@
 #include "coordinator/cli/signals.h"
 #include "coordinator/cli/summary.h"
 
+#include <stdio.h>
 #include <time.h>
 
 #define OUTPUT_BYTES_MAX (256 * 1024 * 1024)
@@ -39,11 +40,14 @@ static void tell_day(struct story *story, int64_t time_ms)
 static void tell(struct story *story, const struct reader_record *record)
 {
     const struct saga *saga = record->run != NULL ? &record->run->saga : NULL;
-    bool counts = record->result == RUNS_APPLIED || record->result == RUNS_CLAIMED;
-    if (!counts) {
+    bool begins = record->result == RUNS_CHECKED && !story->begun; /* a snapshot, of a run whose Start is not kept */
+    if (record->result != RUNS_APPLIED && record->result != RUNS_CLAIMED && !begins) {
         return;
     }
     tell_day(story, record->time_ms);
+    if (begins) {
+        text_append_string(&story->lines, "what happened before is older than what the log keeps; it amounts to:\n");
+    }
     if (record_is_story(record->message)) {
         record_line(record->message, saga, record->time_ms, true, &story->lines);
     }
@@ -80,8 +84,10 @@ static void on_record(void *context, const struct reader_record *record)
     }
 }
 
-static void print_heading(const struct saga *saga)
+static void print_heading(const struct run *run)
 {
+    const struct saga *saga = &run->saga;
+    const struct run_view *view = run_view(run);
     char words[40];
     time_t seconds = (time_t)(saga->started_ms / 1000);
     struct tm parts = {0};
@@ -91,24 +97,28 @@ static void print_heading(const struct saga *saga)
     text_init(&out, 64 * 1024);
     text_append_visible(&out, saga->run_id);
     text_append_string(&out, "  ");
-    text_append_visible(&out, saga->plan != NULL ? saga->plan->name : span_of("?"));
+    text_append_visible(&out, span_of(view != NULL && view->pipeline != NULL ? view->pipeline : "?"));
     text_format(&out, "  %s  started %s", run_status_name((enum run_status)saga->status), words);
     if (saga_is_over(saga)) {
         text_append_string(&out, ", took ");
         screen_duration(saga->finished_ms - saga->started_ms, &out);
     }
     print_line(&out);
+    if (saga->plan == NULL && saga_is_over(saga)) {
+        puts("what happened before its end is older than what the log keeps");
+    }
     text_fini(&out);
 }
 
 static int show(struct story *story, const struct client *client, struct error *error)
 {
-    struct reader *reader = lookup_run(client, story->run_id, false, on_record, story, error);
+    struct lookup lookup = {.client = client, .run_id = story->run_id, .each = on_record, .context = story};
+    struct reader *reader = lookup_run(&lookup, error);
     if (reader == NULL) {
-        return error->kind != ERROR_NONE ? complain_of(error) : complain_of_no_run(story->call, story->run_id);
+        return error->kind != ERROR_NONE ? complain_of(error) : complain_of_no_run(story->call, story->run_id, lookup.kept_since_ms);
     }
     if (!story->call->json && !story->call->quiet) {
-        print_heading(&reader_find(reader, story->run_id)->saga);
+        print_heading(reader_find(reader, story->run_id));
     }
     print_text(&story->lines);
     reader_free(reader);

@@ -12,6 +12,14 @@
 /* Records of each partition that are read first; a run of a few steps has ten or so. Then eight times as many, until the newest runs are among them. */
 #define WINDOW_RECORDS 4096
 #define WINDOW_GROWS 8
+#define WINDOW_MOST (WINDOW_RECORDS * WINDOW_GROWS * WINDOW_GROWS) /* for a status that few have, unless all is to be read: some seconds */
+
+struct wanted {
+    const char *status; /* NULL: any */
+    size_t limit;
+    bool all;
+    bool whole; /* nothing is missing in what was found */
+};
 
 static int by_start(const void *a, const void *b)
 {
@@ -68,38 +76,71 @@ static void print_runs(const struct call *call, struct run *const *runs, size_t 
     text_fini(&out);
 }
 
+/* All runs under way are known from the checkpoint on: an owner goes by it. */
+static bool is_under_way(const char *status)
+{
+    static const enum run_status ended[] = {RUN_SUCCEEDED, RUN_ROLLED_BACK, RUN_CANCELLED};
+    for (size_t i = 0; status != NULL && i < sizeof ended / sizeof *ended; i++) {
+        if (strcmp(run_status_name(ended[i]), status) == 0) {
+            return false;
+        }
+    }
+    return status != NULL;
+}
+
+/* false: there may be more of that status further back, and nobody has asked to look there. */
+static bool goes_on(const struct wanted *wanted, int64_t window)
+{
+    return wanted->status == NULL || wanted->all || window < WINDOW_MOST;
+}
+
 /* A reader that knows the newest runs: it begins as near to the end of the log as that allows. NULL: the log could not be read. */
-static struct reader *read_newest(const struct client *client, size_t limit, const char *status, struct error *error)
+static struct reader *read_newest(const struct client *client, struct wanted *wanted, struct error *error)
 {
     struct reader_options options = client_reads(client, NULL);
     options.keep_summary = true;
+    options.from_checkpoint = is_under_way(wanted->status);
     for (options.window = WINDOW_RECORDS;; options.window *= WINDOW_GROWS) {
         struct reader *reader = reader_new(&options, error);
-        bool read = reader != NULL && reader_catch_up(reader, NULL, NULL, error);
-        if (read && reader_has_newest(reader, limit, is_wanted, status)) {
+        if (reader == NULL || !reader_catch_up(reader, NULL, NULL, error)) {
+            reader_free(reader);
+            return NULL;
+        }
+        bool whole = (options.from_checkpoint && reader_is_from_checkpoint(reader)) ||
+                     reader_has_newest(reader, wanted->limit, is_wanted, wanted->status);
+        if (whole || !goes_on(wanted, options.window)) {
+            wanted->whole = whole;
             return reader;
         }
         reader_free(reader);
-        if (!read) {
-            return NULL;
-        }
+    }
+}
+
+static void say_that_there_may_be_more(const struct call *call)
+{
+    if (!call->quiet) {
+        complain("looked only at the last %d records of each partition; --all looks at all that is kept", WINDOW_MOST);
     }
 }
 
 static int show(struct call *call, struct client *client, struct error *error)
 {
-    const char *status = option_text(call->options, "status");
-    size_t limit = (size_t)option_number(call->options, "limit");
-    struct reader *reader = read_newest(client, limit, status, error);
+    struct wanted wanted = {.status = option_text(call->options, "status"),
+                            .limit = (size_t)option_number(call->options, "limit"),
+                            .all = option_flag(call->options, "all")};
+    struct reader *reader = read_newest(client, &wanted, error);
     if (reader == NULL) {
         return complain_of(error);
     }
     struct run **runs;
-    size_t count = collect(reader, status, &runs);
+    size_t count = collect(reader, wanted.status, &runs);
     if (count > 0) {
         qsort(runs, count, sizeof *runs, by_start);
     }
-    print_runs(call, runs, limit < count ? limit : count);
+    print_runs(call, runs, wanted.limit < count ? wanted.limit : count);
+    if (!wanted.whole) {
+        say_that_there_may_be_more(call);
+    }
     free(runs);
     reader_free(reader);
     return EXIT_DONE;

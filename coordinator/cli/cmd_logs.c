@@ -156,9 +156,10 @@ static bool step_exists(const struct logs *logs)
 static int read_logs(struct logs *logs)
 {
     struct error error = {0};
-    logs->reader = lookup_run(logs->client, logs->run_id, false, NULL, NULL, &error);
+    struct lookup lookup = {.client = logs->client, .run_id = logs->run_id, .only_state = true};
+    logs->reader = lookup_run(&lookup, &error);
     if (logs->reader == NULL) {
-        return error.kind != ERROR_NONE ? complain_of(&error) : complain_of_no_run(logs->call, logs->run_id);
+        return error.kind != ERROR_NONE ? complain_of(&error) : complain_of_no_run(logs->call, logs->run_id, lookup.kept_since_ms);
     }
     if (!step_exists(logs)) {
         return EXIT_USAGE;

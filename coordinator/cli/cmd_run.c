@@ -31,7 +31,7 @@ static int start_and_follow(const struct call *call, struct launch *launch, cons
         code = complain_of(&error);
     } else {
         follow_begin(follow);
-        code = launch_start(launch, follow, false);
+        code = launch_start(launch, follow, true);
         if (code == EXIT_DONE) {
             code = follow_run(follow);
         }

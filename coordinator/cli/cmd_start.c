@@ -29,7 +29,7 @@ static int start(struct call *call, struct client *client, struct launch *launch
     if (waits) {
         follow_begin(&follow);
     }
-    int code = launch_start(launch, &follow, !waits);
+    int code = launch_start(launch, &follow, waits);
     if (code == EXIT_DONE && !waits) { /* else what follows names it */
         print_started(call, launch);
     }

@@ -36,12 +36,12 @@ static void print_status(const struct call *call, struct client *client, const s
 
 static int show(struct call *call, struct client *client, struct error *error)
 {
-    const char *run_id = call->arguments[0];
-    struct reader *reader = lookup_run(client, run_id, true, NULL, NULL, error);
+    struct lookup lookup = {.client = client, .run_id = call->arguments[0], .only_state = true};
+    struct reader *reader = lookup_run(&lookup, error);
     if (reader == NULL) {
-        return error->kind != ERROR_NONE ? complain_of(error) : complain_of_no_run(call, run_id);
+        return error->kind != ERROR_NONE ? complain_of(error) : complain_of_no_run(call, lookup.run_id, lookup.kept_since_ms);
     }
-    print_status(call, client, reader_find(reader, run_id));
+    print_status(call, client, reader_find(reader, lookup.run_id));
     reader_free(reader);
     return EXIT_DONE;
 }

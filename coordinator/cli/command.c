@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "coordinator/cli/command.h"
 
+#include "coordinator/cli/lookup.h"
+#include "coordinator/cli/summary.h"
+
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -28,15 +31,24 @@ int complain_of(const struct error *error)
     }
 }
 
-int complain_of_no_run(const struct call *call, const char *run_id)
+int complain_of_no_run(const struct call *call, const char *run_id, int64_t kept_since_ms)
 {
-    struct text id;
+    struct text id, since;
     text_init(&id, 4096);
+    text_init(&since, 64);
     text_append_visible(&id, span_of(run_id));
     char way[CLIENT_WAY_BYTES];
-    complain("no such run: '%s' is not on the log of prefix '%s'; backstep list %s shows what is", text_string(&id),
-             call->client.prefix, client_way(&call->client, way));
+    if (lookup_may_be_older(run_id, kept_since_ms)) {
+        append_timestamp(&since, kept_since_ms);
+        complain("no such run is known: '%s' is not on the log of prefix '%s', which is kept since %s: either it never was, or it has "
+                 "ended and is older than what is kept",
+                 text_string(&id), call->client.prefix, text_string(&since));
+    } else {
+        complain("no such run: '%s' is not on the log of prefix '%s'; backstep list %s shows what is", text_string(&id),
+                 call->client.prefix, client_way(&call->client, way));
+    }
     text_fini(&id);
+    text_fini(&since);
     return EXIT_USAGE;
 }
 

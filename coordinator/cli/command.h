@@ -61,7 +61,8 @@ void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same for an error; returns the exit code that its kind means. */
 int complain_of(const struct error *error);
 /* "no such run"; returns its exit code. */
-int complain_of_no_run(const struct call *call, const char *run_id);
+/* `kept_since_ms`: of a log that has lost its beginning, since when it is kept; else 0. */
+int complain_of_no_run(const struct call *call, const char *run_id, int64_t kept_since_ms);
 /* Write to standard output at once. */
 void print_text(const struct text *text);
 void print_line(const struct text *text); /* and a newline */

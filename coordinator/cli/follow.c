@@ -26,7 +26,7 @@ static const struct run *run_of(const struct follow *follow)
     return reader_find(follow->reader, follow->run_id);
 }
 
-static bool wants_lines(const struct follow *follow)
+bool follow_tells(const struct follow *follow)
 {
     return !follow->on_terminal && !follow->call->json && !follow->call->quiet;
 }
@@ -113,7 +113,7 @@ static void ask_cancel(struct follow *follow)
     if (!client_send_cancel(follow->client, &follow->cancel, follow->run_id, "interrupted", &error)) {
         complain("the cancel could not be sent: %s", error.message);
     }
-    if (wants_lines(follow)) {
+    if (follow_tells(follow)) {
         fprintf(stderr, "backstep: cancelling %s; once more to leave at once\n", follow->run_id);
     }
 }
@@ -148,8 +148,8 @@ static bool is_leaving(struct follow *follow, int *code)
 void follow_record(void *context, const struct reader_record *record)
 {
     struct follow *follow = context;
-    bool is_news = record->run != NULL && record->result == RUNS_APPLIED && span_equal(record->key, span_of(follow->run_id));
-    if (!wants_lines(follow) || !is_news) {
+    bool changes = record->result == RUNS_APPLIED || record->result == RUNS_CHECKED; /* the latter where its Start is not kept */
+    if (!follow_tells(follow) || record->run == NULL || !changes || !span_equal(record->key, span_of(follow->run_id))) {
         return;
     }
     struct text lines;

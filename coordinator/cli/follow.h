@@ -15,7 +15,7 @@ struct follow {
     const struct call *call;
     struct client *client;
     const char *run_id;
-    struct reader *reader; /* of the run's partition, from its beginning */
+    struct reader *reader; /* of the run's partition; knows the run, or begins before it does */
     struct embedded *embedded; /* the broker that dies with this process; NULL: a real cluster */
     struct child *worker; /* of this run only; NULL: none */
     bool cancels; /* Ctrl-C asks for a cancel first; else it only leaves */
@@ -33,6 +33,9 @@ struct follow {
 
 /* Choose how it is shown; before the first record. */
 void follow_begin(struct follow *follow);
+
+/* Does it tell lines, of which none is to be missed? Else only how the run stands is shown. */
+bool follow_tells(const struct follow *follow);
 
 /* Print what `record` says, if it is of this run and lines are wanted. For client_await() too: `context` is the follow. */
 void follow_record(void *context, const struct reader_record *record);

@@ -2,6 +2,7 @@
 #include "coordinator/cli/launch.h"
 
 #include "common/clock.h"
+#include "coordinator/cli/lookup.h"
 #include "coordinator/cli/signals.h"
 #include "coordinator/cli/summary.h"
 #include "worker/steps_directory.h"
@@ -144,19 +145,20 @@ bool pipeline_is_served_by(const struct pipeline *pipeline, const char *path)
     return ok;
 }
 
-/* One try: send the Start, wait for its answer. */
-static bool try_start(struct launch *launch, struct follow *follow, bool from_end, struct request *request, struct error *error)
+/* One try: send the Start, wait for its answer. Nothing of a run that is to begin stands on the log; of an embedded one, the claim of
+ * its owner is awaited. */
+static bool try_start(struct launch *launch, struct follow *follow, bool shows, struct request *request, struct error *error)
 {
     struct client *client = follow->client;
     struct reader_options options = client_reads(client, launch->run_id);
-    options.from_end = from_end;
+    options.from_end = follow->embedded == NULL;
     reader_free(follow->reader);
     follow->run_id = launch->run_id;
     follow->reader = reader_new(&options, error);
     return follow->reader != NULL &&
            (follow->embedded == NULL || embedded_await_owner(follow->embedded, client, follow->reader, error)) &&
            client_send_start(client, request, launch->run_id, &launch->pipeline->plan, text_span(&launch->params), error) &&
-           client_await(client, follow->reader, request, from_end ? NULL : follow_record, follow, error);
+           client_await(client, follow->reader, request, shows ? follow_record : NULL, follow, error);
 }
 
 /* Ctrl-C before anybody answered: the run is on the log already, so its cancel has to follow it there. */
@@ -188,16 +190,13 @@ static int explain_silence(const struct launch *launch, const struct follow *fol
     return EXIT_UNREACHABLE;
 }
 
-/* Read the partition anew, from its beginning: what is that run? NULL: it is not kept any more, or why has been said in `error`. */
+/* Read the partition anew: what is that run? NULL: it is not kept any more, or why has been said in `error`. */
 static const struct run *find_existing(const struct launch *launch, struct follow *follow, struct error *error)
 {
-    struct reader_options options = client_reads(follow->client, launch->run_id);
+    struct lookup lookup = {.client = follow->client, .run_id = launch->run_id, .only_state = true};
     reader_free(follow->reader);
-    follow->reader = reader_new(&options, error);
-    if (follow->reader == NULL || !reader_catch_up(follow->reader, NULL, NULL, error)) {
-        return NULL;
-    }
-    return reader_find(follow->reader, launch->run_id);
+    follow->reader = lookup_run(&lookup, error);
+    return follow->reader != NULL ? reader_find(follow->reader, launch->run_id) : NULL;
 }
 
 /* It is not started: say how the other one stands. */
@@ -248,13 +247,13 @@ static int settle_existing(struct launch *launch, struct follow *follow)
     return explain_existing(launch, follow, run, "");
 }
 
-int launch_start(struct launch *launch, struct follow *follow, bool from_end)
+int launch_start(struct launch *launch, struct follow *follow, bool shows)
 {
     struct error error = {0};
     struct request request = {0};
     follow->client->patient = follow->embedded != NULL;
     for (;;) {
-        if (!try_start(launch, follow, from_end, &request, &error)) {
+        if (!try_start(launch, follow, shows, &request, &error)) {
             return explain_silence(launch, follow, &request, &error);
         }
         if (request.verdict == VERDICT_ACCEPTED) {

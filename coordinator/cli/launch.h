@@ -31,9 +31,9 @@ bool pipeline_is_served_by(const struct pipeline *pipeline, const char *path);
 
 /* Append the Start and wait until a coordinator has accepted it. Where a run of that id exists: a generated id is replaced by a new one,
  * and one that was given by what --if-exists says.
- * follow->reader and run_id are set (follow_end() gives the reader back, also after a failure); it reads the run's partition from its
- * end with `from_end`, and else from its beginning, showing what comes. Returns EXIT_DONE, or an exit code after having said why: where
- * no coordinator answers, the id goes to standard output, for the run is on the log. */
-int launch_start(struct launch *launch, struct follow *follow, bool from_end);
+ * follow->reader and run_id are set (follow_end() gives the reader back, also after a failure); what comes of the run is shown where
+ * `shows`. Returns EXIT_DONE, or an exit code after having said why: where no coordinator answers, the id goes to standard output, for
+ * the run is on the log. */
+int launch_start(struct launch *launch, struct follow *follow, bool shows);
 
 #endif

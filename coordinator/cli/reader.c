@@ -13,8 +13,10 @@ struct partition {
     struct runs *runs; /* NULL: not read */
     int64_t first; /* in the log */
     int64_t begin;
+    int64_t begin_ms; /* time of the first record that was read; 0: none was */
     int64_t end; /* what stood there first ends before it */
     bool behind;
+    bool knows_checkpoint;
 };
 
 struct reader {
@@ -23,6 +25,7 @@ struct reader {
     size_t behind_count;
     struct message message; /* of the last record */
     int32_t walking; /* partition of the walk */
+    struct run *remnant; /* what RunFinished says of the run that is wanted, and of which nothing else is known; NULL: nothing */
 };
 
 static void view_clear_waiting(struct run_view *view)
@@ -74,25 +77,62 @@ static void forget_view(struct run *run)
     view_free(run->attached);
 }
 
+/* K, where it was committed and may be asked for: who may not, reads more. */
+static bool find_checkpoint(const struct reader_options *options, int32_t index, struct runs_checkpoint *checkpoint)
+{
+    struct error error;
+    char metadata[BUS_METADATA_BYTES];
+    int64_t offset;
+    return options->from_checkpoint &&
+           bus_committed(options->bus, options->group, options->topic, index, &offset, metadata, options->timeout_ms, &error) &&
+           offset >= 0 && runs_checkpoint_read(checkpoint, offset, metadata);
+}
+
+static int64_t clamped(int64_t offset, int64_t first, int64_t next)
+{
+    return offset < first ? first : offset > next ? next : offset;
+}
+
+/* Nothing is known of what stood before it but what `checkpoint` says. */
+static void begin_runs(struct partition *partition, const struct reader_options *options, const struct runs_checkpoint *checkpoint)
+{
+    partition->runs = runs_new((uint32_t)options->partition_count);
+    runs_tell_forgotten(partition->runs, forget_view);
+    if (!options->forget_ended) {
+        runs_keep_ended(partition->runs);
+    }
+    if (checkpoint->offset > 0) {
+        runs_begin_at(partition->runs, checkpoint);
+    }
+}
+
 static bool begin_partition(struct reader *reader, int32_t index, struct error *error)
 {
     const struct reader_options *options = &reader->options;
     struct partition *partition = &reader->partitions[index];
+    struct runs_checkpoint checkpoint;
     int64_t first, next;
+    /* What K rests on was written before it was committed: it stands before the end that is asked for after it. */
+    partition->knows_checkpoint = find_checkpoint(options, index, &checkpoint);
     if (!bus_bounds(options->bus, options->topic, index, &first, &next, options->timeout_ms, error)) {
         return false;
     }
-    int64_t wanted = options->window > 0 ? next - options->window : options->from_offset;
-    int64_t from = options->from_end ? next : wanted > first ? wanted : first;
+    int64_t wanted = options->from_end                ? next
+                     : partition->knows_checkpoint    ? checkpoint.offset
+                     : options->window > 0            ? next - options->window
+                                                      : options->from_offset;
+    int64_t from = clamped(wanted, first, next);
+    if (!partition->knows_checkpoint || from != checkpoint.offset) {
+        checkpoint = (struct runs_checkpoint){.offset = from, .epoch = -1, .ids = -1};
+    }
     if (!bus_consume(options->bus, options->topic, index, from, error)) {
         return false;
     }
-    partition->runs = runs_new((uint32_t)options->partition_count);
-    runs_keep_ended(partition->runs, forget_view);
+    begin_runs(partition, options, &checkpoint);
     partition->first = first;
     partition->begin = from;
-    partition->end = next;
-    partition->behind = from < next;
+    partition->end = options->most > 0 ? clamped(from + options->most, from, next) : next;
+    partition->behind = from < partition->end;
     reader->behind_count += partition->behind;
     return true;
 }
@@ -117,6 +157,16 @@ struct reader *reader_new(const struct reader_options *options, struct error *er
     return reader;
 }
 
+static void remnant_free(struct run *run)
+{
+    if (run != NULL) {
+        view_free(run->attached);
+        free((char *)(uintptr_t)run->saga.run_id.bytes);
+        free((char *)(uintptr_t)run->saga.error.bytes);
+        free(run);
+    }
+}
+
 static void free_views(struct runs *runs)
 {
     for (struct run *run = NULL; (run = runs_next(runs, run)) != NULL;) {
@@ -139,6 +189,7 @@ void reader_free(struct reader *reader)
         }
     }
     message_free(&reader->message);
+    remnant_free(reader->remnant);
     free(reader->partitions);
     free(reader);
 }
@@ -197,7 +248,8 @@ static void note(struct reader *reader, struct partition *partition, struct read
         view->newer = true;
     }
     note_plan(view, &run->saga);
-    if (message->kind == MESSAGE_RUN_PROGRESSED && record->result != RUNS_FENCED) {
+    bool tells = message->kind == MESSAGE_RUN_PROGRESSED || (message->kind == MESSAGE_SNAPSHOT && record->result == RUNS_CHECKED);
+    if (tells && record->result != RUNS_FENCED) {
         note_progress(view, message);
     }
     if (message->kind == MESSAGE_PAUSE || run->saga.status != RUN_PAUSED) {
@@ -210,6 +262,42 @@ static void note(struct reader *reader, struct partition *partition, struct read
         view->steps_executed = saga_steps_executed(&run->saga);
         runs_retire(partition->runs, run);
     }
+}
+
+/* Its Start stands before all that is read, and no snapshot brought it: but its end was told. */
+static void keep_remnant(struct reader *reader, const struct reader_record *record)
+{
+    const struct message *message = record->message;
+    struct run *run = calloc(1, sizeof *run);
+    if (run == NULL) {
+        abort();
+    }
+    run->saga = (struct saga){.status = (uint8_t)message->status,
+                              .retired = true,
+                              .finish_recorded = true,
+                              .cause_step = UINT32_MAX,
+                              .progress_ppm = message->progress_ppm,
+                              .start_offset = message->start_offset,
+                              .started_ms = message->started_ms,
+                              .finished_ms = message->finished_ms,
+                              .time_ms = record->time_ms,
+                              .run_id = {span_duplicate(record->key), record->key.size},
+                              .error = {span_duplicate(message->error), message->error.size}};
+    struct run_view *view = view_of(run, record->partition);
+    view->pipeline = span_duplicate(message->pipeline);
+    view->steps_executed = message->steps_executed;
+    view->steps_total = message->steps_total;
+    remnant_free(reader->remnant);
+    reader->remnant = run;
+}
+
+static bool is_remnant(const struct reader *reader, const struct reader_record *record)
+{
+    const char *run_id = reader->options.run_id;
+    const struct message *message = record->message;
+    bool unknown = record->run == NULL || record->run->saga.status == RUN_NONE; /* a request may have left the latter */
+    return run_id != NULL && unknown && message->kind == MESSAGE_RUN_FINISHED && record->result != RUNS_FENCED &&
+           run_status_is_final(message->status) && span_equal(record->key, span_of(run_id));
 }
 
 /* Who begins in the middle has not read the claim of whoever owned the partition then. */
@@ -234,8 +322,8 @@ static void stop_catching_up(struct reader *reader)
 
 static bool is_enough(const struct reader *reader, const struct reader_record *record)
 {
-    const char *run_id = reader->options.until_closed;
-    return run_id != NULL && span_equal(record->key, span_of(run_id)) && saga_is_closed(&record->run->saga);
+    const struct reader_options *options = &reader->options;
+    return options->until_closed && span_equal(record->key, span_of(options->run_id)) && saga_is_closed(&record->run->saga);
 }
 
 static void fold(struct reader *reader, struct reader_record *record)
@@ -245,6 +333,9 @@ static void fold(struct reader *reader, struct reader_record *record)
     record->result = runs_apply(partition->runs, &reader->message, record->offset, record->time_ms, &record->run);
     if (record->run == NULL && record->key.size > 0) {
         record->run = runs_find(partition->runs, record->key);
+    }
+    if (is_remnant(reader, record)) {
+        keep_remnant(reader, record);
     }
     if (record->run != NULL) {
         note(reader, partition, record);
@@ -259,6 +350,7 @@ static void note_position(struct reader *reader, struct partition *partition, in
     if (partition->behind && next >= partition->end) {
         partition->behind = false;
         reader->behind_count--;
+        runs_caught_up(partition->runs);
     }
 }
 
@@ -275,6 +367,9 @@ bool reader_take(struct reader *reader, const struct bus_event *event, struct re
         return false;
     }
     struct partition *partition = &reader->partitions[event->partition];
+    if (event->kind == BUS_RECORD && partition->begin_ms == 0) {
+        partition->begin_ms = event->time_ms;
+    }
     if (event->kind == BUS_END) {
         note_position(reader, partition, event->offset);
         return false;
@@ -348,10 +443,33 @@ struct run *reader_find(struct reader *reader, const char *run_id)
     struct run *run = runs != NULL ? runs_find(runs, id) : NULL;
     /* A request to a run that does not exist leaves a saga too, to answer it from. */
     bool exists = run != NULL && (run->saga.status != RUN_NONE || (run_view(run) != NULL && run_view(run)->newer));
-    return exists ? run : NULL;
+    return exists ? run : reader->remnant != NULL && span_equal(reader->remnant->saga.run_id, id) ? reader->remnant : NULL;
 }
 
-/* Whatever is not in the window of a partition began before all that is. */
+int64_t reader_kept_since_ms(const struct reader *reader)
+{
+    int64_t since_ms = 0;
+    for (int32_t i = 0; i < reader->options.partition_count; i++) {
+        const struct partition *partition = &reader->partitions[i];
+        if (partition->runs != NULL && partition->first > 0 && partition->begin == partition->first) {
+            int64_t begin_ms = partition->begin_ms > 0 ? partition->begin_ms : clock_realtime_ms();
+            since_ms = begin_ms > since_ms ? begin_ms : since_ms;
+        }
+    }
+    return since_ms;
+}
+
+bool reader_is_from_checkpoint(const struct reader *reader)
+{
+    for (int32_t i = 0; i < reader->options.partition_count; i++) {
+        if (reader->partitions[i].runs != NULL && !reader->partitions[i].knows_checkpoint) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Whatever is not in the window of a partition began before all that is. A snapshot there may tell of a run that began before it. */
 bool reader_has_newest(struct reader *reader, size_t count, bool (*is_wanted)(const struct run *run, const char *status), const char *status)
 {
     for (int32_t i = 0; i < reader->options.partition_count; i++) {
@@ -359,7 +477,7 @@ bool reader_has_newest(struct reader *reader, size_t count, bool (*is_wanted)(co
         size_t found = 0;
         for (struct run *run = NULL;
              partition->begin > partition->first && found < count && (run = runs_next(partition->runs, run)) != NULL;) {
-            found += run->saga.status != RUN_NONE && is_wanted(run, status);
+            found += run->saga.status != RUN_NONE && run->saga.start_offset >= partition->begin && is_wanted(run, status);
         }
         if (partition->begin > partition->first && found < count) {
             return false;

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads the progress topic and folds it: what stood in the log first, then what comes. status, list, watch, events and run are
- * all this one reader. */
+ * all this one reader.
+ *
+ * It need not begin where the log does, and the log no longer begins where it did once: a run that began before is known from its
+ * next snapshot on, and one that has ended before is not known at all. From a checkpoint on, or from before it, every run that is under
+ * way is known. */
 #ifndef READER_H
 #define READER_H
 
@@ -18,12 +22,19 @@ struct reader_options {
     struct bus *bus; /* borrowed until reader_free() */
     const char *topic; /* borrowed likewise */
     int32_t partition_count;
+    const char *group; /* of the coordinators: beside its offsets stands what is known at a checkpoint; borrowed likewise */
     int32_t partition; /* the only one to read; -1: all */
-    int64_t from_offset; /* begin there, or with what is left after it; runs that began before it are not known */
-    int64_t window; /* begin so many records before the end of each partition, where they are as many; 0: at from_offset */
-    const char *until_closed; /* that is enough once this run has ended for good, and nothing can change any more; borrowed; NULL: read all */
-    bool from_end; /* skip what stands there already: then states are not to be trusted, only records */
+    const char *run_id; /* whose state is wanted; borrowed; NULL: of all */
+    /* Where to begin. The first that is given counts; none: at the first record that is there */
+    bool from_end; /* skip what stands there already */
+    bool from_checkpoint; /* where an owner would begin, where that can be known */
+    int64_t window; /* so many records before the end of each partition, where they are as many */
+    int64_t from_offset; /* there, or with what is left after it */
+    /* What of it belongs to the beginning */
+    int64_t most; /* no more records of a partition than so many; 0: all that stand there */
+    bool until_closed; /* no more, once the run of `run_id` has ended for good, and nothing can change any more */
     bool keep_summary; /* of a finished run keep only what struct run_view says */
+    bool forget_ended; /* and not even that for ever: for who follows for weeks */
     int timeout_ms; /* for the broker's answers */
 };
 
@@ -57,9 +68,16 @@ bool reader_has_newest(struct reader *reader, size_t count, bool (*is_wanted)(co
 
 /* Has a coordinator claimed every partition that it reads, as far as was read? */
 bool reader_is_owned(const struct reader *reader);
-struct run *reader_find(struct reader *reader, const char *run_id); /* NULL: no such run */
+/* NULL: no such run. Of the run that is wanted, where its beginning and its snapshots are not kept any more and its end is, a run
+ * without a plan and without steps: as RunFinished tells it. */
+struct run *reader_find(struct reader *reader, const char *run_id);
+/* Of a log that has lost its beginning, read from the first record that is left: the time of that one. Else 0. */
+int64_t reader_kept_since_ms(const struct reader *reader);
 /* Walk all runs: NULL to begin, NULL at the end. */
 struct run *reader_next(struct reader *reader, struct run *run);
+
+/* Does it know where K is, of every partition that it reads? */
+bool reader_is_from_checkpoint(const struct reader *reader);
 
 /* What a reader knows of a run besides its saga: hangs on run->attached. */
 struct run_view {

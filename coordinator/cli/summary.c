@@ -432,6 +432,11 @@ void summary_text(const struct run *run, const struct roster *roster, int64_t no
     for (uint32_t i = 0; saga->plan != NULL && i < saga->plan->step_count; i++) {
         append_step(out, run, i, roster, width, now_ms);
     }
+    if (saga->plan == NULL && saga_is_over(saga)) {
+        text_format(out, "  %u of %u steps of '", steps_executed(run), steps_total(run));
+        text_append_visible(out, pipeline_of(run));
+        text_append_string(out, "' were executed; more is not known: its beginning is older than what the log keeps\n");
+    }
     if (view != NULL && view->waiting_for_workers > 0) {
         text_format(out, "  a new coordinator waits for %lld workers to say what they hold\n",
                     (long long)view->waiting_for_workers);

@@ -5,8 +5,7 @@
 #include "common/log.h"
 #include "coordinator/service/service_internal.h"
 
-#include <inttypes.h>
-#include <stdio.h>
+#include <assert.h>
 
 #define CHECKPOINT_BYTES ((int64_t)64 * MIB) /* what a recovery reads again, at most, where little is live */
 #define CHECKPOINT_LIVE 4 /* times the live state: writing it anew costs a quarter more at most */
@@ -18,6 +17,8 @@
 #define RETRY_TOO_LARGE_MS 600000
 #define COMMIT_AGAIN_MS 3600000 /* brokers forget the offsets of a group that nobody commits: after a week by default */
 #define SNAPSHOTS_AT_ONCE 64
+
+static_assert(RUNS_CHECKPOINT_BYTES == BUS_METADATA_BYTES, "what is known at K stands beside it");
 
 /* ---- K, read */
 
@@ -46,8 +47,7 @@ bool checkpoint_read(struct owned *owned, struct error *error)
         return false;
     }
     bool embedded = bus_embedded(service->bus);
-    if (offset >= 0 && sscanf(metadata, "epoch=%" SCNd64 " time=%" SCNd64 " ids=%" SCNd64, &checkpoint.epoch, &checkpoint.epoch_ms,
-                              &checkpoint.ids) != 3) {
+    if (offset >= 0 && !runs_checkpoint_read(&checkpoint, offset, metadata)) {
         return error_set(error, ERROR_INVALID, "what is committed for group '%s' on '%s' was not written by Backstep: '%s'",
                          service->group, service->progress_topic, metadata);
     }
@@ -127,8 +127,7 @@ static void commit(struct owned *owned)
     if (checkpoint.offset <= owned->committed_offset && !again) {
         return;
     }
-    snprintf(metadata, sizeof metadata, "epoch=%" PRId64 " time=%" PRId64 " ids=%" PRId64, checkpoint.epoch, checkpoint.epoch_ms,
-             checkpoint.ids);
+    runs_checkpoint_write(&checkpoint, metadata);
     bus_commit(service->bus, service->group, service->progress_topic, owned->partition, checkpoint.offset, metadata);
     owned->committed_offset = checkpoint.offset;
     owned->committed_at_ms = service->now_ms;
@@ -180,8 +179,13 @@ static uint64_t size_of(const struct saga *saga)
 static void write_snapshot(struct owned *owned, struct job *job)
 {
     const struct saga *saga = &job->run->saga;
-    struct message message = {
-        .kind = MESSAGE_SNAPSHOT, .state_offset = owned->next_offset, .first_offset = job->run->first_offset, .image = saga};
+    struct waiting_step waiting[WAITING_TOLD];
+    struct message message = {.kind = MESSAGE_SNAPSHOT,
+                              .state_offset = owned->next_offset,
+                              .first_offset = job->run->first_offset,
+                              .image = saga,
+                              .waiting = waiting,
+                              .waiting_count = job_list_waiting(job, waiting, WAITING_TOLD)};
     if (size_of(saga) <= LIMIT_SNAPSHOT_STEPS && publish_progress(owned->service, owned, saga->run_id, &message)) {
         job->snapshot_sent = true;
         return;

@@ -402,7 +402,7 @@ void job_answered(struct job *job)
 
 /* ---- RunProgressed */
 
-static size_t list_waiting(const struct job *job, struct waiting_step *waiting, size_t max)
+size_t job_list_waiting(const struct job *job, struct waiting_step *waiting, size_t max)
 {
     size_t count = 0;
     for (const struct tracked *tracked = job->tickets; tracked != NULL && count < max; tracked = tracked->next) {
@@ -440,13 +440,13 @@ static void announce(struct job *job)
 {
     const struct saga *saga = &job->run->saga;
     struct service *service = job->owned->service;
-    struct waiting_step waiting[32]; /* more than anyone reads; the rest follows when these have workers */
+    struct waiting_step waiting[WAITING_TOLD];
     struct message message = {.kind = MESSAGE_RUN_PROGRESSED,
                               .status = (enum run_status)saga->status,
                               .progress_ppm = saga->progress_ppm,
                               .rollback_ppm = saga_rollback_ppm(saga),
                               .waiting = waiting,
-                              .waiting_count = list_waiting(job, waiting, sizeof waiting / sizeof *waiting)};
+                              .waiting_count = job_list_waiting(job, waiting, WAITING_TOLD)};
     if (!job->owned->resolved) {
         message.waiting_for_workers = dispatch_awaited(service->dispatch, (uint32_t)job->owned->partition);
     }

@@ -135,6 +135,9 @@ void jobs_place(struct service *service);   /* send what waits to whom has credi
 struct tracked *job_find(struct job *job, const struct ticket *ticket);
 void job_lost(struct job *job, struct tracked *tracked, struct span worker, const char *reason);
 int64_t jobs_next_ms(const struct service *service);
+/* The steps that wait because no worker serves them. */
+#define WAITING_TOLD 32 /* more than anyone reads; the rest follows when these have workers */
+size_t job_list_waiting(const struct job *job, struct waiting_step *waiting, size_t max);
 
 /* ---- presence.c: the workers topic */
 void presence_begin(struct service *service);

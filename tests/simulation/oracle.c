@@ -537,9 +537,8 @@ static void expect_checkpoint(struct oracle *oracle, int32_t partition, const st
 
 void oracle_committed(struct oracle *oracle, int32_t partition, int64_t offset, const char *metadata)
 {
-    struct runs_checkpoint checkpoint = {.offset = offset};
-    if (sscanf(metadata, "epoch=%" SCNd64 " time=%" SCNd64 " ids=%" SCNd64, &checkpoint.epoch, &checkpoint.epoch_ms,
-               &checkpoint.ids) != 3) {
+    struct runs_checkpoint checkpoint;
+    if (!runs_checkpoint_read(&checkpoint, offset, metadata)) {
         oracle_fail("'%s' was committed", metadata);
     }
     trace(oracle, "log   K of %d is %" PRId64 " %s", (int)partition, offset, metadata);

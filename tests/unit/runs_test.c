@@ -37,7 +37,8 @@ static int64_t next_offset;
     }
 #define FINISHED_OF(id, at)                                                                                                        \
     {                                                                                                                              \
-        .kind = MESSAGE_RUN_FINISHED, .epoch = (at), .status = RUN_SUCCEEDED, .pipeline = S("p"), .event = {.kind = EVENT_FINISHED, RUN(id) }                                   \
+        .kind = MESSAGE_RUN_FINISHED, .epoch = (at), .start_offset = INT64_MAX, .status = RUN_SUCCEEDED, .pipeline = S("p"),       \
+        .event = {.kind = EVENT_FINISHED, RUN(id) }                                                                                \
     }
 #define LOST_OF(id, t, at)                                                                                                         \
     {                                                                                                                              \
@@ -482,6 +483,24 @@ static void a_second_start_taken_for_the_first_is_dropped_when_the_id_is_named_o
     log_clear();
 }
 
+/* The same request, sent again long after: whoever has not read the first one takes it for the beginning. */
+static void a_repeated_start_taken_for_the_first_is_dropped_when_the_run_ends(void **state)
+{
+    (void)state;
+    struct runs *runs = new_runs();
+    APPLY(runs, START_OF("one", 1, 4));
+    int64_t start = next_offset - 1;
+    struct message finished = FINISHED_OF("one", -1);
+    finished.start_offset = start;
+    assert_non_null(runs_find(runs, span_of("one")));
+    apply(runs, finished);
+    assert_non_null(runs_find(runs, span_of("one")));
+    finished.start_offset = start - 1;
+    assert_int_equal(apply(runs, finished), RUNS_IGNORED);
+    assert_null(runs_find(runs, span_of("one")));
+    runs_free(runs);
+}
+
 static void an_id_is_taken_for_a_day_by_the_logs_clock(void **state)
 {
     (void)state;
@@ -529,6 +548,7 @@ int main(void)
         cmocka_unit_test(a_run_that_ended_holds_the_checkpoint_back_until_it_is_named),
         cmocka_unit_test(a_second_start_of_a_named_run_is_existing_and_its_late_records_are_no_garbage),
         cmocka_unit_test(a_second_start_taken_for_the_first_is_dropped_when_the_id_is_named_or_the_answer_read),
+        cmocka_unit_test(a_repeated_start_taken_for_the_first_is_dropped_when_the_run_ends),
         cmocka_unit_test(an_id_is_taken_for_a_day_by_the_logs_clock),
         cmocka_unit_test(a_request_that_is_not_answered_holds_the_checkpoint_back),
     };
