@@ -57,6 +57,9 @@ static bool run_guarded(void)
     struct program_outcome outcome = {0};
     program_run(bench.guard, &request, &outcome);
     bool ok = outcome.kind == PROGRAM_SUCCEEDED;
+    if (!ok) {
+        fprintf(stderr, "bench_programs: %s\n", outcome.error);
+    }
     program_outcome_fini(&outcome);
     return ok;
 }

@@ -156,8 +156,8 @@ static bool feed(const char *bytes, size_t size, const char *prefix, size_t *mat
     return false;
 }
 
-/* Its arguments are empty only while it has no memory of its own: in the middle of execve(), or dying. */
-static bool has_no_memory(pid_t pid)
+/* Its arguments are empty only then. */
+bool descendants_has_no_memory(pid_t pid)
 {
     char byte;
     int fd = open_of(pid, "cmdline");
@@ -198,7 +198,7 @@ enum descendant_mark descendants_carries(pid_t pid, const char *prefix)
         if (!empty) {
             return MARK_NO;
         }
-        if (has_no_memory(pid)) {
+        if (descendants_has_no_memory(pid)) {
             return MARK_UNKNOWN;
         }
     }

@@ -19,6 +19,9 @@ size_t descendants_children_of_threads(pid_t *pids, size_t capacity);
 enum descendant_mark { MARK_NO, MARK_YES, MARK_UNKNOWN };
 enum descendant_mark descendants_carries(pid_t pid, const char *prefix);
 
+/* Whether it has none of its own yet or any more: it is in the middle of execve(), or dies. */
+bool descendants_has_no_memory(pid_t pid);
+
 /* Whether a child is dead and not reaped yet. */
 bool descendants_is_dead_child(pid_t pid);
 

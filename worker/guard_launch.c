@@ -4,7 +4,10 @@
  * kills itself if it could not for PATIENCE_MS, and is then forked, to hang alone. */
 #include "worker/guard_launch.h"
 
+#include "worker/descendants.h"
+
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -12,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 100   /* well below a quarter of the shortest lease, which is what the guard has to kill everything */
+#define PATIENCE_MS 200   /* well below a quarter of the shortest lease, which is what the guard has to kill everything */
 #define FORK_FOR_MS 1000  /* after such a wait: where one file hangs the next may, too */
 #define SIGNAL_OF_PATIENCE SIGPROF /* as fatal as SIGKILL for who has no handler, and yet told from another's SIGKILL */
 
@@ -85,12 +88,23 @@ static pid_t launch_by_fork(const struct guard_launch *launch)
     return pid;
 }
 
-/* Whether it ended itself before it could execute anything; then it is reaped. */
+/* Whether it ended itself before it could execute anything; then it is reaped. vfork() returns when its memory is no longer ours, so it
+ * has by now a memory of its own, or none and is dying. */
 static bool lost_patience(pid_t pid)
 {
-    siginfo_t end = {0};
-    if (waitid(P_PID, (id_t)pid, &end, WEXITED | WNOHANG | WNOWAIT) != 0 || end.si_pid != pid || end.si_code != CLD_KILLED ||
-        end.si_status != SIGNAL_OF_PATIENCE) {
+    siginfo_t end;
+    for (;;) {
+        end.si_pid = 0;
+        bool dead = waitid(P_PID, (id_t)pid, &end, WEXITED | WNOHANG | WNOWAIT) == 0 && end.si_pid == pid;
+        if (dead) {
+            break;
+        }
+        if (!descendants_has_no_memory(pid)) {
+            return false;
+        }
+        sched_yield();
+    }
+    if (end.si_code != CLD_KILLED || end.si_status != SIGNAL_OF_PATIENCE) {
         return false;
     }
     waitpid(pid, NULL, 0);

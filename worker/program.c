@@ -31,7 +31,8 @@ struct process {
     const struct program_request *request;
     struct program_output *output;
     struct guard_program program;
-    int fds[PIPE_COUNT]; /* our ends */
+    int fds[PIPE_COUNT];    /* our ends */
+    int theirs[PIPE_COUNT]; /* of output and errors kept until its end is told: without them that end would wake us twice */
     struct span input;   /* not written yet */
     bool cancelled;
     int64_t kill_at_ms; /* monotonic; 0: no */
@@ -263,14 +264,19 @@ static void drain(struct process *process, int which)
     }
 }
 
+static void close_theirs(struct process *process)
+{
+    for (int i = 0; i < PIPE_COUNT; i++) {
+        close_fd(&process->theirs[i]);
+    }
+}
+
 static void follow(struct process *process)
 {
-    if (process->input.size == 0) {
-        close_fd(&process->fds[INPUT]);
-    }
     while (!process->ended) {
         wait_for_something(process);
     }
+    close_theirs(process);
     drain(process, OUTPUT);
     drain(process, ERRORS);
     program_output_end(process->output);
@@ -295,9 +301,10 @@ static bool make_pipes(int *ours, int *theirs)
     return true;
 }
 
-static bool spawn(struct process *process, const int *theirs, struct program_outcome *outcome)
+static bool spawn(struct process *process, struct program_outcome *outcome)
 {
     const struct program_request *request = process->request;
+    const int *theirs = process->theirs;
     struct error error = {0};
     struct guard_spawn spawn = {
         .path = request->path,
@@ -318,18 +325,19 @@ static bool spawn(struct process *process, const int *theirs, struct program_out
     return false;
 }
 
+/* What the pipe takes of the input stands in it when the program begins: most often all, and nobody has to wait for that. */
 static bool start(struct process *process, struct program_outcome *outcome)
 {
-    int theirs[PIPE_COUNT] = {-1, -1, -1};
-    bool ok = make_pipes(process->fds, theirs);
-    if (!ok) {
+    if (!make_pipes(process->fds, process->theirs)) {
         fail(outcome, false, "%s: not started: %s", process->request->path, strerror(errno));
+        return false;
     }
-    ok = ok && spawn(process, theirs, outcome);
-    for (int i = 0; i < PIPE_COUNT; i++) {
-        close_fd(&theirs[i]);
+    send_input(process);
+    if (!spawn(process, outcome)) {
+        return false;
     }
-    return ok;
+    close_fd(&process->theirs[INPUT]);
+    return true;
 }
 
 static bool is_cancelled(int cancel_fd)
@@ -378,12 +386,14 @@ void program_run(struct guard *guard, const struct program_request *request, str
         .output = program_output_new(&request->listener),
         .program = {.status_fd = -1},
         .fds = {-1, -1, -1},
+        .theirs = {-1, -1, -1},
         .input = request->input,
     };
     sigset_t before;
     *outcome = (struct program_outcome){0};
     bool held = hold_pipe_signal(&before);
     run(&process, outcome);
+    close_theirs(&process);
     for (int i = 0; i < PIPE_COUNT; i++) {
         close_fd(&process.fds[i]);
     }
