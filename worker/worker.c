@@ -850,6 +850,7 @@ bool worker_begin(struct worker *worker, struct bus *bus, struct error *error)
         bus_stop(bus, worker->tasks_topic, worker->partition);
         return false;
     }
+    outbox_end_incarnation(worker->outbox, boottime_ms(worker)); /* what is still to be said has this lease, however long it took to get here */
     worker->life = LIFE_ALIVE;
     worker->counts.incarnations++;
     runner_set_wake(worker->options.runner, wake_bus, bus);

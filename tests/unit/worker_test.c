@@ -596,6 +596,23 @@ static void what_had_finished_is_delivered_whatever_happens(void **state)
     expect_done(stage, "run-1", OUTCOME_OK);
 }
 
+/* As long as no broker answers none begins, and then what it has still to say is older than a lease. */
+static void what_is_still_to_be_said_does_not_end_the_next_incarnation(void **state)
+{
+    struct stage *stage = *state;
+    ready(stage);
+    task(stage, "run-1");
+    runs(stage, 1);
+    silence(stage);
+    ends(stage, 1, OUTCOME_OK);
+    assert_int_equal(step(stage), WORKER_WORKING);
+    assert_int_equal(step_at(stage, LEASE_MS + 1), WORKER_NEW_INCARNATION);
+    assert_true(worker_unsaid(stage->worker) > 0);
+    memory_cluster_set_time(stage->cluster, 3 * LEASE_MS);
+    greet(stage);
+    assert_int_equal(step_at(stage, 3 * LEASE_MS + LEASE_MS / 2), WORKER_WORKING);
+}
+
 static void a_program_lost_with_its_guard_gets_no_done(void **state)
 {
     struct stage *stage = *state;
@@ -763,6 +780,7 @@ int main(void)
         ON_STAGE(without_acknowledgements_the_incarnation_ends_after_a_lease),
         ON_STAGE(an_acknowledgement_after_the_end_changes_nothing),
         ON_STAGE(what_had_finished_is_delivered_whatever_happens),
+        ON_STAGE(what_is_still_to_be_said_does_not_end_the_next_incarnation),
         ON_STAGE(a_program_lost_with_its_guard_gets_no_done),
         ON_STAGE(what_ended_before_the_lease_is_still_said),
         ON_STAGE(garbage_on_its_partition_goes_to_the_dead_letters),
