@@ -406,11 +406,21 @@ static const struct runner_operations operations = {
     .set_wake = pool_set_wake,
 };
 
-/* Signals are the main thread's. */
+/* Signals are the main thread's, but those by which a step's own mistake ends the process: a handler of them, as a crash reporter
+ * installs it, runs on the thread that has made the mistake. */
+static void all_but_crashes(sigset_t *signals)
+{
+    static const int crashes[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
+    sigfillset(signals);
+    for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++) {
+        sigdelset(signals, crashes[i]);
+    }
+}
+
 static bool start_threads(struct pool *pool, uint32_t threads)
 {
     sigset_t all, before;
-    sigfillset(&all);
+    all_but_crashes(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     while (pool->thread_count < threads && pthread_create(&pool->threads[pool->thread_count], NULL, thread_main, pool) == 0) {
         pool->thread_count++;
