@@ -25,11 +25,10 @@
 
 #define BATCH_RECORDS 1024
 #define RETRY_MS 50
-#define CONTACT_SLICE_MS 200
+#define SLICE_MS 200 /* between two looks at whether the caller still wants to know */
 #define REFUSED_MS 1000 /* another broker of the list may let us in */
 #define EMBEDDED_CLUSTER "mockCluster" /* how librdkafka's mock cluster begins its id */
 #define LAZY_BIT (UINT64_C(1) << 63) /* of a cookie on its way: nobody waits for its report */
-#define API_PRODUCE 0 /* the protocol's number of a produce request */
 
 /* A record of the most bytes, with its key, headers and framing. */
 #define CLIENT_RECORD_BYTES "4259840"
@@ -94,6 +93,8 @@ struct kafka_bus {
     char refusal[400]; /* why a broker would not talk to us, if it said */
     bool refused; /* by one that answered: it is more than silence */
     bool scram; /* users are told by SCRAM */
+    bool (*gives_up)(void *state); /* as in struct bus_kafka_options */
+    void *gives_up_state;
 };
 
 /* ---- reports */
@@ -411,12 +412,60 @@ static int64_t deadline_after(int timeout_ms)
     return clock_monotonic_ms() + timeout_ms;
 }
 
-/* Sleep a little before asking again. false: the time is over. */
-static bool may_retry(int64_t deadline_ms)
+/* ---- patience with the cluster */
+
+/* How long an answer is waited for. Most of librdkafka's questions cannot be ended once they are asked, so that none is asked with all
+ * the time there is: a slice of it, and the next one is twice as long, for a cluster that is slow. */
+struct patience {
+    const struct kafka_bus *kafka;
+    int64_t deadline_ms;
+    int slice_ms, slice_most_ms;
+};
+
+static struct patience patience_of(const struct kafka_bus *kafka, int timeout_ms)
 {
-    int left_ms = remaining_ms(deadline_ms);
-    poll(NULL, 0, left_ms < RETRY_MS ? left_ms : RETRY_MS);
-    return remaining_ms(deadline_ms) > 0;
+    int most_ms = timeout_ms / 4;
+    return (struct patience){kafka, deadline_after(timeout_ms), SLICE_MS, most_ms > SLICE_MS ? most_ms : SLICE_MS};
+}
+
+static bool is_given_up(const struct kafka_bus *kafka)
+{
+    return kafka->gives_up != NULL && kafka->gives_up(kafka->gives_up_state);
+}
+
+/* For the next question. */
+static int patience_slice_ms(const struct patience *patience)
+{
+    int left_ms = remaining_ms(patience->deadline_ms);
+    left_ms = left_ms < patience->slice_ms ? left_ms : patience->slice_ms;
+    return left_ms > 0 ? left_ms : 1;
+}
+
+static bool patience_lasts(const struct patience *patience)
+{
+    return remaining_ms(patience->deadline_ms) > 0 && !is_given_up(patience->kafka);
+}
+
+/* Sleep a little before asking again. false: the time is over. */
+static bool may_retry(struct patience *patience)
+{
+    int left_ms = remaining_ms(patience->deadline_ms), next_ms = 2 * patience->slice_ms;
+    if (!is_given_up(patience->kafka)) {
+        poll(NULL, 0, left_ms < RETRY_MS ? left_ms : RETRY_MS);
+    }
+    patience->slice_ms = next_ms < patience->slice_most_ms ? next_ms : patience->slice_most_ms;
+    return patience_lasts(patience);
+}
+
+/* For questions whose answers come to a queue: these wait while we look about. Caller owes rd_kafka_event_destroy(), if any came. */
+static rd_kafka_event_t *await_answer(rd_kafka_queue_t *queue, const struct patience *patience)
+{
+    rd_kafka_event_t *answer;
+    do {
+        int left_ms = remaining_ms(patience->deadline_ms);
+        answer = rd_kafka_queue_poll(queue, left_ms < SLICE_MS ? left_ms : SLICE_MS);
+    } while (answer == NULL && patience_lasts(patience));
+    return answer;
 }
 
 /* ---- topics */
@@ -486,13 +535,12 @@ static bool is_refusal(rd_kafka_resp_err_t code)
 
 /* Ask the cluster for `topic` (NULL: list all and look for `name`) until it says something final. `count` 0: there is none. */
 static bool ask_partitions(const struct kafka_bus *kafka, rd_kafka_t *handle, const char *name, rd_kafka_topic_t *topic,
-                           int32_t *count, int64_t deadline_ms, struct error *error)
+                           int32_t *count, struct patience *patience, struct error *error)
 {
     rd_kafka_resp_err_t code;
     do {
         const struct rd_kafka_metadata *metadata;
-        int left_ms = remaining_ms(deadline_ms);
-        code = rd_kafka_metadata(handle, topic == NULL, topic, &metadata, left_ms > 0 ? left_ms : 1);
+        code = rd_kafka_metadata(handle, topic == NULL, topic, &metadata, patience_slice_ms(patience));
         if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
             *count = partitions_in(metadata, name, &code);
             rd_kafka_metadata_destroy(metadata);
@@ -503,7 +551,7 @@ static bool ask_partitions(const struct kafka_bus *kafka, rd_kafka_t *handle, co
         if (is_refusal(code)) {
             return error_set(error, ERROR_INVALID, "topic '%s': %s%s", name, rd_kafka_err2str(code), denial_hint(code));
         }
-    } while (may_retry(deadline_ms));
+    } while (may_retry(patience));
     return error_no_answer(kafka, error, name, code);
 }
 
@@ -518,14 +566,14 @@ static bool open_for_reading(struct kafka_bus *kafka, struct topic *topic, struc
     return topic->consumed != NULL || error_bad_topic(error, topic->name);
 }
 
-static bool open_for_writing(struct kafka_bus *kafka, struct topic *topic, int64_t deadline_ms, struct error *error)
+static bool open_for_writing(struct kafka_bus *kafka, struct topic *topic, struct patience *patience, struct error *error)
 {
     if (topic->produced == NULL) {
         topic->produced = rd_kafka_topic_new(kafka->producer, topic->name, NULL);
     }
     int32_t count;
     return topic->produced != NULL
-               ? ask_partitions(kafka, kafka->producer, topic->name, topic->produced, &count, deadline_ms, error)
+               ? ask_partitions(kafka, kafka->producer, topic->name, topic->produced, &count, patience, error)
                : error_bad_topic(error, topic->name);
 }
 
@@ -541,13 +589,13 @@ static bool is_read_anywhere(const struct topic *topic)
 
 /* How many partitions it has, without having it made: the mock cluster makes every topic that is asked for by name, and a real broker
  * may, too, unless a consumer that does not allow it asks. */
-static bool look_for(struct kafka_bus *kafka, struct topic *topic, int32_t *count, int64_t deadline_ms, struct error *error)
+static bool look_for(struct kafka_bus *kafka, struct topic *topic, int32_t *count, struct patience *patience, struct error *error)
 {
     if (kafka->embedded) {
-        return ask_partitions(kafka, kafka->consumer, topic->name, NULL, count, deadline_ms, error);
+        return ask_partitions(kafka, kafka->consumer, topic->name, NULL, count, patience, error);
     }
     if (!open_for_reading(kafka, topic, error) ||
-        !ask_partitions(kafka, kafka->consumer, topic->name, topic->consumed, count, deadline_ms, error)) {
+        !ask_partitions(kafka, kafka->consumer, topic->name, topic->consumed, count, patience, error)) {
         return false;
     }
     if (*count == 0 && !is_read_anywhere(topic)) { /* else librdkafka would go on asking for it */
@@ -558,10 +606,10 @@ static bool look_for(struct kafka_bus *kafka, struct topic *topic, int32_t *coun
 }
 
 /* Learn what the cluster has of `topic`; partitions 0: nothing. The producer asks, too: what is sent before it knows waits up to 1 s. */
-static bool topic_refresh(struct kafka_bus *kafka, struct topic *topic, int64_t deadline_ms, struct error *error)
+static bool topic_refresh(struct kafka_bus *kafka, struct topic *topic, struct patience *patience, struct error *error)
 {
     int32_t count = 0;
-    if (!look_for(kafka, topic, &count, deadline_ms, error) || (count > 0 && !open_for_writing(kafka, topic, deadline_ms, error))) {
+    if (!look_for(kafka, topic, &count, patience, error) || (count > 0 && !open_for_writing(kafka, topic, patience, error))) {
         return false;
     }
     topic->partitions = count;
@@ -575,7 +623,8 @@ static struct topic *topic_with(struct kafka_bus *kafka, const char *name, int32
     if (partition >= 0 && partition < topic->partitions) {
         return topic;
     }
-    if (!topic_refresh(kafka, topic, deadline_after(timeout_ms), error)) {
+    struct patience patience = patience_of(kafka, timeout_ms);
+    if (!topic_refresh(kafka, topic, &patience, error)) {
         return NULL;
     }
     if (topic->partitions == 0) {
@@ -594,7 +643,8 @@ static bool kafka_partition_count(struct bus *bus, const char *name, int32_t *co
 {
     struct kafka_bus *kafka = kafka_of(bus);
     struct topic *topic = topic_of(kafka, name);
-    if (!topic_refresh(kafka, topic, deadline_after(timeout_ms), error)) {
+    struct patience patience = patience_of(kafka, timeout_ms);
+    if (!topic_refresh(kafka, topic, &patience, error)) {
         return false;
     }
     if (topic->partitions == 0) {
@@ -690,13 +740,13 @@ static bool is_transient(rd_kafka_resp_err_t code)
     }
 }
 
-static rd_kafka_resp_err_t create_once(struct kafka_bus *kafka, rd_kafka_NewTopic_t *new_topic, int timeout_ms, char *reason,
-                                       size_t reason_size)
+static rd_kafka_resp_err_t create_once(struct kafka_bus *kafka, rd_kafka_NewTopic_t *new_topic, const struct patience *patience,
+                                       char *reason, size_t reason_size)
 {
-    rd_kafka_AdminOptions_t *options = admin_options(kafka, RD_KAFKA_ADMIN_OP_CREATETOPICS, timeout_ms);
+    rd_kafka_AdminOptions_t *options = admin_options(kafka, RD_KAFKA_ADMIN_OP_CREATETOPICS, remaining_ms(patience->deadline_ms));
     rd_kafka_queue_t *queue = rd_kafka_queue_new(kafka->producer);
     rd_kafka_CreateTopics(kafka->producer, &new_topic, 1, options, queue);
-    rd_kafka_event_t *answer = rd_kafka_queue_poll(queue, timeout_ms + RETRY_MS);
+    rd_kafka_event_t *answer = await_answer(queue, patience);
     rd_kafka_resp_err_t code = created_code(answer, reason, reason_size);
     if (answer != NULL) {
         rd_kafka_event_destroy(answer);
@@ -706,7 +756,7 @@ static rd_kafka_resp_err_t create_once(struct kafka_bus *kafka, rd_kafka_NewTopi
     return code;
 }
 
-static bool create_topic(struct kafka_bus *kafka, const struct bus_topic *topic, int64_t deadline_ms, struct error *error)
+static bool create_topic(struct kafka_bus *kafka, const struct bus_topic *topic, struct patience *patience, struct error *error)
 {
     rd_kafka_NewTopic_t *new_topic = new_topic_of(topic, error);
     if (new_topic == NULL) {
@@ -715,8 +765,8 @@ static bool create_topic(struct kafka_bus *kafka, const struct bus_topic *topic,
     char reason[512];
     rd_kafka_resp_err_t code;
     do {
-        code = create_once(kafka, new_topic, remaining_ms(deadline_ms), reason, sizeof reason);
-    } while (is_transient(code) && may_retry(deadline_ms));
+        code = create_once(kafka, new_topic, patience, reason, sizeof reason);
+    } while (is_transient(code) && may_retry(patience));
     rd_kafka_NewTopic_destroy(new_topic);
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
         return true;
@@ -726,16 +776,16 @@ static bool create_topic(struct kafka_bus *kafka, const struct bus_topic *topic,
 }
 
 /* A topic just made is not known to every broker at once. */
-static bool await_topic(struct kafka_bus *kafka, struct topic *topic, int64_t deadline_ms, struct error *error)
+static bool await_topic(struct kafka_bus *kafka, struct topic *topic, struct patience *patience, struct error *error)
 {
     do {
-        if (!topic_refresh(kafka, topic, deadline_ms, error)) {
+        if (!topic_refresh(kafka, topic, patience, error)) {
             return false;
         }
         if (topic->partitions > 0) {
             return true;
         }
-    } while (may_retry(deadline_ms));
+    } while (may_retry(patience));
     return error_set(error, ERROR_TRANSIENT, "topic '%s' was created, but is not there yet", topic->name);
 }
 
@@ -756,16 +806,15 @@ static rd_kafka_resp_err_t ask_every_leader(struct kafka_bus *kafka, const struc
 /* A broker tells of a new topic some milliseconds before it leads its partitions. Of the records that come meanwhile the first
  * may be refused and the second, already on its way, accepted: a broker that knows nothing of a producer yet takes any number
  * for its first. So we wait until each leader answers. */
-static bool await_leaders(struct kafka_bus *kafka, const struct topic *topic, int64_t deadline_ms, struct error *error)
+static bool await_leaders(struct kafka_bus *kafka, const struct topic *topic, struct patience *patience, struct error *error)
 {
     rd_kafka_resp_err_t code;
     do {
-        int left_ms = remaining_ms(deadline_ms);
-        code = ask_every_leader(kafka, topic, left_ms > 0 ? left_ms : 1);
+        code = ask_every_leader(kafka, topic, patience_slice_ms(patience));
         if (code == RD_KAFKA_RESP_ERR_NO_ERROR || is_refusal(code)) {
             return true; /* who may not read it will be told when he tries */
         }
-    } while (may_retry(deadline_ms));
+    } while (may_retry(patience));
     return error_no_answer(kafka, error, topic->name, code);
 }
 
@@ -827,13 +876,14 @@ static bool verify_answer(struct kafka_bus *kafka, const struct bus_topic *topic
            settings_fit(kafka, topic, entries, count, topic->minimums, true, error);
 }
 
-static bool verify_once(struct kafka_bus *kafka, const struct bus_topic *topic, int timeout_ms, struct error *error)
+static bool verify_once(struct kafka_bus *kafka, const struct bus_topic *topic, const struct patience *patience, struct error *error)
 {
-    rd_kafka_AdminOptions_t *options = admin_options(kafka, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, timeout_ms);
+    int left_ms = remaining_ms(patience->deadline_ms);
+    rd_kafka_AdminOptions_t *options = admin_options(kafka, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, left_ms);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(kafka->producer);
     rd_kafka_ConfigResource_t *resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic->name);
     rd_kafka_DescribeConfigs(kafka->producer, &resource, 1, options, queue);
-    rd_kafka_event_t *answer = rd_kafka_queue_poll(queue, timeout_ms + RETRY_MS);
+    rd_kafka_event_t *answer = await_answer(queue, patience);
     bool ok = verify_answer(kafka, topic, answer, error);
     if (answer != NULL) {
         rd_kafka_event_destroy(answer);
@@ -844,28 +894,28 @@ static bool verify_once(struct kafka_bus *kafka, const struct bus_topic *topic, 
     return ok;
 }
 
-static bool verify_settings(struct kafka_bus *kafka, const struct bus_topic *topic, int64_t deadline_ms, struct error *error)
+static bool verify_settings(struct kafka_bus *kafka, const struct bus_topic *topic, struct patience *patience, struct error *error)
 {
     if (topic->settings == NULL && topic->minimums == NULL) {
         return true;
     }
     struct error latest = {0};
     do {
-        if (verify_once(kafka, topic, remaining_ms(deadline_ms), &latest)) {
+        if (verify_once(kafka, topic, patience, &latest)) {
             return true;
         }
-    } while (latest.kind == ERROR_TRANSIENT && may_retry(deadline_ms));
+    } while (latest.kind == ERROR_TRANSIENT && may_retry(patience));
     return error_set(error, latest.kind, "%s", latest.message);
 }
 
-static bool verify_topic(struct kafka_bus *kafka, const struct bus_topic *wanted, const struct topic *topic, int64_t deadline_ms,
+static bool verify_topic(struct kafka_bus *kafka, const struct bus_topic *wanted, const struct topic *topic, struct patience *patience,
                          struct error *error)
 {
     if (wanted->partitions_exact > 0 && topic->partitions != wanted->partitions_exact) {
         return error_set(error, ERROR_INVALID, "topic '%s' has %d partitions, not %d", topic->name, topic->partitions,
                          wanted->partitions_exact);
     }
-    return verify_settings(kafka, wanted, deadline_ms, error);
+    return verify_settings(kafka, wanted, patience, error);
 }
 
 static bool kafka_ensure_topic(struct bus *bus, const struct bus_topic *wanted, bool create, int32_t *partitions, int timeout_ms,
@@ -873,8 +923,8 @@ static bool kafka_ensure_topic(struct bus *bus, const struct bus_topic *wanted, 
 {
     struct kafka_bus *kafka = kafka_of(bus);
     struct topic *topic = topic_of(kafka, wanted->name);
-    int64_t deadline_ms = deadline_after(timeout_ms);
-    if (!topic_refresh(kafka, topic, deadline_ms, error)) {
+    struct patience patience = patience_of(kafka, timeout_ms);
+    if (!topic_refresh(kafka, topic, &patience, error)) {
         return false;
     }
     if (topic->partitions == 0) {
@@ -883,13 +933,13 @@ static bool kafka_ensure_topic(struct bus *bus, const struct bus_topic *wanted, 
         }
         /* The mock cluster has no CreateTopics: asking for it is what makes it. */
         bool created =
-            kafka->embedded ? open_for_writing(kafka, topic, deadline_ms, error) : create_topic(kafka, wanted, deadline_ms, error);
-        if (!created || !await_topic(kafka, topic, deadline_ms, error) ||
-            (!kafka->embedded && !await_leaders(kafka, topic, deadline_ms, error))) {
+            kafka->embedded ? open_for_writing(kafka, topic, &patience, error) : create_topic(kafka, wanted, &patience, error);
+        if (!created || !await_topic(kafka, topic, &patience, error) ||
+            (!kafka->embedded && !await_leaders(kafka, topic, &patience, error))) {
             return false;
         }
     }
-    if (!kafka->embedded && !verify_topic(kafka, wanted, topic, deadline_ms, error)) {
+    if (!kafka->embedded && !verify_topic(kafka, wanted, topic, &patience, error)) {
         return false;
     }
     if (partitions != NULL) {
@@ -923,7 +973,8 @@ static bool kafka_delete_topic(struct bus *bus, const char *name, int timeout_ms
     rd_kafka_DeleteTopic_t *topic = rd_kafka_DeleteTopic_new(name);
     char reason[512];
     rd_kafka_DeleteTopics(kafka->producer, &topic, 1, options, queue);
-    rd_kafka_event_t *answer = rd_kafka_queue_poll(queue, timeout_ms + RETRY_MS);
+    struct patience patience = patience_of(kafka, timeout_ms + RETRY_MS);
+    rd_kafka_event_t *answer = await_answer(queue, &patience);
     rd_kafka_resp_err_t code = deleted_code(answer, reason, sizeof reason);
     if (answer != NULL) {
         rd_kafka_event_destroy(answer);
@@ -936,25 +987,6 @@ static bool kafka_delete_topic(struct bus *bus, const char *name, int timeout_ms
 }
 
 /* ---- offsets */
-
-static bool kafka_bounds(struct bus *bus, const char *name, int32_t partition, int64_t *first, int64_t *next, int timeout_ms,
-                         struct error *error)
-{
-    struct kafka_bus *kafka = kafka_of(bus);
-    int64_t deadline_ms = deadline_after(timeout_ms);
-    if (topic_with(kafka, name, partition, timeout_ms, error) == NULL) {
-        return false;
-    }
-    rd_kafka_resp_err_t code;
-    do {
-        int left_ms = remaining_ms(deadline_ms);
-        code = rd_kafka_query_watermark_offsets(kafka->consumer, name, partition, first, next, left_ms > 0 ? left_ms : 1);
-        if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
-            return true;
-        }
-    } while (!is_refusal(code) && may_retry(deadline_ms));
-    return error_no_answer(kafka, error, name, code);
-}
 
 static rd_kafka_resp_err_t ask_offset_at(struct kafka_bus *kafka, const char *name, int32_t partition, int64_t time_ms,
                                          int64_t *offset, int timeout_ms)
@@ -971,11 +1003,43 @@ static rd_kafka_resp_err_t ask_offset_at(struct kafka_bus *kafka, const char *na
     return code;
 }
 
+/* The protocol asks for both ends as for times. librdkafka's own question for them knows no timeout but that of a request, a minute, and
+ * asks again after it. */
+static rd_kafka_resp_err_t ask_bounds(struct kafka_bus *kafka, const char *name, int32_t partition, int64_t *first, int64_t *next,
+                                      int timeout_ms)
+{
+    rd_kafka_resp_err_t code = ask_offset_at(kafka, name, partition, RD_KAFKA_OFFSET_BEGINNING, first, timeout_ms);
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? ask_offset_at(kafka, name, partition, RD_KAFKA_OFFSET_END, next, timeout_ms) : code;
+}
+
+static bool find_bounds(struct kafka_bus *kafka, const char *name, int32_t partition, int64_t *first, int64_t *next,
+                        struct patience *patience, struct error *error)
+{
+    rd_kafka_resp_err_t code;
+    do {
+        code = ask_bounds(kafka, name, partition, first, next, patience_slice_ms(patience));
+        if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+            return true;
+        }
+    } while (!is_refusal(code) && may_retry(patience));
+    return error_no_answer(kafka, error, name, code);
+}
+
+static bool kafka_bounds(struct bus *bus, const char *name, int32_t partition, int64_t *first, int64_t *next, int timeout_ms,
+                         struct error *error)
+{
+    struct kafka_bus *kafka = kafka_of(bus);
+    struct patience patience = patience_of(kafka, timeout_ms);
+    return topic_with(kafka, name, partition, timeout_ms, error) != NULL &&
+           find_bounds(kafka, name, partition, first, next, &patience, error);
+}
+
 static bool kafka_offset_at(struct bus *bus, const char *name, int32_t partition, int64_t time_ms, int64_t *offset, int timeout_ms,
                             struct error *error)
 {
     struct kafka_bus *kafka = kafka_of(bus);
-    int64_t deadline_ms = deadline_after(timeout_ms), first, next;
+    struct patience patience = patience_of(kafka, timeout_ms);
+    int64_t first, next;
     if (kafka->embedded) {
         return kafka_bounds(bus, name, partition, offset, &next, timeout_ms, error);
     }
@@ -984,12 +1048,11 @@ static bool kafka_offset_at(struct bus *bus, const char *name, int32_t partition
     }
     rd_kafka_resp_err_t code;
     do {
-        int left_ms = remaining_ms(deadline_ms);
-        code = ask_offset_at(kafka, name, partition, time_ms, offset, left_ms > 0 ? left_ms : 1);
+        code = ask_offset_at(kafka, name, partition, time_ms, offset, patience_slice_ms(&patience));
         if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
-            return *offset >= 0 || kafka_bounds(bus, name, partition, &first, offset, remaining_ms(deadline_ms), error);
+            return *offset >= 0 || find_bounds(kafka, name, partition, &first, offset, &patience, error);
         }
-    } while (!is_refusal(code) && may_retry(deadline_ms));
+    } while (!is_refusal(code) && may_retry(&patience));
     return error_no_answer(kafka, error, name, code);
 }
 
@@ -1033,7 +1096,7 @@ static bool kafka_committed(struct bus *bus, const char *group, const char *topi
                             char metadata[BUS_METADATA_BYTES], int timeout_ms, struct error *error)
 {
     struct kafka_bus *kafka = kafka_of(bus);
-    int64_t deadline_ms = deadline_after(timeout_ms);
+    struct patience patience = patience_of(kafka, timeout_ms);
     *offset = -1;
     metadata[0] = '\0';
     if (kafka->embedded) {
@@ -1047,9 +1110,9 @@ static bool kafka_committed(struct bus *bus, const char *group, const char *topi
     rd_kafka_topic_partition_t *one = rd_kafka_topic_partition_list_add(asked, topic, partition);
     rd_kafka_resp_err_t code;
     do {
-        int left_ms = remaining_ms(deadline_ms);
+        int left_ms = remaining_ms(patience.deadline_ms);
         code = ask_committed(keeper, asked, left_ms < KEEPER_SLICE_MS ? left_ms : KEEPER_SLICE_MS);
-    } while (is_transient(code) && may_retry(deadline_ms));
+    } while (is_transient(code) && may_retry(&patience));
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR && one->offset >= 0) {
         *offset = one->offset;
         snprintf(metadata, BUS_METADATA_BYTES, "%.*s", (int)one->metadata_size,
@@ -1652,14 +1715,14 @@ static char *await_cluster(struct kafka_bus *kafka)
     char *cluster = NULL;
     do {
         int left_ms = remaining_ms(deadline_ms);
-        cluster = rd_kafka_clusterid(kafka->producer, left_ms < CONTACT_SLICE_MS ? left_ms : CONTACT_SLICE_MS);
+        cluster = rd_kafka_clusterid(kafka->producer, left_ms < SLICE_MS ? left_ms : SLICE_MS);
         bool was_refused = kafka->refused;
         take_events(kafka, kafka->producer_events);
         int64_t soon_ms = deadline_after(REFUSED_MS);
         if (kafka->refused && !was_refused && soon_ms < deadline_ms) {
             deadline_ms = soon_ms;
         }
-    } while (cluster == NULL && remaining_ms(deadline_ms) > 0);
+    } while (cluster == NULL && remaining_ms(deadline_ms) > 0 && !is_given_up(kafka));
     return cluster;
 }
 
@@ -1719,6 +1782,8 @@ struct bus *bus_kafka_open(const struct bus_kafka_options *options, struct error
     kafka->client_id = options->client_id;
     kafka->given = options->properties;
     kafka->given_count = options->property_count;
+    kafka->gives_up = options->gives_up;
+    kafka->gives_up_state = options->gives_up_state;
     kafka->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     assert(kafka->brokers != NULL);
     bool ok = kafka->wake_fd >= 0 || error_set(error, ERROR_TRANSIENT, "no event descriptor: %s", strerror(errno));
@@ -1739,8 +1804,10 @@ const char *bus_kafka_library_version(void)
 struct embedded_broker {
     rd_kafka_t *handle;
     rd_kafka_mock_cluster_t *cluster; /* borrowed from `handle` */
-    bool asked; /* for a topic */
+    bool asked; /* for anything that its thread has to do */
 };
+
+#define EMBEDDED_BROKER_ID 1
 
 /* A request that reaches the mock cluster right behind the one before may not wake it, and waits out its poll() of 1 s: beside one or
  * two busy processes 65 of 2,400 did, and after 2 ms of rest none. */
@@ -1786,12 +1853,17 @@ const char *embedded_broker_address(const struct embedded_broker *broker)
     return rd_kafka_mock_cluster_bootstraps(broker->cluster);
 }
 
-bool embedded_broker_create_topic(struct embedded_broker *broker, const char *topic, int partitions, struct error *error)
+static void rest(struct embedded_broker *broker)
 {
     if (broker->asked) {
         nanosleep(&(struct timespec){.tv_nsec = EMBEDDED_REST_NS}, NULL);
     }
     broker->asked = true;
+}
+
+bool embedded_broker_create_topic(struct embedded_broker *broker, const char *topic, int partitions, struct error *error)
+{
+    rest(broker);
     rd_kafka_resp_err_t code = rd_kafka_mock_topic_create(broker->cluster, topic, partitions, 1);
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR || code == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {
         return true;
@@ -1801,6 +1873,7 @@ bool embedded_broker_create_topic(struct embedded_broker *broker, const char *to
 
 void embedded_broker_set_down(struct embedded_broker *broker, bool down)
 {
+    rest(broker);
     if (down) {
         rd_kafka_mock_broker_set_down(broker->cluster, -1);
     } else {
@@ -1810,12 +1883,51 @@ void embedded_broker_set_down(struct embedded_broker *broker, bool down)
 
 void embedded_broker_set_round_trip_ms(struct embedded_broker *broker, int milliseconds)
 {
+    rest(broker);
     rd_kafka_mock_broker_set_rtt(broker->cluster, -1, milliseconds);
 }
 
-void embedded_broker_fail_produce(struct embedded_broker *broker, int error_code, int count)
+/* Those whose answer the mock cluster lets be told, with the protocol's numbers. */
+static const int request_numbers[] = {0, 1, 2, 8, 9, 10, 11, 12, 13, 14, 22};
+const char *const embedded_requests[] = {"produce",    "fetch",     "list_offsets", "offset_commit", "offset_fetch",     "find_coordinator",
+                                         "join_group", "heartbeat", "leave_group",  "sync_group",    "init_producer_id", NULL};
+static_assert(sizeof embedded_requests / sizeof *embedded_requests == sizeof request_numbers / sizeof *request_numbers + 1,
+              "a number for each name");
+
+int embedded_request_find(const char *name)
 {
-    for (int i = 0; i < count; i++) {
-        rd_kafka_mock_push_request_errors(broker->cluster, API_PRODUCE, 1, (rd_kafka_resp_err_t)error_code);
+    for (size_t i = 0; embedded_requests[i] != NULL; i++) {
+        if (strcmp(embedded_requests[i], name) == 0) {
+            return request_numbers[i];
+        }
+    }
+    return -1;
+}
+
+bool embedded_error_find(const char *name, int *code)
+{
+    const struct rd_kafka_err_desc *descriptions;
+    size_t count;
+    if (strcmp(name, "none") == 0 || strcmp(name, "disconnect") == 0) {
+        *code = name[0] == 'd' ? RD_KAFKA_RESP_ERR__TRANSPORT : RD_KAFKA_RESP_ERR_NO_ERROR;
+        return true;
+    }
+    rd_kafka_get_err_descs(&descriptions, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (descriptions[i].code > 0 && descriptions[i].name != NULL && strcmp(descriptions[i].name, name) == 0) {
+            *code = descriptions[i].code;
+            return true;
+        }
+    }
+    return false;
+}
+
+void embedded_broker_fail(struct embedded_broker *broker, const struct embedded_failure *failure)
+{
+    size_t waiting = 0;
+    rd_kafka_mock_broker_error_stack_cnt(broker->cluster, EMBEDDED_BROKER_ID, (int16_t)failure->request, &waiting);
+    for (int i = (int)waiting; i < failure->count; i++) {
+        rd_kafka_mock_broker_push_request_error_rtts(broker->cluster, EMBEDDED_BROKER_ID, (int16_t)failure->request, 1,
+                                                     (rd_kafka_resp_err_t)failure->error_code, failure->delay_ms);
     }
 }

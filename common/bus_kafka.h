@@ -12,6 +12,10 @@ struct bus_kafka_options {
     size_t property_count;
     int timeout_ms;                 /* for the first contact */
     bool only_reads; /* nothing is ever sent: needs no leave to write */
+    /* Asked now and then while an answer of the cluster is waited for, here and in all that a bus asks. true: it is not wanted any more,
+     * and whoever waits gets TRANSIENT. NULL: it always is. On the thread that waits; bus_poll() and bus_flush() do not ask it. */
+    bool (*gives_up)(void *state);
+    void *gives_up_state;
 };
 
 /* Connect: returns only once a broker has answered (its cluster id is known). NULL: TRANSIENT nobody answered within timeout_ms
@@ -24,10 +28,26 @@ struct embedded_broker *embedded_broker_start(struct error *error); /* caller ow
 void embedded_broker_stop(struct embedded_broker *broker);
 const char *embedded_broker_address(const struct embedded_broker *broker); /* borrowed */
 bool embedded_broker_create_topic(struct embedded_broker *broker, const char *topic, int partitions, struct error *error);
-/* Fault injection. Down: connections are closed and refused until it is up again. Errors: the next `count` produce requests are answered so. */
+
+/* Fault injection. Down: connections are closed and refused until it is up again. The round trip: each answer takes so much longer. */
 void embedded_broker_set_down(struct embedded_broker *broker, bool down);
 void embedded_broker_set_round_trip_ms(struct embedded_broker *broker, int milliseconds);
-void embedded_broker_fail_produce(struct embedded_broker *broker, int error_code, int count);
+
+/* The next `count` requests of a kind are answered so, `delay_ms` later than they would be. Where some are to fail already that nobody
+ * has asked yet, they count: a broker that is idle must not gather failures. */
+struct embedded_failure {
+    int request;    /* the protocol's number; see embedded_request_find() */
+    int error_code; /* likewise; 0: as if nothing were wrong */
+    int delay_ms;
+    int count;
+};
+void embedded_broker_fail(struct embedded_broker *broker, const struct embedded_failure *failure);
+
+/* By name: "produce", "list_offsets", ...; NULL-terminated, for whoever wants to say which there are. -1: there is none of that name. */
+extern const char *const embedded_requests[];
+int embedded_request_find(const char *name);
+/* By the protocol's name, "NOT_LEADER_FOR_PARTITION"; "none"; "disconnect": the connection is closed instead. false: there is none. */
+bool embedded_error_find(const char *name, int *code);
 
 const char *bus_kafka_library_version(void);
 

@@ -40,7 +40,8 @@ struct server {
     struct worker *worker;
     int64_t retry_ms, begun_ms; /* monotonic: when the last incarnation began */
     bool stale; /* an old registry waits for its tasks to end */
-    int64_t stop_ms;
+    bool draining;
+    int64_t stop_ms; /* monotonic: then it ends, whatever is left; 0: nobody has told it to */
 };
 
 /* ---------------------------------------------------------------- signals */
@@ -158,25 +159,38 @@ static void close_bus(struct server *server)
     server->bus = NULL;
 }
 
-static struct bus *connect_to(const struct server *server, int timeout_ms, struct error *error)
+static struct bus_kafka_options bus_options(const struct server *server, int timeout_ms)
 {
     const struct serve_options *options = server->options;
-    struct bus_kafka_options kafka = {.brokers = options->brokers,
+    return (struct bus_kafka_options){.brokers = options->brokers,
                                       .client_id = server->id,
                                       .properties = options->properties,
                                       .property_count = options->property_count,
                                       .timeout_ms = timeout_ms};
-    return bus_kafka_open(&kafka, error);
 }
 
 static struct bus *open_log_bus(void *state, struct error *error)
 {
-    return connect_to(state, LOG_TIMEOUT_MS, error);
+    struct bus_kafka_options options = bus_options(state, LOG_TIMEOUT_MS);
+    return bus_kafka_open(&options, error);
+}
+
+/* Told to end while no broker answers: at once, where there is nothing left to say. */
+static bool gives_up(void *state)
+{
+    struct server *server = state;
+    if (atomic_load(&signals_stop) > 0 && server->stop_ms == 0) {
+        server->stop_ms = clock_monotonic_ms() + (worker_unsaid(server->worker) > 0 ? LAST_WORDS_MS : 0);
+    }
+    return server->stop_ms > 0 && clock_monotonic_ms() >= server->stop_ms;
 }
 
 static bool open_bus(struct server *server, struct error *error)
 {
-    server->bus = connect_to(server, server->options->timeout_ms, error);
+    struct bus_kafka_options options = bus_options(server, server->options->timeout_ms);
+    options.gives_up = gives_up;
+    options.gives_up_state = server;
+    server->bus = bus_kafka_open(&options, error);
     atomic_store(&signals_bus, server->bus);
     if (server->bus != NULL) {
         log_event(LOG_DEBUG, "connected", "worker=%s embedded=%d", server->id, bus_embedded(server->bus));
@@ -201,11 +215,6 @@ static bool begin(struct server *server, struct error *error)
     return false;
 }
 
-static bool gives_up(const struct server *server)
-{
-    return server->stop_ms > 0 && clock_monotonic_ms() >= server->stop_ms;
-}
-
 static void back_off(struct server *server)
 {
     nap((int)server->retry_ms);
@@ -222,19 +231,22 @@ static void wait_if_it_was_short(struct server *server)
     }
 }
 
-/* "The single error path": for ever, with a line each time. */
-static void begin_anew(struct server *server)
+/* "The single error path": for ever, with a line each time. false: it is to end. */
+static bool begin_anew(struct server *server)
 {
     struct error error = {0};
-    while (!gives_up(server) && !begin(server, &error)) {
+    while (!begin(server, &error)) {
         log_event(LOG_WARN, "no_broker", "worker=%s retry_ms=%d error=%s", server->id, (int)server->retry_ms,
                   LOG_QUOTED(error.message));
         back_off(server);
-        if (atomic_load(&signals_stop) > 0 && server->stop_ms == 0) {
+        if (atomic_load(&signals_stop) > 0) {
             worker_drain(server->worker);
-            server->stop_ms = clock_monotonic_ms() + (worker_unsaid(server->worker) > 0 ? LAST_WORDS_MS : 0);
+        }
+        if (gives_up(server)) {
+            return false;
         }
     }
+    return true;
 }
 
 /* ---------------------------------------------------------------- the loop */
@@ -242,7 +254,8 @@ static void begin_anew(struct server *server)
 static void obey_signals(struct server *server)
 {
     const struct serve_options *options = server->options;
-    if (atomic_load(&signals_stop) > 0 && server->stop_ms == 0) {
+    if (atomic_load(&signals_stop) > 0 && !server->draining) {
+        server->draining = true;
         log_event(LOG_INFO, "draining", "worker=%s load=%u", server->id, worker_load(server->worker));
         worker_drain(server->worker);
         server->stop_ms = clock_monotonic_ms() + options->drain_timeout_ms + options->cancel_grace_ms + LAST_WORDS_MS;
@@ -263,17 +276,20 @@ static void obey_signals(struct server *server)
 static void loop(struct server *server)
 {
     enum worker_state state = WORKER_WORKING;
-    while (state != WORKER_DRAINED && !gives_up(server)) {
+    while (state != WORKER_DRAINED) {
         struct error error = {0};
         obey_signals(server);
+        if (gives_up(server)) {
+            return;
+        }
         state = worker_step(server->worker, STEP_MS, &error);
         if (state == WORKER_FATAL) {
             log_event(LOG_WARN, "bus_failed", "worker=%s error=%s", server->id, LOG_QUOTED(error.message));
             close_bus(server);
             wait_if_it_was_short(server);
         }
-        if (state == WORKER_FATAL || state == WORKER_NEW_INCARNATION) {
-            begin_anew(server);
+        if ((state == WORKER_FATAL || state == WORKER_NEW_INCARNATION) && !begin_anew(server)) {
+            return;
         }
     }
 }
@@ -355,7 +371,7 @@ int serve_run(const struct serve_options *options, struct error *error)
     int code = 0;
     if (begin(&server, error)) {
         loop(&server);
-    } else {
+    } else if (atomic_load(&signals_stop) == 0) {
         code = error->kind == ERROR_INVALID ? SERVE_EXIT_USAGE : SERVE_EXIT_UNREACHABLE;
     }
     if (options->guard != NULL) {

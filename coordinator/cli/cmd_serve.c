@@ -42,6 +42,12 @@ static bool is_stopped(void)
     return signals_interrupts() > 0;
 }
 
+static bool gives_up(void *state)
+{
+    (void)state;
+    return is_stopped();
+}
+
 static void back_off(struct daemon *daemon)
 {
     int64_t until_ms = clock_monotonic_ms() + daemon->backoff_ms;
@@ -77,6 +83,7 @@ static bool live(struct daemon *daemon, int *code)
         .properties = daemon->call->client.properties,
         .property_count = daemon->call->client.property_count,
         .timeout_ms = daemon->call->client.timeout_ms,
+        .gives_up = gives_up,
     };
     enum service_state state = SERVICE_FATAL;
     struct bus *bus = bus_kafka_open(&options, &error);

@@ -319,7 +319,7 @@ static void an_offset_that_is_not_there_is_gone(void **state)
 static void a_failed_delivery_is_fatal_and_stays_so(void **state)
 {
     struct cluster *cluster = *state;
-    embedded_broker_fail_produce(cluster->broker, ERROR_CODE_NOT_ALLOWED, 1);
+    embedded_broker_fail(cluster->broker, &(struct embedded_failure){.error_code = ERROR_CODE_NOT_ALLOWED, .count = 1});
     send_text(cluster, TOPIC, 0, "lost", 0);
     struct bus_event event;
     do {
@@ -336,7 +336,7 @@ static void a_failed_delivery_is_fatal_and_stays_so(void **state)
 static void a_refusal_that_passes_is_not_shown(void **state)
 {
     struct cluster *cluster = *state;
-    embedded_broker_fail_produce(cluster->broker, ERROR_CODE_NOT_LEADER, 3);
+    embedded_broker_fail(cluster->broker, &(struct embedded_failure){.error_code = ERROR_CODE_NOT_LEADER, .count = 3});
     send_text(cluster, TOPIC, 0, "first", 1);
     send_text(cluster, TOPIC, 0, "second", 2);
     struct bus_event event;
@@ -374,6 +374,82 @@ static void a_closed_bus_forgets_what_it_had_in_hand(void **state)
     assert_true(bus_consume(cluster->bus, TOPIC, 0, 0, &cluster->error));
     await(cluster->bus, BUS_RECORD, &event);
     send_text(cluster, TOPIC, 0, "unsent", 1); /* closed by end() with all of it outstanding */
+}
+
+/* Nobody answers before the test is over, and from the second look on nobody wants to know. */
+static bool is_not_wanted(void *state)
+{
+    int *looks = state;
+    return ++*looks > 1;
+}
+
+static bool ask_partitions(struct bus *bus, struct error *error)
+{
+    int32_t count;
+    return bus_partition_count(bus, TOPIC, &count, PATIENCE_MS, error);
+}
+
+static bool ask_bounds(struct bus *bus, struct error *error)
+{
+    int64_t first, next;
+    return bus_bounds(bus, TOPIC, 0, &first, &next, PATIENCE_MS, error);
+}
+
+static bool ask_for_topic(struct bus *bus, struct error *error)
+{
+    return bus_ensure_topic(bus, &(struct bus_topic){.name = TOPIC, .partitions = 4}, true, NULL, PATIENCE_MS, error);
+}
+
+static void who_does_not_want_to_know_any_more_waits_no_longer(void **state)
+{
+    struct cluster *cluster = *state;
+    static bool (*const questions[])(struct bus *bus, struct error *error) = {ask_partitions, ask_bounds, ask_for_topic};
+    for (size_t i = 0; i < sizeof questions / sizeof questions[0]; i++) {
+        int looks = 0;
+        struct bus_kafka_options options = {.brokers = embedded_broker_address(cluster->broker),
+                                            .timeout_ms = PATIENCE_MS,
+                                            .gives_up = is_not_wanted,
+                                            .gives_up_state = &looks};
+        struct bus *bus = bus_kafka_open(&options, &cluster->error);
+        assert_non_null(bus);
+        assert_true(ask_partitions(bus, &cluster->error)); /* what is known is not asked for again */
+        embedded_broker_set_round_trip_ms(cluster->broker, 3 * PATIENCE_MS);
+        int64_t begun_ms = clock_monotonic_ms();
+        looks = 0;
+        assert_false(questions[i](bus, &cluster->error));
+        assert_int_equal(cluster->error.kind, ERROR_TRANSIENT);
+        assert_true(looks > 1);
+        bus_close(bus);
+        assert_true(clock_monotonic_ms() - begun_ms < PATIENCE_MS / 2);
+        embedded_broker_set_round_trip_ms(cluster->broker, 0);
+    }
+}
+
+static void an_answer_that_takes_long_is_waited_for(void **state)
+{
+    struct cluster *cluster = *state;
+    embedded_broker_set_round_trip_ms(cluster->broker, 150); /* twice: longer than the first question waits */
+    int64_t first, next;
+    if (!bus_bounds(cluster->bus, TOPIC, 0, &first, &next, PATIENCE_MS, &cluster->error)) {
+        fail_msg("%s", cluster->error.message);
+    }
+    embedded_broker_set_round_trip_ms(cluster->broker, 0);
+}
+
+static void faults_have_names(void **state)
+{
+    (void)state;
+    int code = -1;
+    assert_int_equal(embedded_request_find("produce"), 0);
+    assert_int_equal(embedded_request_find("init_producer_id"), 22);
+    assert_int_equal(embedded_request_find("conjure"), -1);
+    assert_true(embedded_error_find("NOT_LEADER_FOR_PARTITION", &code));
+    assert_int_equal(code, ERROR_CODE_NOT_LEADER);
+    assert_true(embedded_error_find("none", &code));
+    assert_int_equal(code, 0);
+    assert_true(embedded_error_find("disconnect", &code));
+    assert_false(embedded_error_find("_TRANSPORT", &code));
+    assert_false(embedded_error_find("NO_SUCH", &code));
 }
 
 static void nobody_there_is_said_within_the_timeout(void **state)
@@ -454,6 +530,9 @@ int main(void)
         ON_CLUSTER(a_refusal_that_passes_is_not_shown),
         ON_CLUSTER(a_broker_that_comes_back_gets_what_was_sent_meanwhile),
         ON_CLUSTER(a_closed_bus_forgets_what_it_had_in_hand),
+        ON_CLUSTER(who_does_not_want_to_know_any_more_waits_no_longer),
+        ON_CLUSTER(an_answer_that_takes_long_is_waited_for),
+        cmocka_unit_test(faults_have_names),
         cmocka_unit_test(nobody_there_is_said_within_the_timeout),
         cmocka_unit_test(properties_are_checked),
         ON_CLUSTER(properties_reach_both_handles),
