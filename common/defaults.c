@@ -155,6 +155,12 @@ const struct option_spec default_options[] = {
      .kind = OPTION_TEXT,
      .value = "FILE",
      .help = "Write the broker's address there once all is up."},
+    {.name = "fault",
+     .sets = OPTIONS_DEV,
+     .kind = OPTION_TEXT,
+     .value = "FAULT",
+     .repeatable = true,
+     .help = "Let the broker fail, on a timetable; see above. May be repeated."},
 
     /* coordinators and topics */
     {.name = "own",

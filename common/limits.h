@@ -75,4 +75,11 @@
 #define LIMIT_PROPERTIES_BYTES (96 * KIB) /* all of librdkafka's properties: Linux passes 128 KiB on in one variable */
 #define LIMIT_PARTITIONS 1024
 
+/* ---- faults of the embedded broker */
+#define LIMIT_FAULTS 16            /* rows of a timetable that a person can follow */
+#define LIMIT_FAULT_REQUESTS 1000  /* that fail at one time: each is an entry in the broker's memory */
+#define LIMIT_FAULT_MS 600000      /* the longest lease: what lasts longer is no fault any more but the rule */
+#define LIMIT_FAULT_DELAY_MS 60000 /* clients give a request up after a minute */
+#define LIMIT_FAULT_EVERY_MS 100   /* the broker is told in its own time, and each time is logged */
+
 #endif

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* backstep dev: a broker, a coordinator and a worker to play with, until Ctrl-C. */
+#include "common/clock.h"
 #include "coordinator/cli/command.h"
 #include "coordinator/cli/embedded.h"
+#include "coordinator/cli/faults.h"
 #include "coordinator/cli/signals.h"
 
 #include <errno.h>
@@ -66,11 +68,34 @@ static bool wait_until_up(const struct call *call, struct embedded *embedded, st
     return ok;
 }
 
-static int wait_for_end(struct embedded *embedded)
+static bool read_faults(const struct call *call, struct faults *faults, struct error *error)
+{
+    size_t count;
+    const char *const *texts = option_list(call->options, "fault", &count);
+    for (size_t i = 0; i < count; i++) {
+        if (!faults_add(faults, texts[i], error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* How long it may be left alone. */
+static int suffer(struct embedded *embedded, struct faults *faults)
+{
+    struct faults_state state;
+    int64_t now_ms = clock_monotonic_ms();
+    faults_at(faults, now_ms, &state);
+    embedded_suffer(embedded, &state);
+    return state.next_ms - now_ms < LOOK_MS ? (int)(state.next_ms - now_ms) : LOOK_MS;
+}
+
+static int wait_for_end(struct embedded *embedded, struct faults *faults)
 {
     struct error error = {0};
+    faults_begin(faults, clock_monotonic_ms());
     while (signals_interrupts() == 0) {
-        signals_wait(LOOK_MS);
+        signals_wait(suffer(embedded, faults));
         if (signals_interrupts() == 0 && embedded_is_broken(embedded, &error)) {
             return complain_of(&error);
         }
@@ -81,6 +106,7 @@ static int wait_for_end(struct embedded *embedded)
 int cmd_dev(struct call *call)
 {
     struct error error = {0};
+    struct faults faults = {0};
     const char *file = option_text(call->options, "address-file");
     struct embedded_options options = {
         .prefix = call->client.prefix,
@@ -88,6 +114,9 @@ int cmd_dev(struct call *call)
         .concurrency = (int)option_number(call->options, "concurrency"),
         .log_level = option_text(call->options, "log-level"),
     };
+    if (!read_faults(call, &faults, &error)) {
+        return complain_of(&error);
+    }
     signals_install();
     struct embedded *embedded = embedded_start(&options, &error);
     if (embedded == NULL) {
@@ -100,7 +129,7 @@ int cmd_dev(struct call *call)
         code = complain_of(&error);
     } else {
         greet(call, embedded_address(embedded), options.steps_directory);
-        code = wait_for_end(embedded);
+        code = wait_for_end(embedded, &faults);
     }
     embedded_stop(embedded);
     if (written) {

@@ -246,8 +246,20 @@ const struct command commands[] = {
         .name = "dev",
         .summary = "A broker, a coordinator and a worker to play with, until Ctrl-C.",
         .example = "  backstep dev --steps steps\n"
-                   "  backstep dev --address-file /tmp/address &\n",
-        .notes = "Nothing is kept: the broker lives and dies with this process.\n",
+                   "  backstep dev --address-file /tmp/address &\n"
+                   "  backstep dev --steps steps --fault down=3s,every=20s --fault rtt=50ms\n",
+        .notes =
+            "Nothing is kept: the broker lives and dies with this process.\n"
+            "\n"
+            "FAULT says what shall go wrong with the broker, to see what comes of it:\n"
+            "  down=TIME                it is away for so long\n"
+            "  rtt=TIME[,for=TIME]      each of its answers takes so much longer (for good, if it is not said for how long)\n"
+            "  error=NAME[,request=REQUEST][,count=N][,delay=TIME]\n"
+            "                           the next N requests (1) of that kind (produce) are answered with that error of Kafka's\n"
+            "                           protocol (NOT_LEADER_FOR_PARTITION, OUT_OF_ORDER_SEQUENCE_NUMBER, ...), with 'disconnect'\n"
+            "                           not at all, with 'none' as ever, so much later\n"
+            "and each may go on with ,after=TIME (from when all is up) and ,every=TIME (again and again). Errors that no request has\n"
+            "met when it is time for the next are not added to.\n",
         .options = OPTIONS_OUTPUT | OPTIONS_DEV | OPTIONS_SLOTS,
         .run = cmd_dev,
     },

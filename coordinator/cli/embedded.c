@@ -3,8 +3,10 @@
 
 #include "common/bus_kafka.h"
 #include "common/clock.h"
+#include "common/log.h"
 #include "common/topics.h"
 #include "coordinator/cli/client.h"
+#include "coordinator/cli/faults.h"
 #include "coordinator/cli/reader.h"
 
 #include <stdio.h>
@@ -22,6 +24,8 @@ struct embedded {
     struct embedded_broker *broker;
     struct child *children[CHILD_COUNT];
     int grace_ms;
+    bool is_down;
+    int round_trip_ms; /* as the broker was told */
 };
 
 struct arguments {
@@ -153,6 +157,26 @@ void embedded_stop(struct embedded *embedded)
 const char *embedded_address(const struct embedded *embedded)
 {
     return embedded_broker_address(embedded->broker);
+}
+
+void embedded_suffer(struct embedded *embedded, const struct faults_state *state)
+{
+    if (state->down != embedded->is_down) {
+        embedded_broker_set_down(embedded->broker, state->down);
+        log_event(LOG_WARN, "fault", "broker=%s", state->down ? "down" : "up");
+    }
+    if (state->round_trip_ms != embedded->round_trip_ms) {
+        embedded_broker_set_round_trip_ms(embedded->broker, state->round_trip_ms);
+        log_event(LOG_WARN, "fault", "round_trip_ms=%d", state->round_trip_ms);
+    }
+    for (size_t i = 0; i < state->failure_count; i++) {
+        const struct embedded_failure *failure = state->failures[i];
+        embedded_broker_fail(embedded->broker, failure);
+        log_event(LOG_WARN, "fault", "request=%d error=%d delay_ms=%d count=%d", failure->request, failure->error_code,
+                  failure->delay_ms, failure->count);
+    }
+    embedded->is_down = state->down;
+    embedded->round_trip_ms = state->round_trip_ms;
 }
 
 bool embedded_is_broken(struct embedded *embedded, struct error *error)

@@ -48,6 +48,9 @@ void embedded_stop(struct embedded *embedded);
 /* Let embedded_stop() wait for nobody: what runs is killed. */
 void embedded_hurry(struct embedded *embedded);
 const char *embedded_address(const struct embedded *embedded);
+/* Have its broker do as is said, from now on. */
+struct faults_state;
+void embedded_suffer(struct embedded *embedded, const struct faults_state *state);
 /* Wait until its coordinator has claimed the partitions that `reader` reads: a run that is started before looks to it like one that
  * somebody left behind. TRANSIENT: not in time; FATAL: a child has ended. */
 bool embedded_await_owner(struct embedded *embedded, struct client *client, struct reader *reader, struct error *error);

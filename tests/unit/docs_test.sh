@@ -8,7 +8,7 @@ for name in $(grep -ohE '`(unit|embedded|simulation|broker|container)\.[a-z_]+`'
     label=${name%%.*}
     test=${name#*.}
     places=tests/$label
-    [ "$label" != embedded ] || places='tests/kafka tests/cli tests/screen tests/actions'
+    [ "$label" != embedded ] || places='tests/kafka tests/cli tests/screen tests/actions tests/faults'
     [ "$label" != unit ] || places='tests/unit tests/install tests/examples tests/fuzz'
     [ "$label" != broker ] || places='tests/broker tests/actions tests/chaos'
     # shellcheck disable=SC2086 # several directories

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A worker whose handlers end its process: "at_once", before anybody has heard that they began, and "later", after that. Each says in
+ * JOURNAL/RUN what it was about to do. */
+#include "worker/backstep.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+static void note(const struct backstep_context *context)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", getenv("JOURNAL"), backstep_run_id(context));
+    FILE *journal = fopen(path, "a");
+    if (journal != NULL) {
+        fprintf(journal, "%s %s %d\n", backstep_is_rollback(context) ? "rollback" : "execute", backstep_step_name(context),
+                (int)backstep_attempt(context));
+        fclose(journal);
+    }
+}
+
+static enum backstep_outcome crash(struct backstep_context *context, struct backstep_result *result)
+{
+    note(context);
+    signal(SIGSEGV, SIG_DFL); /* a sanitizer would take its time, and the step be known to run */
+    raise(SIGSEGV);
+    return backstep_fail(result, "it has survived");
+}
+
+static enum backstep_outcome crash_later(struct backstep_context *context, struct backstep_result *result)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 400 * 1000000L}, NULL);
+    return crash(context, result);
+}
+
+static enum backstep_outcome undo(struct backstep_context *context, const struct backstep_result *done, struct backstep_result *result)
+{
+    (void)done;
+    note(context);
+    return backstep_succeed(result, NULL);
+}
+
+static enum backstep_outcome work(struct backstep_context *context, struct backstep_result *result)
+{
+    note(context);
+    return backstep_succeed(result, NULL);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct backstep_step steps[] = {
+        {.name = "work", .execute = work, .rollback = undo},
+        {.name = "at_once", .execute = crash, .rollback = undo},
+        {.name = "later", .execute = crash_later, .rollback = undo},
+    };
+    struct backstep_registry *registry = backstep_registry_new();
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        backstep_register(registry, &steps[i]);
+    }
+    return backstep_main(argc, argv, registry);
+}
