@@ -76,12 +76,12 @@ def training_goes_on_from_its_checkpoint():
     digits = subprocess.run([SOURCE / "tests/digits"], check=True, capture_output=True, text=True, timeout=DEADLINE_S).stdout.strip()
     with directory() as d, Cluster(d) as cluster:
         first = cluster.worker()
-        cluster.begin(TRAIN, "killed", dataset=digits, target=d / "models", work=d / "work", epochs=300)
+        cluster.begin(TRAIN, "killed", dataset=digits, target=d / "models", work=d / "work", epochs=100)
         checkpoint = d / "work/killed/train/checkpoint"
         cluster.wait_for(lambda: checkpoint.exists() and int(checkpoint.read_bytes().split(b" ", 3)[2]) >= 20, "20 epochs")
         cluster.kill(first)
         cluster.worker()
-        cluster.begin(TRAIN, "whole", dataset=digits, target=d / "models", work=d / "work", epochs=300)
+        cluster.begin(TRAIN, "whole", dataset=digits, target=d / "models", work=d / "work", epochs=100)
         for run_id in "killed", "whole":
             equal(cluster.end_of(run_id)["status"], "succeeded")
         resumed = next(step for step in cluster.status("killed")["steps"] if step["name"] == "train")["data"]["resumed_after"]
