@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs on a real broker while everything is killed, frozen and restarted; then what was promised is asked of the journals and the log.
 
-    chaos.py [--runs N] [--seconds S] [--seed S] [--broker-restarts N] [--keep FILE] [--sabotage NAME ...]
+    chaos.py [--runs N] [--seconds S] [--seed S] [--brokers N] [--broker-restarts N] [--keep FILE] [--sabotage NAME|all ...]
 
 The seed decides pipelines and trouble, not the order in which processes get to run: a failure is found again by running it again, not
 surely at once. --sabotage runs programs of the same sources that lack one rule (common/rules.h), and is green only if it is noticed.
@@ -12,24 +12,27 @@ import argparse
 import os
 import random as random_module
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import checks
 import pipelines
+import wire
 from cluster import BIN, Cluster, Failed
 from confluent_kafka import Producer
-from log_reader import Log
-from nemesis import Nemesis
+from nemesis import LINKS, Nemesis
+from tail import Tail
 
+PROGRAMS = Path(os.environ["BACKSTEP_CHAOS_BIN"])
 LEASE = "2s"
 SETTLE_S = 90
 CANCELLED = 0.05  # of the runs
 SABOTAGED_S = 60
 
 TROUBLE = {"kill_worker": 40, "kill_coordinator": 22, "freeze_worker": 16, "freeze_coordinator": 8, "replace_coordinator": 6, "kill_guard": 4,
-           "drain_worker": 3, "freeze_broker": 3}
+           "drain_worker": 3, "freeze_broker": 3, "cut_worker": 6, "cut_coordinator": 4}
 
 # Each rule, and the trouble against which it stands: what a long chaos would bring in time, sooner. The last: how many runs are started.
 SABOTAGE = {
@@ -42,6 +45,9 @@ SABOTAGE = {
 
 
 class World(Cluster):
+    def __init__(self, brokers):
+        super().__init__(brokers=brokers, links=LINKS)
+
     def __enter__(self):
         super().__enter__()
         self.steps_directory = pipelines.write_steps(self.directory / "steps")
@@ -54,7 +60,8 @@ class Starter:
     def __init__(self, world, random, runs, seconds, mixture, prefix):
         self.random, self.mixture, self.runs, self.prefix = random, mixture, runs, prefix
         self.producer = Producer({"bootstrap.servers": world.brokers, "acks": "all", "enable.idempotence": True,
-                                  "message.timeout.ms": 0, "partitioner": "murmur2_random", "reconnect.backoff.max.ms": 500})
+                                  "message.timeout.ms": 0, "partitioner": "murmur2_random", "reconnect.backoff.max.ms": 500,
+                                  "log_level": 0})
         self.ids, self.cancels = [], []
         self.begun_s, self.seconds = time.monotonic(), seconds
 
@@ -76,6 +83,18 @@ class Starter:
         self.producer.produce(f"{self.prefix}.progress", record, key=run_id, headers=[("type", kind.encode())])
 
 
+def doctor(line):
+    """A line of the recorded log; in a snapshot the run is a millionth further than it was."""
+    kind, *fields, value = line.rstrip("\n").split(" ")
+    if kind != "record":
+        return line
+    record = wire.ProgressRecord()
+    record.ParseFromString(bytes.fromhex(value))
+    if record.WhichOneof("body") == "snapshot":
+        record.snapshot.progress_ppm ^= 1
+    return " ".join((kind, *fields, record.SerializeToString().hex())) + "\n"
+
+
 class Chaos:
     def __init__(self, world, options, sabotage):
         self.options, self.sabotage = options, sabotage
@@ -84,19 +103,22 @@ class Chaos:
         self.random = random_module.Random(options.seed)
         weights, pause_s, mixture, self.runs = SABOTAGE.get(sabotage, (TROUBLE, options.pause, pipelines.MIXED, options.runs))
         self.seconds = SABOTAGED_S if sabotage else options.seconds
-        programs = Path(os.environ["BACKSTEP_CHAOS_BIN"]) if sabotage else BIN
+        programs = PROGRAMS if sabotage else BIN
         world.cli("topics", "--prefix", self.prefix)
         self.world = world
-        self.log = Log(world.brokers, f"{self.prefix}.progress")
+        self.recorded = world.directory / f"progress-{self.prefix}"
+        self.tail = Tail(world.brokers, f"{self.prefix}.progress", f"{self.prefix}.coordinators", self.recorded)
+        self.log = self.tail.log
         self.journal = checks.Journal(world.directory / f"journal-{self.prefix}")
         self.starter = Starter(world, random_module.Random(options.seed + 1), self.runs, self.seconds, mixture, self.prefix)
         environment = {"CHAOS_JOURNAL": str(self.journal.path), **({"BACKSTEP_SABOTAGE": sabotage} if sabotage else {})}
         self.nemesis = Nemesis(world, self.random, weights, pause_s, programs, LEASE, self.prefix, environment)
         self.begun_s = time.monotonic()
         self.broken = []
+        self.replayed = (0, 0, 0)
 
     def step(self):
-        self.log.read(0.05)
+        self.tail.read(0.05)
         self.starter.step()
 
     def elapsed_s(self):
@@ -116,6 +138,8 @@ class Chaos:
                 looked_s = self.elapsed_s()
                 self.journal.read()
                 self.broken = checks.at_any_time(self.journal)
+                if not self.nemesis.broker_is_busy():
+                    self.tail.look_at_checkpoints()
 
     def is_too_quiet(self):
         """Fewer kills and freezes than were asked for."""
@@ -134,7 +158,7 @@ class Chaos:
         return len(self.starter.ids) == self.runs and not self.starter.cancels and self.log.finished >= self.runs
 
     def judge(self):
-        while self.log.read(0.5):
+        while self.tail.read(0.5):
             pass
         self.journal.read()
         self.broken = [*checks.at_any_time(self.journal), *checks.at_the_end(self.log, self.journal, self.starter.ids)]
@@ -146,16 +170,38 @@ class Chaos:
             if listed.get(run_id) != run.status:
                 self.broken.append(f"{run_id}: `list` says {listed.get(run_id)}, the log says {run.status}")
 
+    def replay_agrees(self):
+        """What the product folds from each checkpoint is what it folds from the whole log, and each snapshot says the same."""
+        self.tail.close()
+        replayed = subprocess.run([PROGRAMS / "chaos_replay", self.recorded], capture_output=True, text=True)
+        if replayed.returncode != 0:
+            self.broken.append(f"the replay of the log: {replayed.stdout}{replayed.stderr}")
+            return
+        if not self.replay_can_fail():
+            self.broken.append("the replay of the log: it takes snapshots that say something else for good")
+        records, *self.replayed = map(int, replayed.stdout.split())
+        if records != self.log.records or 0 in self.replayed:
+            self.broken.append(f"the replay of the log had {replayed.stdout.strip()} records, snapshots, checkpoints, states, "
+                               f"of {self.log.records} records")
+
+    def replay_can_fail(self):
+        """The same log with each snapshot a little wrong is refused."""
+        doctored = self.recorded.with_suffix(".doctored")
+        with open(self.recorded) as whole, open(doctored, "w") as wrong:
+            wrong.writelines(doctor(line) for line in whole)
+        return subprocess.run([PROGRAMS / "chaos_replay", doctored], capture_output=True).returncode == 1
+
     def counts(self):
         nemesis, log = self.nemesis.counts, self.log
         ends = {}
         for run in log.runs.values():
             ends[run.status] = ends.get(run.status, 0) + 1
         return {"seed": self.options.seed, "runs": len(log.runs), **ends, "kills": nemesis["kills"], "freezes": nemesis["freezes"],
-                "broker restarts": nemesis["broker restarts"], "takeovers": nemesis["takeovers"], "guards": nemesis["guards"],
+                "broker restarts": nemesis["broker restarts"], "cuts": nemesis["cuts"], "takeovers": nemesis["takeovers"], "guards": nemesis["guards"],
                 "drains": nemesis["drains"], "executions": self.journal.executions, "extra": checks.extra_executions(log, self.journal),
                 "lost": sum(end.kind == "lost" for run in log.runs.values() for ends in run.ends.values() for end in ends),
-                "claims": log.claims, "fenced": log.fenced, "records": log.records, "seconds": round(self.elapsed_s())}
+                "claims": log.claims, "fenced": log.fenced, "records": log.records,
+                **dict(zip(("snapshots", "checkpoints", "compared states"), self.replayed)), "seconds": round(self.elapsed_s())}
 
 
 def run_chaos(world, options, sabotage=None):
@@ -165,9 +211,10 @@ def run_chaos(world, options, sabotage=None):
         chaos.settle()
         chaos.judge()
         chaos.readers_agree()
+        chaos.replay_agrees()
     chaos.nemesis.rest()
     chaos.nemesis.end()
-    chaos.log.close()
+    chaos.tail.close()
     return chaos
 
 
@@ -176,14 +223,18 @@ def parse(arguments):
     parser.add_argument("--runs", type=int, default=600)
     parser.add_argument("--seconds", type=float, default=75, help="how long there is trouble")
     parser.add_argument("--seed", type=int, default=random_module.SystemRandom().randrange(1 << 31))
+    parser.add_argument("--brokers", type=int, default=1, help="3: a set that replicates; one of it is restarted at a time")
     parser.add_argument("--broker-restarts", type=int, default=5)
     parser.add_argument("--pause", type=float, default=1.2, help="the longest time between two kills or freezes")
-    parser.add_argument("--sabotage", choices=sorted(SABOTAGE), action="append", default=[],
+    parser.add_argument("--sabotage", choices=(*SABOTAGE, "all"), action="append", default=[],
                         help="take a rule away, and do nothing else: green only if that is noticed")
-    parser.add_argument("--then-sabotage", choices=sorted(SABOTAGE), nargs="*", default=[], help="the same, afterwards")
+    parser.add_argument("--then-sabotage", choices=SABOTAGE, nargs="*", default=[], help="the same, afterwards")
     parser.add_argument("--least", type=int, nargs=4, metavar=("KILLS", "FREEZES", "RESTARTS", "RUNS"), default=(0, 0, 0, 0))
     parser.add_argument("--keep", metavar="FILE", help="where the journal of a failure goes")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if "all" in options.sabotage:
+        options.sabotage = list(SABOTAGE)
+    return options
 
 
 def enough(counts, least):
@@ -224,7 +275,7 @@ def is_noticed(world, options, sabotage):
 
 def main(arguments):
     options = parse(arguments)
-    with World() as world:
+    with World(options.brokers) as world:
         if not options.sabotage:
             all_hold(world, options)
         for sabotage in (*options.sabotage, *options.then_sabotage):

@@ -4,7 +4,6 @@
 import collections
 
 import wire
-from confluent_kafka import Consumer, TopicPartition
 
 BY_COORDINATORS = {"lost", "withdrawn", "timer_fired", "answered", "run_progressed", "run_finished", "snapshot", "finished_ids"}
 
@@ -26,11 +25,7 @@ class Run:
 
 
 class Log:
-    def __init__(self, brokers, topic, partitions=4):
-        self.consumer = Consumer({"bootstrap.servers": brokers, "group.id": "chaos", "enable.auto.commit": False,
-                                  "auto.offset.reset": "error", "reconnect.backoff.max.ms": 500, "fetch.wait.max.ms": 50,
-                                  "allow.auto.create.topics": False})
-        self.consumer.assign([TopicPartition(topic, partition, 0) for partition in range(partitions)])
+    def __init__(self):
         self.runs = {}
         self.epochs = {}
         self.finished = 0
@@ -38,35 +33,23 @@ class Log:
         self.fenced = 0
         self.records = 0
 
-    def read(self, timeout_s):
-        """Take in what has come; at most so long. Answers with the number of records."""
-        messages = self.consumer.consume(1000, timeout_s)
-        taken = [message for message in messages if not message.error()]
-        for message in taken:
-            self.apply(message)
-        return len(taken)
-
-    def close(self):
-        self.consumer.close()
-
-    def apply(self, message):
+    def apply(self, partition, offset, key, value):
         self.records += 1
         record = wire.ProgressRecord()
-        record.ParseFromString(message.value() or b"")
+        record.ParseFromString(value)
         kind = record.WhichOneof("body")
         body = getattr(record, kind) if kind else None
         if kind == "owner_claim":
-            self.epochs[message.partition()] = message.offset()
+            self.epochs[partition] = offset
             self.claims += 1
-        elif kind in BY_COORDINATORS and body.epoch != self.epochs.get(message.partition()):
+        elif kind in BY_COORDINATORS and body.epoch != self.epochs.get(partition):
             self.fenced += 1
-        elif message.key():
-            self.apply_to_run(message, kind, body)
+        elif key:
+            self.apply_to_run(key.decode(), partition, offset, kind, body)
 
-    def apply_to_run(self, message, kind, body):
-        run_id = message.key().decode()
+    def apply_to_run(self, run_id, partition, offset, kind, body):
         if kind == "start":
-            self.runs.setdefault(run_id, Run(message.partition(), body.plan))
+            self.runs.setdefault(run_id, Run(partition, body.plan))
         run = self.runs.get(run_id)
         if run is None:
             return
@@ -81,4 +64,4 @@ class Log:
                 run.started[key].add(body.ticket.ticket)
             else:
                 outcome = wire.Outcome.Name(body.outcome).removeprefix("OUTCOME_").lower() if kind == "done" else None
-                run.ends[key].append(End(kind, outcome, message.offset()))
+                run.ends[key].append(End(kind, outcome, offset))

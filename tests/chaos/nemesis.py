@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes wrong: programs and the broker die, freeze, and come back."""
+"""What goes wrong: programs and brokers die, freeze, are cut off, and come back."""
 
 import collections
 import os
@@ -8,10 +8,13 @@ import threading
 import time
 
 import kafka
+from link import Link
 
 OWNS = ("0-1", "2-3")
 WORKERS = 4
+LINKS = {"coordinator": (0,), "worker": (0, 1)}  # who reaches the brokers by a network that can be cut
 WITHOUT_BROKER = 5
+CHECKPOINT_BYTES = 2000  # of each partition: few runs are behind so little, and those that are have snapshots
 
 
 class Nemesis:
@@ -20,28 +23,32 @@ class Nemesis:
     def __init__(self, cluster, random, weights, pause_s, programs, lease, prefix, environment):
         self.cluster, self.random, self.pause_s = cluster, random, pause_s
         self.weights, self.programs, self.lease, self.environment = weights, programs, lease, environment
-        self.where = ("-b", cluster.brokers, "--prefix", prefix, "--log-level", "info")
+        self.where = ("--prefix", prefix, "--log-level", "info")
         self.counts = collections.Counter()
-        self.coordinators = [self.new_coordinator(own) for own in OWNS]
+        self.coordinators = [self.new_coordinator(number) for number in range(len(OWNS))]
         self.workers = [self.new_worker(number) for number in range(WORKERS)]
-        self.wakes = []        # (when, process, what to do besides)
+        self.wakes = []        # (when, process)
+        self.mends = {}        # link -> when
         self.broker = None     # the thread that brings it back
         self.failure = None
         self.next_s = time.monotonic()
-        self.killed_broker_s = 0
 
     # ---- programs
 
-    def new_coordinator(self, own):
-        return self.cluster.spawn("serve", self.programs / "backstep", "serve", *self.where, "--own", own, environment=self.environment)
+    def reached_by(self, link, number):
+        return self.cluster.link(link).address if number in LINKS[link] else self.cluster.brokers
+
+    def new_coordinator(self, number):
+        return self.cluster.spawn("serve", self.programs / "backstep", "serve", "-b", self.reached_by("coordinator", number), *self.where,
+                                  "--own", OWNS[number], "--checkpoint-bytes", CHECKPOINT_BYTES, environment=self.environment)
 
     def new_worker(self, number):
-        return self.cluster.spawn(f"worker{number}", self.programs / "backstep-worker", *self.where, "--steps",
-                                  self.cluster.steps_directory, "--lease", self.lease, "--concurrency", "4", "--id", f"w{number}",
+        return self.cluster.spawn(f"worker{number}", self.programs / "backstep-worker", "-b", self.reached_by("worker", number), *self.where,
+                                  "--steps", self.cluster.steps_directory, "--lease", self.lease, "--concurrency", "4", "--id", f"w{number}",
                                   "--timeout", "60s", environment=self.environment)
 
     def frozen(self):
-        return [process for _, process, _ in self.wakes]
+        return [process for _, process in self.wakes]
 
     def awake(self, processes):
         frozen = self.frozen()
@@ -52,9 +59,9 @@ class Nemesis:
         self.wakes = [wake for wake in self.wakes if wake[1] is not process]
         self.counts["kills"] += 1
 
-    def freeze(self, process, seconds, besides=None):
+    def freeze(self, process, seconds):
         process.signal(signal.SIGSTOP)
-        self.wakes.append((time.monotonic() + seconds, process, besides))
+        self.wakes.append((time.monotonic() + seconds, process))
         self.counts["freezes"] += 1
 
     # ---- trouble
@@ -67,7 +74,7 @@ class Nemesis:
     def kill_coordinator(self):
         number = self.random.randrange(len(OWNS))
         self.kill(self.coordinators[number])
-        self.coordinators[number] = self.new_coordinator(OWNS[number])
+        self.coordinators[number] = self.new_coordinator(number)
 
     def freeze_one(self, processes, least_s, most_s):
         awake = self.awake(processes)
@@ -94,7 +101,7 @@ class Nemesis:
         if awake:
             number = self.random.choice(awake)
             old = self.coordinators[number]
-            self.coordinators[number] = self.new_coordinator(OWNS[number])
+            self.coordinators[number] = self.new_coordinator(number)
             self.freeze(old, self.random.uniform(1, 3))
             self.counts["takeovers"] += 1
 
@@ -116,38 +123,56 @@ class Nemesis:
             self.counts["kills"] += 1
             self.counts["guards"] += 1
 
+    def cut(self, name):
+        """Nothing passes, or only one way, or connections are refused; some shorter than a lease, some longer."""
+        link = self.cluster.link(name)
+        self.random.choice((link.cut, link.refuse, lambda: link.cut(Link.ANSWERS), lambda: link.cut(Link.REQUESTS)))()
+        self.mends[link] = time.monotonic() + self.random.uniform(0.3, 5)
+        self.counts["cuts"] += 1
+
+    def cut_coordinator(self):
+        self.cut("coordinator")
+
+    def cut_worker(self):
+        self.cut("worker")
+
     def restart_broker(self):
-        self.with_broker(lambda: (kafka.kill if self.random.random() < 0.5 else kafka.stop)(self.cluster.broker.directory))
+        """Of several one at a time."""
+        number = self.random.randrange(len(self.cluster.broker.nodes)) + 1
+        end = self.random.choice((self.cluster.broker.kill, self.cluster.broker.stop))
+
+        def restart():
+            end(number)
+            self.cluster.broker.restart(number)
+        if self.in_the_background(restart):
+            self.counts["broker restarts"] += 1
+
+    def freeze_broker(self):
+        node, seconds = self.random.choice(self.cluster.broker.nodes), self.random.uniform(0.3, 2)
+
+        def freeze():
+            pid = kafka.running_pid(node)
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(seconds)  # the freezing itself
+            os.kill(pid, signal.SIGCONT)
+        if self.in_the_background(freeze):
+            self.counts["freezes"] += 1
 
     def broker_is_busy(self):
         return self.broker is not None and self.broker.is_alive()
 
-    def with_broker(self, end):
+    def in_the_background(self, trouble):
         if self.broker_is_busy():
-            return
+            return False
 
-        def restart():
+        def run():
             try:
-                end()
-                kafka.restart(self.cluster.broker.directory)
+                trouble()
             except Exception as error:  # whatever it is, the main thread has to see it
                 self.failure = error
-        self.broker = threading.Thread(target=restart)
+        self.broker = threading.Thread(target=run)
         self.broker.start()
-        self.counts["broker restarts"] += 1
-
-    def freeze_broker(self):
-        if self.broker_is_busy():
-            return
-        pid = kafka.running_pid(self.cluster.broker.directory)
-
-        def freeze():
-            os.kill(pid, signal.SIGSTOP)
-            time.sleep(self.random.uniform(0.3, 2))  # the freezing itself
-            os.kill(pid, signal.SIGCONT)
-        self.broker = threading.Thread(target=freeze)
-        self.broker.start()
-        self.counts["freezes"] += 1
+        return True
 
     # ---- the loop
 
@@ -159,17 +184,23 @@ class Nemesis:
         for wake in [wake for wake in self.wakes if wake[0] <= now_s]:
             self.wakes.remove(wake)
             wake[1].signal(signal.SIGCONT)
+        for link in [link for link, due_s in self.mends.items() if due_s <= now_s]:
+            self.mend(link)
         self.bring_back()
         if now_s >= self.next_s:
             getattr(self, self.random.choices(list(self.weights), list(self.weights.values()))[0])()
             slower = WITHOUT_BROKER if self.broker_is_busy() else 1  # what has no broker anyway suffers little
             self.next_s = now_s + self.random.uniform(0, self.pause_s * slower)
 
+    def mend(self, link):
+        del self.mends[link]
+        link.mend()
+
     def bring_back(self):
         """Who has ended by himself, for want of a broker or because another has claimed what was his, comes back."""
         for number, process in enumerate(self.coordinators):
             if not process.is_running():
-                self.coordinators[number] = self.new_coordinator(OWNS[number])
+                self.coordinators[number] = self.new_coordinator(number)
         for number, process in enumerate(self.workers):
             if not process.is_running():
                 self.workers[number] = self.new_worker(number)
@@ -179,10 +210,12 @@ class Nemesis:
             process.kill()
 
     def rest(self):
-        """All wake, the broker is back."""
-        for _, process, _ in self.wakes:
+        """All wake, the network is whole, the broker is back."""
+        for _, process in self.wakes:
             process.signal(signal.SIGCONT)
         self.wakes = []
+        for link in list(self.mends):
+            self.mend(link)
         if self.broker is not None:
             self.broker.join()
         if self.failure is not None:

@@ -9,7 +9,7 @@ for name in $(grep -ohE '`(unit|embedded|simulation|broker|container)\.[a-z_]+`'
     test=${name#*.}
     places=tests/$label
     [ "$label" != embedded ] || places='tests/kafka tests/cli tests/screen tests/actions tests/faults'
-    [ "$label" != unit ] || places='tests/unit tests/install tests/examples tests/fuzz'
+    [ "$label" != unit ] || places='tests/unit tests/install tests/examples tests/fuzz tests/chaos'
     [ "$label" != broker ] || places='tests/broker tests/actions tests/chaos'
     # shellcheck disable=SC2086 # several directories
     found=$(find $places -name "${test}_test.*" | head -n 1)
