@@ -15,10 +15,13 @@
 
 /* A job that is held is looked at so often, for its Started: a thread that takes one wakes nobody. */
 #define LOOK_MS 50
+/* Tasks that come together are handed to the threads together, but not more of them: each hand-over is a wake-up, and a step that does
+ * nothing costs less than that. */
+#define HAND_OVER_JOBS 64
 
 enum job_state { JOB_QUEUED, JOB_WAITS, JOB_RUNS, JOB_DONE };
 
-/* A task from runner_begin() to its RUNNER_DONE. It is in one list at a time: queue, slots or ended. */
+/* A task from runner_begin() to its RUNNER_DONE. It is in one list at a time: fresh, queue, slots, ended or taken. */
 struct job {
     struct pool *pool;
     struct runner_task task;
@@ -41,13 +44,18 @@ struct pool {
     pthread_cond_t work; /* for the threads that have nothing to do: queue, the end */
     pthread_cond_t answers; /* for those whose job says `confirm`: go, withdrawal */
     pthread_cond_t reports; /* for runner_wait() */
-    struct job *jobs; /* all, by id */
     struct job *queue, *slots, *ended;
+    /* Of the one thread that asks: */
+    struct job *jobs; /* all, by id */
+    struct job *fresh; /* begun, and not handed to the threads yet */
+    struct job *taken; /* ended, and not reported yet */
+    uint32_t fresh_count;
+    int64_t polled_ms;
+    /* Everybody's, under the mutex: */
     void (*wake)(void *state);
     void *wake_state;
     bool woken; /* since the last poll that found nothing */
     bool stopping;
-    int64_t polled_ms;
     struct pool_guard guard;
     bool guarded;
     struct evaluator *evaluator;
@@ -182,7 +190,7 @@ static void take(struct pool *pool)
     DL_APPEND(pool->slots, job);
     if (!wait_for_go(pool, job)) {
         DL_DELETE(pool->slots, job);
-        free_job(pool, job);
+        DL_APPEND(pool->ended, job);
         return;
     }
     job->state = JOB_RUNS;
@@ -216,6 +224,21 @@ static void *thread_main(void *state)
 
 /* ---------------------------------------------------------------- for the worker */
 
+/* Lock, and hand over what has begun. One job, one thread; a busy one looks by itself. */
+static void lock_all(struct pool *pool)
+{
+    lock(pool);
+    if (pool->fresh == NULL) {
+        return;
+    }
+    for (uint32_t wakes = pool->fresh_count < pool->idle_count ? pool->fresh_count : pool->idle_count; wakes > 0; wakes--) {
+        pthread_cond_signal(&pool->work);
+    }
+    DL_CONCAT(pool->queue, pool->fresh);
+    pool->fresh = NULL;
+    pool->fresh_count = 0;
+}
+
 static void pool_begin(struct runner *runner, const struct runner_task *task)
 {
     struct pool *pool = pool_of(runner);
@@ -225,13 +248,12 @@ static void pool_begin(struct runner *runner, const struct runner_task *task)
     }
     job->pool = pool;
     job->task = *task;
-    lock(pool);
     HASH_ADD(hh, pool->jobs, task.id, sizeof job->task.id, job);
-    DL_APPEND(pool->queue, job);
-    if (pool->idle_count > 0) {
-        pthread_cond_signal(&pool->work); /* one job, one thread; a busy one looks by itself */
+    DL_APPEND(pool->fresh, job);
+    if (++pool->fresh_count == HAND_OVER_JOBS) {
+        lock_all(pool);
+        unlock(pool);
     }
-    unlock(pool);
 }
 
 static struct job *find(struct pool *pool, uint64_t id)
@@ -244,7 +266,7 @@ static struct job *find(struct pool *pool, uint64_t id)
 static void pool_go(struct runner *runner, uint64_t id)
 {
     struct pool *pool = pool_of(runner);
-    lock(pool);
+    lock_all(pool);
     struct job *job = find(pool, id);
     if (job != NULL && !job->withdrawn) {
         job->going = true;
@@ -262,7 +284,7 @@ static bool withdraw(struct pool *pool, struct job *job)
         return true;
     }
     if (job->state == JOB_WAITS && !job->going) {
-        job->withdrawn = true; /* its thread frees it */
+        job->withdrawn = true; /* its thread gives it back */
         job->wait_told = true;
         pthread_cond_broadcast(&pool->answers);
         return true;
@@ -273,7 +295,7 @@ static bool withdraw(struct pool *pool, struct job *job)
 static bool pool_withdraw(struct runner *runner, uint64_t id)
 {
     struct pool *pool = pool_of(runner);
-    lock(pool);
+    lock_all(pool);
     struct job *job = find(pool, id);
     bool withdrawn = job != NULL && withdraw(pool, job);
     unlock(pool);
@@ -283,7 +305,7 @@ static bool pool_withdraw(struct runner *runner, uint64_t id)
 static bool pool_cancel(struct runner *runner, uint64_t id)
 {
     struct pool *pool = pool_of(runner);
-    lock(pool);
+    lock_all(pool);
     struct job *job = find(pool, id);
     bool withdrawn = job != NULL && withdraw(pool, job);
     if (job != NULL && !withdrawn) {
@@ -303,10 +325,14 @@ static bool report_progress(struct job *job, int64_t now_ms, struct runner_repor
     return true;
 }
 
-/* The last progress goes before the end, but where the step has succeeded before anybody heard of it. */
-static bool report_ended(struct pool *pool, int64_t now_ms, struct runner_report *report)
+/* No thread knows these jobs any more. The last progress goes before the end, but where the step has succeeded before anybody heard of it. */
+static bool report_taken(struct pool *pool, int64_t now_ms, struct runner_report *report)
 {
-    struct job *job = pool->ended;
+    struct job *job;
+    while ((job = pool->taken) != NULL && job->withdrawn) {
+        DL_DELETE(pool->taken, job);
+        free_job(pool, job);
+    }
     if (job == NULL) {
         return false;
     }
@@ -317,7 +343,7 @@ static bool report_ended(struct pool *pool, int64_t now_ms, struct runner_report
     *report =
         (struct runner_report){.kind = RUNNER_DONE, .id = job->task.id, .attempt = job->attempt, .duration_us = job->duration_us};
     job->attempt = (struct attempt){0};
-    DL_DELETE(pool->ended, job);
+    DL_DELETE(pool->taken, job);
     free_job(pool, job);
     return true;
 }
@@ -343,12 +369,17 @@ static bool report_slot(struct job *job, int64_t now_ms, struct runner_report *r
 static bool pool_poll(struct runner *runner, int64_t now_ms, struct runner_report *report)
 {
     struct pool *pool = pool_of(runner);
-    lock(pool);
-    bool found = report_ended(pool, now_ms, report);
+    pool->polled_ms = now_ms;
+    if (report_taken(pool, now_ms, report)) {
+        return true;
+    }
+    lock_all(pool);
+    pool->taken = pool->ended;
+    pool->ended = NULL;
+    bool found = report_taken(pool, now_ms, report);
     for (struct job *job = pool->slots; job != NULL && !found; job = job->next) {
         found = report_slot(job, now_ms, report);
     }
-    pool->polled_ms = now_ms;
     pool->woken = found && pool->woken;
     unlock(pool);
     return found;
@@ -357,7 +388,7 @@ static bool pool_poll(struct runner *runner, int64_t now_ms, struct runner_repor
 static int64_t pool_due_ms(struct runner *runner)
 {
     struct pool *pool = pool_of(runner);
-    lock(pool);
+    lock_all(pool);
     int64_t due_ms = pool->queue != NULL ? pool->polled_ms + LOOK_MS : INT64_MAX;
     for (struct job *job = pool->slots; job != NULL; job = job->next) {
         int64_t job_ms = !job->started_told ? pool->polled_ms + LOOK_MS : job->news ? job->next_report_ms : INT64_MAX;
@@ -378,7 +409,7 @@ static void pool_wait(struct runner *runner, int timeout_ms)
         until.tv_sec++;
         until.tv_nsec -= 1000000000;
     }
-    lock(pool);
+    lock_all(pool);
     if (!pool->woken) {
         pthread_cond_timedwait(&pool->reports, &pool->mutex, &until);
     }
@@ -459,7 +490,7 @@ struct pool *pool_new(uint32_t threads, const struct pool_guard *guard, struct e
 static void stop(struct pool *pool)
 {
     struct job *job, *next;
-    lock(pool);
+    lock_all(pool);
     pool->stopping = true;
     pool->wake = NULL;
     HASH_ITER (hh, pool->jobs, job, next) {

@@ -50,7 +50,7 @@ struct runner {
     const struct runner_operations *operations;
 };
 
-/* Queue a task; it runs when a slot is free. Cannot fail. */
+/* Queue a task; it runs when a slot is free. Of those that come together some may wait until something else is asked. Cannot fail. */
 static inline void runner_begin(struct runner *runner, const struct runner_task *task)
 {
     runner->operations->begin(runner, task);

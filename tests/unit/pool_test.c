@@ -24,7 +24,7 @@ struct stage {
     struct gate gate;
     struct pool *pool;
     struct runner *runner;
-    struct task tasks[64];
+    struct task tasks[256];
     atomic_int wakes;
     int64_t now_ms;
 };
@@ -82,10 +82,17 @@ static void count_wake(void *state)
     atomic_fetch_add((atomic_int *)state, 1);
 }
 
-static void begin(struct stage *stage, uint64_t id, const struct backstep_step *step, bool confirm)
+/* As many that come together: the threads need not have heard of it yet. */
+static void begin_one_of_many(struct stage *stage, uint64_t id, const struct backstep_step *step, bool confirm)
 {
     stage->tasks[id] = (struct task){.run_id = {"run", 3}, .step = {"s", 1}, .attempt = 1, .confirm = confirm};
     runner_begin(stage->runner, &(struct runner_task){id, &stage->tasks[id], step});
+}
+
+static void begin(struct stage *stage, uint64_t id, const struct backstep_step *step, bool confirm)
+{
+    begin_one_of_many(stage, id, step, confirm);
+    runner_due_ms(stage->runner); /* as the worker asks when all that came has begun */
 }
 
 /* The next report, whenever it comes. */
@@ -236,6 +243,31 @@ static void past_the_lease_nothing_is_called(void **state)
     assert_int_equal(stage->gate.entered, 0);
 }
 
+static void none_of_many_that_come_together_is_forgotten(void **state)
+{
+    struct stage *stage = *state;
+    bool seen[256] = {0};
+    for (uint64_t id = 1; id <= 200; id++) {
+        begin_one_of_many(stage, id, &quick_step, false);
+    }
+    for (uint64_t id = 201; id <= 203; id++) {
+        begin_one_of_many(stage, id, &gated_step, false);
+    }
+    assert_true(runner_withdraw(stage->runner, 203)); /* two threads: this one cannot run yet */
+    gate_open(&stage->gate, 2);
+    for (int left = 202; left > 0; left--) {
+        struct runner_report report = next(stage);
+        left += report.kind != RUNNER_DONE;
+        seen[report.id] = true;
+        free(report.metrics);
+        attempt_fini(&report.attempt);
+    }
+    for (uint64_t id = 1; id <= 202; id++) {
+        assert_true(seen[id]);
+    }
+    assert_false(seen[203]);
+}
+
 static void the_end_of_the_pool_takes_back_what_waits(void **state)
 {
     struct stage *stage = *state;
@@ -254,6 +286,7 @@ int main(void)
         ON_STAGE(what_is_queued_can_be_taken_back),
         ON_STAGE(with_confirm_nothing_runs_before_it_may),
         ON_STAGE(past_the_lease_nothing_is_called),
+        ON_STAGE(none_of_many_that_come_together_is_forgotten),
         ON_STAGE(the_end_of_the_pool_takes_back_what_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
