@@ -28,6 +28,7 @@ from tail import Tail
 PROGRAMS = Path(os.environ["BACKSTEP_CHAOS_BIN"])
 LEASE = "2s"
 SETTLE_S = 90
+LOOK_EVERY_S = 2
 CANCELLED = 0.05  # of the runs
 SABOTAGED_S = 60
 
@@ -116,10 +117,20 @@ class Chaos:
         self.begun_s = time.monotonic()
         self.broken = []
         self.replayed = (0, 0, 0)
+        self.looked_s = 0
 
     def step(self):
         self.tail.read(0.05)
         self.starter.step()
+
+    def look_is_due(self):
+        """Now and then; what has been committed is looked at then, where a broker can be asked."""
+        if self.elapsed_s() - self.looked_s < LOOK_EVERY_S:
+            return False
+        self.looked_s = self.elapsed_s()
+        if self.options.brokers > 1 or not self.nemesis.broker_is_busy():
+            self.tail.look_at_checkpoints()
+        return True
 
     def elapsed_s(self):
         return time.monotonic() - self.begun_s
@@ -127,19 +138,15 @@ class Chaos:
     def trouble(self):
         """Until its time is over; with sabotage, until it is noticed."""
         broker_s = [self.seconds * (number + 0.4) / self.restarts for number in range(self.restarts)]
-        looked_s = 0
         while (self.elapsed_s() < self.seconds or broker_s or self.is_too_quiet()) and not self.broken:
             self.step()
             self.nemesis.step()
             if broker_s and self.elapsed_s() >= broker_s[0] and not self.nemesis.broker_is_busy():
                 broker_s.pop(0)
                 self.nemesis.restart_broker()
-            if self.elapsed_s() - looked_s > 2:
-                looked_s = self.elapsed_s()
+            if self.look_is_due():
                 self.journal.read()
                 self.broken = checks.at_any_time(self.journal)
-                if not self.nemesis.broker_is_busy():
-                    self.tail.look_at_checkpoints()
 
     def is_too_quiet(self):
         """Fewer kills and freezes than were asked for."""
@@ -152,6 +159,7 @@ class Chaos:
         deadline_s = time.monotonic() + SETTLE_S
         while time.monotonic() < deadline_s and not self.ended():
             self.step()
+            self.look_is_due()
             self.nemesis.bring_back()
 
     def ended(self):

@@ -2,7 +2,9 @@
 """The progress topic, read from its very first record on while it is written: into a Log, and into a file for chaos_replay."""
 
 import collections
+import contextlib
 
+import commits
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from log_reader import Log
 
@@ -16,15 +18,14 @@ class Tail:
     def __init__(self, brokers, topic, group, recorded, partitions=4):
         self.log = Log()
         self.recorded = open(recorded, "w")
-        self.assigned = [TopicPartition(topic, partition, 0) for partition in range(partitions)]
+        self.brokers, self.topic, self.group = brokers, topic, group
         self.next = dict.fromkeys(range(partitions), 0)
         self.checkpoints = 0
         self.committed, self.waiting = {}, []
-        # Of the coordinators' group, of which it is no member: that way it may ask for what they have committed.
-        self.consumer = Consumer({"bootstrap.servers": brokers, "group.id": group, "enable.auto.commit": False,
+        self.consumer = Consumer({"bootstrap.servers": brokers, "group.id": "chaos", "enable.auto.commit": False,
                                   "auto.offset.reset": "error", "reconnect.backoff.max.ms": 500, "fetch.wait.max.ms": 50,
                                   "allow.auto.create.topics": False, "log_level": 0})
-        self.consumer.assign(self.assigned)
+        self.consumer.assign([TopicPartition(topic, partition, 0) for partition in range(partitions)])
 
     def read(self, timeout_s):
         """Take in what has come; at most so long. Answers with the number of records."""
@@ -41,14 +42,13 @@ class Tail:
 
     def look_at_checkpoints(self):
         """What has been committed since; nothing while no broker answers."""
-        try:
-            for found in self.consumer.committed(self.assigned, timeout=LOOK_S):
-                if found.offset >= 0 and self.committed.get(found.partition) != found.offset:
-                    self.committed[found.partition] = found.offset
-                    _, until = self.consumer.get_watermark_offsets(found, timeout=LOOK_S)
-                    self.waiting.append(Checkpoint(found.partition, found.offset, found.metadata, until))
-        except KafkaException:
-            return
+        found = commits.of_group(self.brokers, self.group, self.topic, len(self.next))
+        for partition, (offset, metadata) in found.items():
+            if self.committed.get(partition) != offset:
+                with contextlib.suppress(KafkaException):
+                    _, until = self.consumer.get_watermark_offsets(TopicPartition(self.topic, partition), timeout=LOOK_S)
+                    self.waiting.append(Checkpoint(partition, offset, metadata, until))
+                    self.committed[partition] = offset
         self.record_checkpoints()
 
     def record_checkpoints(self):
