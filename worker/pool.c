@@ -18,6 +18,12 @@
 /* Tasks that come together are handed to the threads together, but not more of them: each hand-over is a wake-up, and a step that does
  * nothing costs less than that. */
 #define HAND_OVER_JOBS 64
+/* While more is queued than QUEUED_WELL for each thread, and jobs end, their ends are taken so often, and wake nobody: a request with
+ * several costs little more than one with one, and what would come for them has to wait for its turn here anyway. Jobs that take less
+ * than GATHER_FROM_US end several at a time by themselves. */
+#define GATHER_MS 5
+#define GATHER_FROM_US 200
+#define QUEUED_WELL 2
 
 enum job_state { JOB_QUEUED, JOB_WAITS, JOB_RUNS, JOB_DONE };
 
@@ -55,6 +61,9 @@ struct pool {
     void (*wake)(void *state);
     void *wake_state;
     bool woken; /* since the last poll that found nothing */
+    bool gathering;       /* that poll is to be followed by another within GATHER_MS */
+    uint32_t queue_count;
+    int64_t ended_count, ended_us; /* since that poll, and what they took */
     bool stopping;
     struct pool_guard guard;
     bool guarded;
@@ -89,6 +98,28 @@ static void tell(struct pool *pool)
     pthread_cond_broadcast(&pool->reports);
     if (pool->wake != NULL) {
         pool->wake(pool->wake_state);
+    }
+}
+
+static bool queued_well(const struct pool *pool)
+{
+    return pool->queue_count > QUEUED_WELL * pool->thread_count;
+}
+
+/* A report that may wait for others while there is enough to do. */
+static void tell_of_end(struct pool *pool)
+{
+    if (!pool->gathering || !queued_well(pool)) {
+        tell(pool);
+    }
+}
+
+static void dequeue(struct pool *pool, struct job *job)
+{
+    DL_DELETE(pool->queue, job);
+    pool->queue_count--;
+    if (pool->ended != NULL) {
+        tell_of_end(pool);
     }
 }
 
@@ -186,7 +217,7 @@ static bool wait_for_go(struct pool *pool, struct job *job)
 static void take(struct pool *pool)
 {
     struct job *job = pool->queue;
-    DL_DELETE(pool->queue, job);
+    dequeue(pool, job);
     DL_APPEND(pool->slots, job);
     if (!wait_for_go(pool, job)) {
         DL_DELETE(pool->slots, job);
@@ -202,7 +233,9 @@ static void take(struct pool *pool)
     job->state = JOB_DONE;
     DL_DELETE(pool->slots, job);
     DL_APPEND(pool->ended, job);
-    tell(pool);
+    pool->ended_count++;
+    pool->ended_us += job->duration_us;
+    tell_of_end(pool);
 }
 
 static void *thread_main(void *state)
@@ -235,6 +268,7 @@ static void lock_all(struct pool *pool)
         pthread_cond_signal(&pool->work);
     }
     DL_CONCAT(pool->queue, pool->fresh);
+    pool->queue_count += pool->fresh_count;
     pool->fresh = NULL;
     pool->fresh_count = 0;
 }
@@ -279,7 +313,7 @@ static void pool_go(struct runner *runner, uint64_t id)
 static bool withdraw(struct pool *pool, struct job *job)
 {
     if (job->state == JOB_QUEUED) {
-        DL_DELETE(pool->queue, job);
+        dequeue(pool, job);
         free_job(pool, job);
         return true;
     }
@@ -381,6 +415,10 @@ static bool pool_poll(struct runner *runner, int64_t now_ms, struct runner_repor
         found = report_slot(job, now_ms, report);
     }
     pool->woken = found && pool->woken;
+    if (!found) {
+        pool->gathering = queued_well(pool) && pool->ended_us > pool->ended_count * GATHER_FROM_US;
+        pool->ended_count = pool->ended_us = 0;
+    }
     unlock(pool);
     return found;
 }
@@ -389,7 +427,7 @@ static int64_t pool_due_ms(struct runner *runner)
 {
     struct pool *pool = pool_of(runner);
     lock_all(pool);
-    int64_t due_ms = pool->queue != NULL ? pool->polled_ms + LOOK_MS : INT64_MAX;
+    int64_t due_ms = pool->queue != NULL ? pool->polled_ms + (pool->gathering ? GATHER_MS : LOOK_MS) : INT64_MAX;
     for (struct job *job = pool->slots; job != NULL; job = job->next) {
         int64_t job_ms = !job->started_told ? pool->polled_ms + LOOK_MS : job->news ? job->next_report_ms : INT64_MAX;
         due_ms = job_ms < due_ms ? job_ms : due_ms;

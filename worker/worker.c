@@ -18,6 +18,12 @@
 #define BATCH_MAX 1000          /* records taken in before what they brought is sent on */
 #define WINDOW_SAY_MS 500       /* a window that has doubled or halved is said so soon */
 #define MEAN_WEIGHT 16          /* of the past, against one more step */
+/* Ends wait so long for others while more is queued than QUEUED_WELL for each slot: a request with several costs little more than one with
+ * one, here, at the broker and at the coordinator, and what would come for them would have to wait for its turn anyway. Steps that take less
+ * than GATHER_FROM_US end several at a time by themselves. */
+#define GATHER_MS 5
+#define GATHER_FROM_US 200
+#define QUEUED_WELL 2
 #define ENDING_LOOK_MS 20
 #define NOT_ASKED_MS (INT64_MAX / 4) /* later than any deadline */
 #define DRAIN_FLUSH_MS 5000     /* to hand over the last words */
@@ -661,10 +667,19 @@ static bool is_drained(const struct worker *worker)
     return worker->draining && (said || (worker->drain_cancelled && monotonic_ms(worker) >= drain_due_ms(worker)));
 }
 
+/* Until when what is to be said may wait for more (boottime): in the past, if it may not. */
+static int64_t gather_until_ms(const struct worker *worker)
+{
+    bool well = worker->life == LIFE_ALIVE && !worker->draining && worker->mean_step_us >= GATHER_FROM_US &&
+                worker_load(worker) > (1 + QUEUED_WELL) * worker->options.slots;
+    int64_t since_ms = well ? outbox_finished_unsent_ms(worker->outbox) : INT64_MIN;
+    return since_ms == INT64_MIN || since_ms == INT64_MAX ? since_ms : since_ms + GATHER_MS;
+}
+
 static void flush(struct worker *worker)
 {
     struct error error = {0};
-    if (!worker->bus_is_broken && !outbox_flush(worker->outbox, worker->bus, &error) && error.kind != ERROR_TRANSIENT) {
+    if (!worker->bus_is_broken && gather_until_ms(worker) <= boottime_ms(worker) && !outbox_flush(worker->outbox, worker->bus, &error) && error.kind != ERROR_TRANSIENT) {
         break_bus(worker, error.message);
     }
 }
@@ -693,6 +708,12 @@ static int64_t earlier(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+static int64_t gather_due_ms(const struct worker *worker, int64_t now_ms)
+{
+    int64_t until_ms = gather_until_ms(worker);
+    return until_ms == INT64_MIN || until_ms == INT64_MAX ? INT64_MAX : now_ms + until_ms - boottime_ms(worker);
+}
+
 static int wait_ms(const struct worker *worker, int timeout_ms)
 {
     int64_t now_ms = monotonic_ms(worker);
@@ -700,6 +721,7 @@ static int wait_ms(const struct worker *worker, int timeout_ms)
     if (worker->life == LIFE_ALIVE) {
         due_ms = earlier(due_ms, heartbeat_due_ms(worker));
         due_ms = earlier(due_ms, now_ms + worker->duty.lease_end_ms - boottime_ms(worker));
+        due_ms = earlier(due_ms, gather_due_ms(worker, now_ms));
     }
     if (worker->draining) {
         due_ms = earlier(due_ms, drain_due_ms(worker));

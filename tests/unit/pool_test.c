@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -197,6 +198,46 @@ static void what_is_queued_can_be_taken_back(void **state)
     assert_int_equal(outcomes[2], OUTCOME_CANCELLED_STARTED);
 }
 
+/* Take what the next job that ends has to say, until it is done. */
+static void take_end(struct stage *stage)
+{
+    bool done = false;
+    while (!done) {
+        struct runner_report report = next(stage);
+        done = report.kind == RUNNER_DONE;
+        free(report.metrics);
+        attempt_fini(&report.attempt);
+    }
+}
+
+static void while_much_is_queued_ends_are_looked_for_and_wake_nobody(void **state)
+{
+    struct stage *stage = *state;
+    struct runner_report report;
+    for (uint64_t id = 1; id <= 10; id++) {
+        begin(stage, id, &gated_step, false);
+    }
+    gate_await(&stage->gate, 2);
+    for (int64_t from_ms = clock_monotonic_ms(); clock_monotonic_ms() - from_ms < 2;) {
+        sched_yield(); /* a job that takes no time is not waited for */
+    }
+    gate_open(&stage->gate, 1);
+    take_end(stage);
+    assert_int_equal(atomic_load(&stage->wakes), 1);
+    assert_false(runner_poll(stage->runner, stage->now_ms, &report));
+    assert_in_range(runner_due_ms(stage->runner) - stage->now_ms, 1, 10);
+
+    gate_await(&stage->gate, 3);
+    gate_open(&stage->gate, 2);
+    gate_await(&stage->gate, 5); /* two have ended */
+    assert_int_equal(atomic_load(&stage->wakes), 1);
+    for (uint64_t id = 10; atomic_load(&stage->wakes) == 1; id--) {
+        assert_true(id > 5 && runner_withdraw(stage->runner, id)); /* little is left: now somebody is to know */
+    }
+    take_end(stage);
+    take_end(stage);
+}
+
 static void with_confirm_nothing_runs_before_it_may(void **state)
 {
     struct stage *stage = *state;
@@ -284,6 +325,7 @@ int main(void)
         ON_STAGE(a_fast_step_costs_one_report),
         ON_STAGE(a_slow_step_is_started_then_progresses_then_ends),
         ON_STAGE(what_is_queued_can_be_taken_back),
+        ON_STAGE(while_much_is_queued_ends_are_looked_for_and_wake_nobody),
         ON_STAGE(with_confirm_nothing_runs_before_it_may),
         ON_STAGE(past_the_lease_nothing_is_called),
         ON_STAGE(none_of_many_that_come_together_is_forgotten),

@@ -415,6 +415,51 @@ static void a_task_is_run_once_the_welcome_is_answered(void **state)
     assert_int_equal(worker_load(stage->worker), 0);
 }
 
+static const char *const many_runs[] = {"run-1", "run-2", "run-3", "run-4", "run-5", "run-6", "run-7", "run-8", "run-9"};
+
+/* So many that ends may wait for others: runs 2 to 9, after one that took 2 ms. */
+static void queue_many(struct stage *stage)
+{
+    ready(stage);
+    task(stage, many_runs[0]);
+    ends(stage, 1, OUTCOME_OK);
+    stage->script.reports[0].duration_us = 2000;
+    assert_int_equal(step(stage), WORKER_WORKING);
+    expect_done(stage, many_runs[0], OUTCOME_OK);
+    for (size_t i = 1; i < 9; i++) {
+        task(stage, many_runs[i]);
+    }
+    assert_int_equal(worker_load(stage->worker), 8);
+}
+
+static void ends_are_said_together_while_much_is_queued(void **state)
+{
+    struct stage *stage = *state;
+    queue_many(stage);
+    int64_t now_ms = memory_cluster_time(stage->cluster);
+    ends(stage, 2, OUTCOME_OK);
+    assert_int_equal(step(stage), WORKER_WORKING);
+    expect_nothing(stage);
+    assert_int_equal(step_at(stage, now_ms + 5), WORKER_WORKING);
+    expect_done(stage, many_runs[1], OUTCOME_OK);
+
+    ends(stage, 3, OUTCOME_OK); /* six are left, for two slots */
+    assert_int_equal(step(stage), WORKER_WORKING);
+    expect_done(stage, many_runs[2], OUTCOME_OK);
+}
+
+static void an_end_that_waits_for_others_is_said_though_the_lease_is_over(void **state)
+{
+    struct stage *stage = *state;
+    queue_many(stage);
+    ends(stage, 2, OUTCOME_OK);
+    assert_int_equal(step(stage), WORKER_WORKING);
+    expect_nothing(stage);
+    assert_int_equal(step_at(stage, memory_cluster_time(stage->cluster) + 2 * LEASE_MS), WORKER_NEW_INCARNATION);
+    greet(stage);
+    expect_done(stage, many_runs[1], OUTCOME_OK);
+}
+
 static void holding_names_what_is_here(void **state)
 {
     struct stage *stage = *state;
@@ -768,6 +813,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON_STAGE(it_says_hello_with_its_handlers_and_its_partition),
         ON_STAGE(a_task_is_run_once_the_welcome_is_answered),
+        ON_STAGE(ends_are_said_together_while_much_is_queued),
+        ON_STAGE(an_end_that_waits_for_others_is_said_though_the_lease_is_over),
         ON_STAGE(holding_names_what_is_here),
         ON_STAGE(a_task_of_an_older_epoch_is_skipped),
         ON_STAGE(what_it_does_not_serve_and_what_is_too_much_is_refused),
