@@ -89,6 +89,7 @@ struct bus_operations {
     bool (*committed)(struct bus *bus, const char *group, const char *topic, int32_t partition, int64_t *offset,
                       char metadata[BUS_METADATA_BYTES], int timeout_ms, struct error *error);
     void (*commit)(struct bus *bus, const char *group, const char *topic, int32_t partition, int64_t offset, const char *metadata);
+    void (*delete_before)(struct bus *bus, const char *topic, int32_t partition, int64_t offset);
     bool (*consume)(struct bus *bus, const char *topic, int32_t partition, int64_t offset, struct error *error);
     void (*stop)(struct bus *bus, const char *topic, int32_t partition);
     bool (*send)(struct bus *bus, const struct bus_send *send, struct error *error);
@@ -159,6 +160,13 @@ static inline void bus_commit(struct bus *bus, const char *group, const char *to
                               const char *metadata)
 {
     bus->operations->commit(bus, group, topic, partition, offset, metadata);
+}
+
+/* Delete what stands below `offset` of a partition, without waiting and without a report: one that fails is logged, once as long as it
+ * fails for the same reason, and the next one makes it good. Nothing on an embedded broker. */
+static inline void bus_delete_before(struct bus *bus, const char *topic, int32_t partition, int64_t offset)
+{
+    bus->operations->delete_before(bus, topic, partition, offset);
 }
 
 /* Begin reading a partition at `offset` (or BUS_OFFSET_...); once at a time per partition. The records come through bus_poll(). */

@@ -69,6 +69,7 @@ struct kafka_bus {
     char *brokers;
     int timeout_ms;
     bool embedded;
+    rd_kafka_resp_err_t not_deleted; /* why records were not deleted when that was last asked for */
     rd_kafka_t *producer, *consumer;
     rd_kafka_queue_t *producer_events, *consumer_events; /* reports, errors and logs */
     rd_kafka_t *keeper; /* of what a group commits; NULL: nobody asked */
@@ -988,6 +989,22 @@ static bool kafka_delete_topic(struct bus *bus, const char *name, int timeout_ms
 
 /* ---- offsets */
 
+static void kafka_delete_before(struct bus *bus, const char *topic, int32_t partition, int64_t offset)
+{
+    struct kafka_bus *kafka = kafka_of(bus);
+    if (kafka->embedded) {
+        return;
+    }
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, topic, partition)->offset = offset;
+    rd_kafka_DeleteRecords_t *wanted = rd_kafka_DeleteRecords_new(list);
+    rd_kafka_AdminOptions_t *options = admin_options(kafka, RD_KAFKA_ADMIN_OP_DELETERECORDS, kafka->timeout_ms);
+    rd_kafka_DeleteRecords(kafka->producer, &wanted, 1, options, kafka->producer_events); /* the answer is an event among others */
+    rd_kafka_AdminOptions_destroy(options);
+    rd_kafka_DeleteRecords_destroy(wanted);
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
 static rd_kafka_resp_err_t ask_offset_at(struct kafka_bus *kafka, const char *name, int32_t partition, int64_t time_ms,
                                          int64_t *offset, int timeout_ms)
 {
@@ -1432,6 +1449,22 @@ static void take_log(rd_kafka_event_t *event)
     }
 }
 
+/* Records that nobody needs were not deleted: that costs room and no more, so it is said once as long as nothing changes. */
+static void take_deleted(struct kafka_bus *kafka, rd_kafka_event_t *event)
+{
+    rd_kafka_resp_err_t code = rd_kafka_event_error(event);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        const rd_kafka_topic_partition_list_t *list =
+            rd_kafka_DeleteRecords_result_offsets(rd_kafka_event_DeleteRecords_result(event));
+        code = list->cnt > 0 ? list->elems[0].err : code;
+    }
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR && code != kafka->not_deleted) {
+        log_event(LOG_WARN, "old_records_not_deleted", "error=%s hint=%s", LOG_QUOTED(rd_kafka_err2str(code)),
+                  LOG_QUOTED(denial_hint(code)));
+    }
+    kafka->not_deleted = code;
+}
+
 static bool take_events(struct kafka_bus *kafka, rd_kafka_queue_t *queue)
 {
     bool some = false;
@@ -1441,6 +1474,7 @@ static bool take_events(struct kafka_bus *kafka, rd_kafka_queue_t *queue)
         switch (rd_kafka_event_type(event)) {
         case RD_KAFKA_EVENT_ERROR: take_error(kafka, event); break;
         case RD_KAFKA_EVENT_LOG: take_log(event); break;
+        case RD_KAFKA_EVENT_DELETERECORDS_RESULT: take_deleted(kafka, event); break;
         default: break;
         }
         rd_kafka_event_destroy(event);
@@ -1681,6 +1715,7 @@ static const struct bus_operations kafka_operations = {
     .offset_at = kafka_offset_at,
     .committed = kafka_committed,
     .commit = kafka_commit,
+    .delete_before = kafka_delete_before,
     .consume = kafka_consume,
     .stop = kafka_stop,
     .send = kafka_send,

@@ -739,6 +739,11 @@ static bool memory_offset_at(struct bus *bus, const char *name, int32_t partitio
     return true;
 }
 
+static void memory_delete_before(struct bus *bus, const char *name, int32_t partition, int64_t offset)
+{
+    memory_cluster_delete_before(memory_of(bus)->cluster, name, partition, offset);
+}
+
 static struct commit *commit_of(const struct memory_cluster *cluster, const char *group, const struct topic *topic, int32_t partition)
 {
     struct commit *commit = cluster->commits;
@@ -812,6 +817,7 @@ static const struct bus_operations memory_operations = {
     .offset_at = memory_offset_at,
     .committed = memory_committed,
     .commit = memory_commit,
+    .delete_before = memory_delete_before,
     .consume = memory_consume,
     .stop = memory_stop,
     .send = memory_send,
@@ -966,7 +972,10 @@ void memory_cluster_delete_before(struct memory_cluster *cluster, const char *to
 {
     struct partition *log = partition_of(cluster, topic, partition);
     assert(log != NULL && first <= log->end);
-    log->first = later_of(log->first, first);
+    for (; log->first < first; log->first++) {
+        free(log->records[log->first]);
+        log->records[log->first] = NULL;
+    }
 }
 
 int64_t memory_cluster_end(const struct memory_cluster *cluster, const char *topic, int32_t partition)

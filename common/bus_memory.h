@@ -61,12 +61,12 @@ void memory_cluster_create_topic(struct memory_cluster *cluster, const char *top
 /* As anybody could: no bus, no delay. */
 void memory_cluster_append(struct memory_cluster *cluster, const char *topic, int32_t partition, struct span key,
                            struct span value);
-/* Retention: what stands before `first` is not there any more. */
+/* Retention: what stands before `first` is not there any more, and what was borrowed of it is gone. */
 void memory_cluster_delete_before(struct memory_cluster *cluster, const char *topic, int32_t partition, int64_t first);
 
 struct memory_record {
     int64_t time_ms;
-    struct span key, value, type; /* borrowed from the cluster, until it is freed */
+    struct span key, value, type; /* borrowed from the cluster, until it is freed or the record is deleted */
     const struct bus_header *headers;
     size_t header_count;
 };

@@ -46,6 +46,8 @@
 #define LIMIT_FINISHED_IDS 4096     /* of one FinishedIds: 32 KiB, and few enough to be looked through */
 #define LIMIT_SNAPSHOT_STEPS 50000  /* steps and instances of one snapshot: bounds what decoding takes; a larger run is replayed instead */
 
+#define LIMIT_RETENTION_MIN_MS (25ll * 3600 * 1000) /* of the log: FinishedIds of the last 24 h are read in a recovery, brokers' clocks may jump */
+
 /* ---- workers */
 #define LIMIT_REGISTRY_BYTES (16 * MIB) /* steps a registry makes itself: a thousand, wrapped many times over */
 #define LIMIT_MEMORY_BYTES (4 * LIMIT_RESULT_BYTES) /* what `once` remembers of a step: its result, escaped */

@@ -48,7 +48,7 @@ struct runs {
     struct entry *first, *last; /* those that hold K back, by base_offset */
     struct ended ended; /* hash: time when it was named */
     struct ended heard; /* hash: last offset of a record of a run that is not known. Until all is caught up */
-    bool caught_up, keep_ended;
+    bool caught_up, keep_ended, learns_epoch;
     void (*forget)(struct run *run);
     size_t unnamed_count, room_bytes;
     int64_t bytes;
@@ -160,6 +160,7 @@ void runs_begin_at(struct runs *runs, const struct runs_checkpoint *checkpoint)
     runs->from = checkpoint->offset;
     runs->caught_up = checkpoint->offset == 0;
     runs->ids_offset = checkpoint->ids;
+    runs->learns_epoch = checkpoint->epoch == RUNS_EPOCH_UNKNOWN;
     if (checkpoint->epoch >= 0) {
         add_claim(runs, checkpoint->epoch, checkpoint->epoch_ms);
     }
@@ -349,6 +350,11 @@ size_t runs_unnamed_hashes(const struct runs *runs, uint64_t *hashes, size_t max
     return count;
 }
 
+size_t runs_ended(const struct runs *runs)
+{
+    return runs->ended.used;
+}
+
 void runs_add_ended(struct runs *runs, const uint64_t *hashes, size_t count, int64_t time_ms)
 {
     for (size_t i = 0; i < count; i++) {
@@ -417,31 +423,30 @@ static void name_entry(struct runs *runs, struct entry *entry, int64_t base_offs
     }
 }
 
-static int compare_hashes(const void *a, const void *b)
+/* "It counts if ..." is weaker than for a snapshot: runs that ended since hold K back by themselves, and the next one names them. */
+#define NAMESAKES 8 /* runs whose ids have one hash: more than one is hardly ever met */
+
+static void name_all(struct runs *runs, uint64_t hash, int64_t base_offset, int64_t time_ms)
 {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
+    void *found[NAMESAKES];
+    size_t count = runs_table_all(&runs->table, hash, found, NAMESAKES);
+    for (size_t i = 0; i < count; i++) {
+        struct entry *entry = found[i];
+        if (entry->hash == hash) {
+            name_entry(runs, entry, base_offset, time_ms);
+        }
+    }
 }
 
-/* "It counts if ..." is weaker than for a snapshot: runs that ended since hold K back by themselves, and the next one names them. */
 static enum runs_result on_finished_ids(struct runs *runs, const struct message *message, int64_t offset, int64_t time_ms)
 {
     if (message->state_offset < runs->from || message->state_offset > offset) {
         return RUNS_IGNORED;
     }
-    uint64_t *hashes = allocate(message->hash_count * sizeof *hashes + 1);
-    if (message->hash_count > 0) {
-        memcpy(hashes, message->hashes, message->hash_count * sizeof *hashes);
-        qsort(hashes, message->hash_count, sizeof *hashes, compare_hashes);
+    runs_add_ended(runs, message->hashes, message->hash_count, time_ms);
+    for (size_t i = 0; i < message->hash_count; i++) {
+        name_all(runs, message->hashes[i], message->state_offset, time_ms);
     }
-    runs_add_ended(runs, hashes, message->hash_count, time_ms);
-    for (struct entry *entry = runs->earliest, *next; entry != NULL; entry = next) {
-        next = entry->later;
-        if (bsearch(&entry->hash, hashes, message->hash_count, sizeof *hashes, compare_hashes) != NULL) {
-            name_entry(runs, entry, message->state_offset, time_ms);
-        }
-    }
-    free(hashes);
     runs->ids_offset = offset;
     runs->ids_base = message->state_offset;
     prune_ended(runs, time_ms);
@@ -721,6 +726,9 @@ enum runs_result runs_apply(struct runs *runs, struct message *message, int64_t 
     if (message->kind == MESSAGE_OWNER_CLAIM) {
         add_claim(runs, offset, time_ms);
         return RUNS_CLAIMED;
+    }
+    if (runs->learns_epoch && message_is_owners(message->kind) && message->epoch < runs->from && message->epoch > runs_epoch(runs)) {
+        add_claim(runs, message->epoch, 0);
     }
     if (message_is_owners(message->kind) && message->epoch != runs_epoch(runs)) {
         return RUNS_FENCED;

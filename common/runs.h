@@ -28,7 +28,7 @@ void runs_free(struct runs *runs); /* what is attached is the caller's to free b
 /* What is known of the log at the offset where a reader begins. */
 struct runs_checkpoint {
     int64_t offset; /* K: the first record to be read */
-    int64_t epoch; /* of the last claim before it; -1: there is none */
+    int64_t epoch; /* of the last claim before it; -1: there is none; RUNS_EPOCH_UNKNOWN: the records from there on will tell */
     int64_t epoch_ms; /* time of that claim; 0: not known */
     int64_t ids; /* offset of the last FinishedIds that counts, wherever it stands; -1: there is none */
 };
@@ -37,6 +37,10 @@ struct runs_checkpoint {
 #define RUNS_CHECKPOINT_BYTES 128
 void runs_checkpoint_write(const struct runs_checkpoint *checkpoint, char metadata[RUNS_CHECKPOINT_BYTES]);
 bool runs_checkpoint_read(struct runs_checkpoint *checkpoint, int64_t offset, const char *metadata);
+
+/* Whoever does not begin at a checkpoint has not read the claim of whoever owned the partition then: the highest epoch met is taken for
+ * it until a claim is read. */
+#define RUNS_EPOCH_UNKNOWN (-2)
 
 /* Before the first record, where it is not the first of the log. */
 void runs_begin_at(struct runs *runs, const struct runs_checkpoint *checkpoint);
@@ -92,6 +96,8 @@ bool runs_is_named(const struct run *run);
 struct runs_checkpoint runs_checkpoint(const struct runs *runs, int64_t next);
 /* What stands below `offset` will not be asked for again. */
 void runs_drop_claims(struct runs *runs, int64_t offset);
+/* So many ids are known to be taken by runs that have ended. */
+size_t runs_ended(const struct runs *runs);
 /* Ids of runs that have ended, from a FinishedIds that stands before K. */
 void runs_add_ended(struct runs *runs, const uint64_t *hashes, size_t count, int64_t time_ms);
 #define RUNS_ENDED_KNOWN_MS (24ll * 3600 * 1000) /* for so long an id is taken after its run was named */

@@ -30,6 +30,18 @@ void *runs_table_find(const struct runs_table *table, uint64_t hash, struct span
     return NULL;
 }
 
+size_t runs_table_all(const struct runs_table *table, uint64_t hash, void **things, size_t max)
+{
+    uint32_t tag = tag_of(hash);
+    size_t mask = table->room - 1, count = 0;
+    for (size_t at = tag & mask; table->room > 0 && table->things[at] != NULL && count < max; at = (at + 1) & mask) {
+        if (table->tags[at] == tag) {
+            things[count++] = table->things[at];
+        }
+    }
+    return count;
+}
+
 static void put(struct runs_table *table, uint32_t tag, void *thing)
 {
     size_t at = tag & (table->room - 1);

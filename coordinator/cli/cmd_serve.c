@@ -2,6 +2,7 @@
 /* backstep serve: the coordinator. Everything it knows is in the log, so whatever goes wrong it drops all and begins anew. */
 #include "common/bus_kafka.h"
 #include "common/clock.h"
+#include "common/limits.h"
 #include "common/log.h"
 #include "common/names.h"
 #include "coordinator/cli/command.h"
@@ -104,6 +105,11 @@ static bool live(struct daemon *daemon, int *code)
         *code = EXIT_UNREACHABLE;
         return false;
     }
+    if (error.kind == ERROR_REJECTED) {
+        complain("%s", error.message);
+        *code = EXIT_LOG_GONE;
+        return false;
+    }
     if (error.kind == ERROR_INVALID || !daemon->has_worked) {
         *code = complain_of(&error);
         return false;
@@ -133,6 +139,18 @@ static bool read_own(const struct call *call, struct service_options *service)
     return true;
 }
 
+/* 0: for good. */
+static bool read_retention(const struct call *call, struct service_options *service)
+{
+    service->retention_ms = option_number(call->options, "retention");
+    if (service->retention_ms > 0 && service->retention_ms < LIMIT_RETENTION_MIN_MS) {
+        complain("--retention: must be 0s, which keeps all, or at least %d h: the ids of runs that have ended stand on the log for a day",
+                 (int)(LIMIT_RETENTION_MIN_MS / 3600000));
+        return false;
+    }
+    return true;
+}
+
 int cmd_serve(struct call *call)
 {
     struct daemon daemon = {.call = call, .backoff_ms = BACKOFF_FIRST_MS};
@@ -143,12 +161,13 @@ int cmd_serve(struct call *call)
         .own_first = 0,
         .own_last = -1,
         .progress_partitions = (int32_t)option_number(call->options, "progress-partitions"),
+        .begin_at_first = option_flag(call->options, "begin-at-first-record"),
         .checkpoint_bytes = option_number(call->options, "checkpoint-bytes"),
         .timeout_ms = call->client.timeout_ms,
         .monotonic_ms = now_ms,
         .random = random_bytes,
     };
-    if (!read_own(call, &daemon.service)) {
+    if (!read_own(call, &daemon.service) || !read_retention(call, &daemon.service)) {
         return EXIT_USAGE;
     }
     signals_install();

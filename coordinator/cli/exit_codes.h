@@ -13,6 +13,7 @@ enum exit_code {
     EXIT_PAUSED = 6, /* it waits for a person */
     EXIT_REFUSED = 7, /* by the run's coordinator */
     EXIT_EXISTS = 8, /* a run of that id exists, and --if-exists is fail */
+    EXIT_LOG_GONE = 9, /* records that a recovery needs are not there any more */
 };
 
 #endif

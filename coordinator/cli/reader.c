@@ -123,7 +123,7 @@ static bool begin_partition(struct reader *reader, int32_t index, struct error *
                                                       : options->from_offset;
     int64_t from = clamped(wanted, first, next);
     if (!partition->knows_checkpoint || from != checkpoint.offset) {
-        checkpoint = (struct runs_checkpoint){.offset = from, .epoch = -1, .ids = -1};
+        checkpoint = (struct runs_checkpoint){.offset = from, .epoch = RUNS_EPOCH_UNKNOWN, .ids = -1};
     }
     if (!bus_consume(options->bus, options->topic, index, from, error)) {
         return false;
@@ -300,17 +300,6 @@ static bool is_remnant(const struct reader *reader, const struct reader_record *
            run_status_is_final(message->status) && span_equal(record->key, span_of(run_id));
 }
 
-/* Who begins in the middle has not read the claim of whoever owned the partition then. */
-static void learn_epoch(const struct partition *partition, const struct message *message)
-{
-    bool unknown = message->epoch < partition->begin && message->epoch > runs_epoch(partition->runs);
-    if (message_is_owners(message->kind) && unknown) {
-        struct message claim = {.kind = MESSAGE_OWNER_CLAIM};
-        struct run *none;
-        runs_apply(partition->runs, &claim, message->epoch, 0, &none);
-    }
-}
-
 /* No more is needed of what stood there first. */
 static void stop_catching_up(struct reader *reader)
 {
@@ -329,7 +318,6 @@ static bool is_enough(const struct reader *reader, const struct reader_record *r
 static void fold(struct reader *reader, struct reader_record *record)
 {
     struct partition *partition = &reader->partitions[record->partition];
-    learn_epoch(partition, &reader->message);
     record->result = runs_apply(partition->runs, &reader->message, record->offset, record->time_ms, &record->run);
     if (record->run == NULL && record->key.size > 0) {
         record->run = runs_find(partition->runs, record->key);

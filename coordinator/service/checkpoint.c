@@ -9,14 +9,15 @@
 
 #define CHECKPOINT_BYTES ((int64_t)64 * MIB) /* what a recovery reads again, at most, where little is live */
 #define CHECKPOINT_LIVE 4 /* times the live state: writing it anew costs a quarter more at most */
-#define CHECKPOINT_AGE_MS (7ll * 24 * 3600 * 1000 / 4) /* a quarter of what is kept of the progress topic */
+#define CHECKPOINT_AGE_MS (7ll * 24 * 3600 * 1000 / 4) /* and no older than that, or than a quarter of what is kept of the progress topic */
 #define LOOK_EVERY_MS 50
 #define LOOKS 8 /* or so often on the way from one checkpoint to the next */
 #define RETRY_FIRST_MS 100 /* a snapshot that does not count: its run is busy */
 #define RETRY_MOST_MS 60000
 #define RETRY_TOO_LARGE_MS 600000
 #define COMMIT_AGAIN_MS 3600000 /* brokers forget the offsets of a group that nobody commits: after a week by default */
-#define SNAPSHOTS_AT_ONCE 64
+#define SNAPSHOTS_AT_ONCE 64 /* and as many as make half the bytes that were read since: then all live state is told on the way from one
+                              * checkpoint to the next, however much there is */
 
 static_assert(RUNS_CHECKPOINT_BYTES == BUS_METADATA_BYTES, "what is known at K stands beside it");
 
@@ -26,13 +27,32 @@ static bool refuse_gone(const struct owned *owned, int64_t wanted, int64_t first
 {
     bool deleted = wanted < first;
     return error_set(
-        error, ERROR_INVALID,
+        error, ERROR_REJECTED,
         "partition %d of '%s' %s at offset %lld, and its runs can only be recovered from offset %lld on: %s. Nothing is skipped in "
         "silence: use another --prefix to go on without those runs",
         (int)owned->partition, owned->service->progress_topic, deleted ? "begins" : "ends", (long long)(deleted ? first : next),
         (long long)wanted,
         deleted ? "what stood between was deleted, by retention or by hand"
                 : "the topic was deleted and made anew, or lost its end");
+}
+
+static bool refuse_unknown(const struct owned *owned, int64_t first, struct error *error)
+{
+    return error_set(error, ERROR_REJECTED,
+                     "partition %d of '%s' begins at offset %lld, and nothing is committed for group '%s' that says from where on its runs "
+                     "can be recovered. If nobody but Backstep has deleted records of it, --begin-at-first-record recovers them all; else use "
+                     "another --prefix to go on without them",
+                     (int)owned->partition, owned->service->progress_topic, (long long)first, owned->service->group);
+}
+
+/* Nothing is committed: no checkpoint was reached yet, or the broker has forgotten the group. Owners delete only what stands below a
+ * checkpoint, so where nobody else did, all that is left will do. */
+static bool begin_without(struct owned *owned, int64_t first, struct runs_checkpoint *checkpoint, struct error *error)
+{
+    bool whole = first == 0 || bus_embedded(owned->service->bus);
+    *checkpoint = (struct runs_checkpoint){.offset = first, .epoch = whole ? -1 : RUNS_EPOCH_UNKNOWN, .ids = -1};
+    owned->was_claimed = !whole;
+    return whole || owned->service->options.begin_at_first || refuse_unknown(owned, first, error);
 }
 
 bool checkpoint_read(struct owned *owned, struct error *error)
@@ -46,22 +66,24 @@ bool checkpoint_read(struct owned *owned, struct error *error)
                        service->options.timeout_ms, error)) {
         return false;
     }
-    bool embedded = bus_embedded(service->bus);
     if (offset >= 0 && !runs_checkpoint_read(&checkpoint, offset, metadata)) {
         return error_set(error, ERROR_INVALID, "what is committed for group '%s' on '%s' was not written by Backstep: '%s'",
                          service->group, service->progress_topic, metadata);
     }
-    checkpoint.offset = offset >= 0 ? offset : embedded ? first : 0;
+    if (offset < 0 && !begin_without(owned, first, &checkpoint, error)) {
+        return false;
+    }
     if (checkpoint.offset < first || checkpoint.offset > next) {
         return refuse_gone(owned, checkpoint.offset, first, next, error);
     }
     owned->begin_offset = owned->next_offset = owned->committed_offset = checkpoint.offset;
+    owned->first_offset = first;
     owned->committed_at_ms = service->now_ms;
     owned->ids_offset = checkpoint.ids;
-    owned->was_claimed = checkpoint.epoch >= 0;
+    owned->was_claimed = owned->was_claimed || checkpoint.epoch >= 0;
     log_event(LOG_INFO, "recovering", "partition=%d from=%lld to=%lld", (int)owned->partition, (long long)checkpoint.offset,
               (long long)next);
-    if (offset > 0) {
+    if (checkpoint.offset > 0) {
         runs_begin_at(owned->runs, &checkpoint);
     }
     return true;
@@ -215,7 +237,9 @@ static int64_t distance_bytes(const struct owned *owned)
 
 static bool is_behind(const struct owned *owned, const struct run *run, int64_t most_bytes)
 {
-    return runs_bytes(owned->runs) - run->base_bytes > most_bytes || log_now_ms(owned) - run->base_ms > CHECKPOINT_AGE_MS;
+    int64_t age_ms = owned->service->options.retention_ms / 4;
+    age_ms = age_ms > 0 && age_ms < CHECKPOINT_AGE_MS ? age_ms : CHECKPOINT_AGE_MS;
+    return runs_bytes(owned->runs) - run->base_bytes > most_bytes || log_now_ms(owned) - run->base_ms > age_ms;
 }
 
 static bool may_be_told(const struct run *run, const struct job *job, int64_t now_ms)
@@ -224,16 +248,19 @@ static bool may_be_told(const struct run *run, const struct job *job, int64_t no
            job->snapshot_ms <= now_ms;
 }
 
-static void look(struct owned *owned, int64_t most_bytes)
+static void look(struct owned *owned, int64_t most_bytes, int64_t read_bytes)
 {
     struct service *service = owned->service;
     bool ended_behind = false;
+    int64_t sent_bytes = 0;
     int sent = 0;
     for (struct run *run = runs_next_held(owned->runs, NULL);
-         run != NULL && is_behind(owned, run, most_bytes) && sent < SNAPSHOTS_AT_ONCE; run = runs_next_held(owned->runs, run)) {
+         run != NULL && is_behind(owned, run, most_bytes) && (sent < SNAPSHOTS_AT_ONCE || sent_bytes < read_bytes / 2);
+         run = runs_next_held(owned->runs, run)) {
         ended_behind = ended_behind || saga_is_closed(&run->saga);
         if (may_be_told(run, run->attached, service->now_ms) && service->state == SERVICE_WORKING && job_may_send(service)) {
             write_snapshot(owned, run->attached);
+            sent_bytes += (int64_t)service->bytes.size;
             sent++;
         }
     }
@@ -251,9 +278,10 @@ void checkpoint_tick(struct service *service)
         bool due =
             service->now_ms - owned->checked_at_ms >= LOOK_EVERY_MS || read_bytes - owned->checked_at_bytes >= most_bytes / LOOKS;
         if (owned->epoch >= 0 && due) {
+            int64_t since_bytes = read_bytes - owned->checked_at_bytes;
             owned->checked_at_ms = service->now_ms;
             owned->checked_at_bytes = read_bytes;
-            look(owned, most_bytes);
+            look(owned, most_bytes, since_bytes);
         }
     }
 }

@@ -150,6 +150,7 @@ static struct owned *owned_of(struct service *service, int32_t partition)
 static void begin_owning(struct owned *owned, int64_t epoch)
 {
     owned->epoch = epoch;
+    owned->trimmed_at_ms = owned->service->now_ms;
     runs_caught_up(owned->runs);
     struct run *next;
     for (struct run *run = runs_next(owned->runs, NULL); run != NULL; run = next) {
@@ -369,6 +370,7 @@ enum service_state service_step(struct service *service, int timeout_ms, struct 
         jobs_perform(service);
         jobs_place(service);
         checkpoint_tick(service);
+        retention_tick(service);
     }
     log_release();
     if (service->state != SERVICE_WORKING) {

@@ -17,6 +17,8 @@ struct service_options {
     const char *name;            /* of this coordinator: host-pid or the like; named in claims */
     int32_t own_first, own_last; /* progress partitions; own_last -1: to the last one */
     int32_t progress_partitions; /* for a topic that has to be created */
+    int64_t retention_ms;        /* what is older and needed by no run is deleted; 0: nothing is */
+    bool begin_at_first;         /* where no checkpoint is committed and the log has lost its beginning: begin with what is left */
     int64_t checkpoint_bytes;    /* how much log a run may fall behind before its state is written anew; 0: 64 MiB, or 4 times the live state */
     int timeout_ms;              /* for the broker's answers at start */
     int64_t (*monotonic_ms)(void *clock); /* time that never jumps */
@@ -32,7 +34,7 @@ enum service_state {
 };
 
 /* Ensure the topics, append the claims and begin to replay. `bus` is borrowed until service_free(). NULL with an error: TRANSIENT the
- * broker did not answer, INVALID a topic is wrong. */
+ * broker did not answer, INVALID a topic is wrong, REJECTED records that a recovery needs are gone. */
 struct service *service_new(struct bus *bus, const struct service_options *options, struct error *error);
 void service_free(struct service *service);
 

@@ -25,6 +25,8 @@ struct owned {
     struct runs *runs;
     int64_t next_offset;    /* of the first record that was not read */
     int64_t begin_offset;   /* where the replay begins: K */
+    int64_t first_offset;   /* nothing stands below it any more */
+    int64_t trimmed_at_ms;  /* when we last looked for what may go */
     int64_t ids_offset;     /* of the FinishedIds to be read before the replay; -1: none, the replay is under way */
     int64_t ids_newest_ms;  /* of the first that was read there */
     int64_t committed_offset, committed_at_ms; /* K as last committed by us; by our clock */
@@ -121,6 +123,9 @@ bool checkpoint_take(struct owned *owned, const struct bus_event *record);
 bool checkpoint_gone(struct owned *owned); /* true: what is gone were only ids; the replay begins */
 void checkpoint_own_record(struct owned *owned, const struct message *message, enum runs_result result, struct run *run);
 void checkpoint_tick(struct service *service);
+
+/* ---- retention.c: what is old and needed by nobody */
+void retention_tick(struct service *service);
 
 /* ---- jobs.c: from a state to actions */
 struct job *job_of(struct owned *owned, struct run *run); /* makes one where there is none */

@@ -192,6 +192,37 @@ static void offsets_are_found_by_time(void **state)
     bus_close(bus);
 }
 
+static int64_t first_of(struct bus *bus, const char *topic)
+{
+    int64_t first, next;
+    assert_true(bus_bounds(bus, topic, 0, &first, &next, PATIENCE_MS, NULL));
+    return first;
+}
+
+static void old_records_are_deleted_on_request(void **state)
+{
+    (void)state;
+    struct bus *bus = open_bus();
+    struct bus_event event;
+    must_ensure(bus, "old", TOPICS_WORKERS, 1);
+    for (uint64_t i = 0; i < 5; i++) {
+        send_number(bus, "old.workers", i);
+    }
+    assert_true(bus_flush(bus, PATIENCE_MS));
+    bus_delete_before(bus, "old.workers", 0, 3);
+    int64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
+    while (first_of(bus, "old.workers") != 3) {
+        bus_poll(bus, 20, &event);
+        assert_true(clock_monotonic_ms() < until_ms);
+    }
+    assert_true(bus_consume(bus, "old.workers", 0, 1, NULL));
+    do {
+        bus_poll(bus, PATIENCE_MS, &event);
+    } while (event.kind == BUS_DELIVERED || event.kind == BUS_NOTHING);
+    assert_int_equal(event.kind, BUS_GONE); /* never skipped in silence */
+    bus_close(bus);
+}
+
 struct stream {
     uint64_t sent, acknowledged, read;
 };
@@ -271,6 +302,7 @@ int main(void)
         cmocka_unit_test(what_was_committed_is_found_by_anyone_later),
         cmocka_unit_test(nobody_makes_a_topic_by_asking_for_it),
         cmocka_unit_test(offsets_are_found_by_time),
+        cmocka_unit_test(old_records_are_deleted_on_request),
         cmocka_unit_test(the_first_records_of_a_new_topic_come_in_order),
         cmocka_unit_test(a_killed_broker_loses_and_reorders_nothing),
     };

@@ -5,6 +5,9 @@
 import re
 import time
 
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AdminClient
+
 from cluster import Cluster, check, main
 
 RUNS = 40
@@ -58,10 +61,43 @@ def recovery():
         check(2 * read < all_of_it, f"it reads {read} of {all_of_it} records")
         refused = cluster.cli("start", short, "--id", ids[0], expect=None)
         check(refused.returncode == 8, "a second start of a run that ended is answered 'existing'")
+        check("event=ticket_lost" not in second.said(), "what ran was left where it was")
+        committed = cut_below_checkpoint(cluster, held)
+        second.kill()
+        third = cluster.serve("--checkpoint-bytes", "600")
         release.touch()
         cluster.wait_for(lambda: cluster.status(held)["status"] == "succeeded", "the long run to end")
-        check("snapshot_differs" not in first.said() + second.said(), "no snapshot differs from the replay")
-        check("event=ticket_lost" not in second.said(), "what ran was left where it was")
+        check("snapshot_differs" not in first.said() + second.said() + third.said(), "no snapshot differs from the replay")
+        check(third.stop() == 0, "the coordinator ends")
+        cut_above_checkpoint(cluster, committed)
+
+
+def cut_below_checkpoint(cluster, held):
+    """What an owner would delete, were it old enough: nobody needs it"""
+    admin = AdminClient({"bootstrap.servers": cluster.brokers})
+    group = cluster.topic("coordinators")
+    committed = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group].result().topic_partitions
+    wanted = [TopicPartition(place.topic, place.partition, place.offset) for place in committed]
+    for done in admin.delete_records(wanted).values():
+        done.result()
+    status = cluster.status(held)
+    check([step["status"] for step in status["steps"]] == ["succeeded", "running"], "a run whose start is deleted is shown as it stands")
+    told = cluster.cli("history", held).stdout
+    check("older than what the log keeps" in told and "first" in told, "its history says what is missing, and what that amounts to")
+    never = cluster.cli("status", "never-was", expect=2).stderr
+    check("is kept since" in never, "an id that nobody knows may have been one")
+    return committed
+
+
+def cut_above_checkpoint(cluster, committed):
+    """What only a person, or a retention set by one, would delete"""
+    admin = AdminClient({"bootstrap.servers": cluster.brokers})
+    place = TopicPartition(committed[0].topic, committed[0].partition, -1)
+    admin.delete_records([place])[place].result()
+    refusing = cluster.serve(ready=False)
+    check(refusing.wait() == 9, "a coordinator whose checkpoint is gone ends with 9")
+    said = refusing.said().splitlines()[-1]
+    check(f"partition {place.partition} of '{place.topic}' begins at offset" in said and "can only be recovered from offset" in said, said)
 
 
 if __name__ == "__main__":

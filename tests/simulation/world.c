@@ -173,6 +173,11 @@ static void watched_commit(struct bus *bus, const char *group, const char *topic
     oracle_committed(the_world->oracle, partition, offset, metadata);
 }
 
+static void watched_delete_before(struct bus *bus, const char *topic, int32_t partition, int64_t offset)
+{
+    bus_delete_before(inner(bus), topic, partition, offset);
+}
+
 static bool watched_consume(struct bus *bus, const char *topic, int32_t partition, int64_t offset, struct error *error)
 {
     return bus_consume(inner(bus), topic, partition, offset, error);
@@ -226,6 +231,7 @@ static const struct bus_operations watched_operations = {.ensure_topic = watched
                                                          .offset_at = watched_offset_at,
                                                          .committed = watched_committed,
                                                          .commit = watched_commit,
+                                                         .delete_before = watched_delete_before,
                                                          .consume = watched_consume,
                                                          .stop = watched_stop,
                                                          .send = watched_send,

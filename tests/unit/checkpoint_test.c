@@ -23,6 +23,7 @@ static void no_chance(void *bytes, size_t size)
 }
 
 struct place {
+    bool begin_at_first;
     struct memory_cluster *cluster;
     struct bus *bus;
 };
@@ -41,6 +42,7 @@ static struct place new_place(int records)
 static struct service *begin(struct place *place, struct error *error)
 {
     const struct service_options options = {.prefix = "p", .name = "c", .own_last = -1, .progress_partitions = 1, .timeout_ms = 100,
+                                            .begin_at_first = place->begin_at_first,
                                             .monotonic_ms = now_ms, .clock = place->cluster, .random = no_chance};
     return service_new(place->bus, &options, error);
 }
@@ -52,13 +54,13 @@ static void end(struct place *place, struct service *service)
     memory_cluster_free(place->cluster);
 }
 
-static void expect_refused(struct place *place, const char *reason)
+static void expect_refused(struct place *place, enum error_kind kind, const char *reason)
 {
     struct error error = {0};
     int64_t before = memory_cluster_end(place->cluster, PROGRESS, 0);
     struct service *service = begin(place, &error);
     assert_null(service);
-    assert_int_equal(error.kind, ERROR_INVALID);
+    assert_int_equal(error.kind, kind);
     assert_non_null(strstr(error.message, reason));
     assert_int_equal(memory_cluster_end(place->cluster, PROGRESS, 0), before); /* and has claimed nothing */
     end(place, NULL);
@@ -70,7 +72,7 @@ static void an_owner_whose_checkpoint_is_gone_refuses_the_partition(void **state
     struct place place = new_place(10);
     bus_commit(place.bus, "p.coordinators", PROGRESS, 0, 5, "epoch=-1 time=0 ids=-1");
     memory_cluster_delete_before(place.cluster, PROGRESS, 0, 7);
-    expect_refused(&place, "partition 0 of 'p.progress' begins at offset 7, and its runs can only be recovered from offset 5 on");
+    expect_refused(&place, ERROR_REJECTED, "partition 0 of 'p.progress' begins at offset 7, and its runs can only be recovered from offset 5 on");
 }
 
 static void an_owner_without_a_checkpoint_refuses_a_log_without_its_beginning(void **state)
@@ -78,7 +80,19 @@ static void an_owner_without_a_checkpoint_refuses_a_log_without_its_beginning(vo
     (void)state;
     struct place place = new_place(10);
     memory_cluster_delete_before(place.cluster, PROGRESS, 0, 1);
-    expect_refused(&place, "begins at offset 1, and its runs can only be recovered from offset 0 on");
+    expect_refused(&place, ERROR_REJECTED, "partition 0 of 'p.progress' begins at offset 1, and nothing is committed for group 'p.coordinators'");
+}
+
+static void an_owner_without_a_checkpoint_begins_with_what_is_left_where_it_may(void **state)
+{
+    (void)state;
+    struct error error = {0};
+    struct place place = new_place(10);
+    place.begin_at_first = true;
+    memory_cluster_delete_before(place.cluster, PROGRESS, 0, 1);
+    struct service *service = begin(&place, &error);
+    assert_non_null(service);
+    end(&place, service);
 }
 
 static void a_checkpoint_beyond_the_log_is_of_another_log(void **state)
@@ -86,7 +100,7 @@ static void a_checkpoint_beyond_the_log_is_of_another_log(void **state)
     (void)state;
     struct place place = new_place(2);
     bus_commit(place.bus, "p.coordinators", PROGRESS, 0, 5, "epoch=-1 time=0 ids=-1");
-    expect_refused(&place, "ends at offset 2, and its runs can only be recovered from offset 5 on");
+    expect_refused(&place, ERROR_REJECTED, "ends at offset 2, and its runs can only be recovered from offset 5 on");
 }
 
 static void what_somebody_else_committed_is_refused(void **state)
@@ -94,7 +108,7 @@ static void what_somebody_else_committed_is_refused(void **state)
     (void)state;
     struct place place = new_place(10);
     bus_commit(place.bus, "p.coordinators", PROGRESS, 0, 5, "");
-    expect_refused(&place, "what is committed for group 'p.coordinators' on 'p.progress' was not written by Backstep");
+    expect_refused(&place, ERROR_INVALID, "what is committed for group 'p.coordinators' on 'p.progress' was not written by Backstep");
 }
 
 static void ids_that_are_gone_do_not_stop_a_recovery(void **state)
@@ -118,6 +132,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_owner_whose_checkpoint_is_gone_refuses_the_partition),
         cmocka_unit_test(an_owner_without_a_checkpoint_refuses_a_log_without_its_beginning),
+        cmocka_unit_test(an_owner_without_a_checkpoint_begins_with_what_is_left_where_it_may),
         cmocka_unit_test(a_checkpoint_beyond_the_log_is_of_another_log),
         cmocka_unit_test(what_somebody_else_committed_is_refused),
         cmocka_unit_test(ids_that_are_gone_do_not_stop_a_recovery),

@@ -58,6 +58,28 @@ static void what_was_put_is_found_and_what_was_taken_is_not(void **state)
 
 static const struct plan_step steps[] = {
     {.name = {"one", 3}, .handler = {"work", 4}, .queue = {"default", 7}, .weight = 1, .retry = PLAN_RETRY_DEFAULT}};
+static void things_of_one_hash_are_found_together(void **state)
+{
+    (void)state;
+    struct runs_table table = {0};
+    static int things[100];
+    void *found[3];
+    for (size_t i = 0; i < 100; i++) {
+        runs_table_add(&table, i % 10, &things[i]);
+    }
+    assert_int_equal(runs_table_all(&table, 3, found, 3), 3);
+    for (size_t i = 0; i < 100; i++) {
+        runs_table_remove(&table, i % 10, &things[i]);
+        void *left[20];
+        size_t count = runs_table_all(&table, 3, left, 20);
+        assert_int_equal(count, i < 3 ? 10 : 9 - (i - 3) / 10);
+        for (size_t k = 0; k < count; k++) {
+            assert_int_equal(((int *)left[k] - things) % 10, 3);
+        }
+    }
+    runs_table_fini(&table);
+}
+
 static const struct plan plan = {.name = {"p", 1}, .steps = steps, .step_count = 1};
 
 static void start_of(struct text *bytes, const char *params)
@@ -134,6 +156,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_put_is_found_and_what_was_taken_is_not),
+        cmocka_unit_test(things_of_one_hash_are_found_together),
         cmocka_unit_test(runs_of_one_pipeline_share_its_plan_until_the_last_is_gone),
         cmocka_unit_test(a_damaged_start_is_judged_as_without_known_plans),
     };
