@@ -7,6 +7,7 @@
  *     seconds=N  start none after so long; then what counts is what ended from a quarter of it on. 0: all of `runs`, from first to last
  *     cancel=1   cancel each run when its first step has said that it began
  *     park=1     a run is over for us once its start was answered (nobody serves its steps)
+ *     leave=1    with `seconds`: end when they are over, whatever still runs
  *
  * A WORKER is started when the first run has been answered, and ended at the end. "end" is the moment when the fold says so: seven hops after
  * the Start for three steps, not the RunFinished after it. */
@@ -30,7 +31,7 @@
 #define POLL_MS 100
 #define BATCH_EVENTS 4096
 #define SAID_MAX 10 /* runs that are named when they hang */
-#define SILENCE_NS (30 * INT64_C(1000000000)) /* nothing ended for so long: it never will */
+#define SILENCE_NS (180 * INT64_C(1000000000)) /* nothing ended for so long, a recovery of a million runs included: it never will */
 
 struct sample {
     int64_t started_ns, rolling_ns, cancelled_ns, ended_ns; /* 0: not yet */
@@ -38,7 +39,7 @@ struct sample {
 };
 
 struct settings {
-    long runs, window, seconds, cancel, park;
+    long runs, window, seconds, cancel, park, leave;
 };
 
 struct bench {
@@ -53,7 +54,8 @@ struct bench {
     pid_t worker_pid;
     int64_t spawned_ns, begun_ns, last_ns;
     int64_t from_ns, until_ns; /* what counts, */
-    size_t from_count, until_count; /* and how many had ended at either end of it */
+    size_t from_count, until_count; /* and how many had ended at either end of it, */
+    size_t from_done, until_done;   /* and steps */
     size_t records, bytes, of_kind[MESSAGE_LOG_LINES + 1];
 };
 
@@ -243,13 +245,14 @@ static void take_what_comes(struct bench *bench)
         timeout_ms = 0;
     }
     if (now_ns() - bench->last_ns > SILENCE_NS) {
-        die(bench, "runs", "none has ended for 30 s");
+        die(bench, "runs", "none has ended for 180 s");
     }
 }
 
 static bool is_over(const struct bench *bench, int64_t at_ns)
 {
-    return bench->ended == bench->started && (bench->settings.park || bench->finished == bench->ended) && !may_start(bench, at_ns);
+    bool all = bench->ended == bench->started && (bench->settings.park || bench->finished == bench->ended);
+    return (all || (bench->settings.leave && bench->until_ns != 0)) && !may_start(bench, at_ns);
 }
 
 /* What counts begins after a quarter of the time and ends with the last start. */
@@ -259,10 +262,12 @@ static void keep_time(struct bench *bench, int64_t at_ns)
     if (bench->from_ns == 0 && at_ns - bench->begun_ns >= warm_ns) {
         bench->from_ns = at_ns;
         bench->from_count = bench->ended;
+        bench->from_done = bench->of_kind[MESSAGE_DONE];
     }
     if (bench->until_ns == 0 && !may_start(bench, at_ns) && (bench->settings.seconds > 0 || bench->ended == bench->started)) {
         bench->until_ns = at_ns;
         bench->until_count = bench->ended;
+        bench->until_done = bench->of_kind[MESSAGE_DONE];
     }
 }
 
@@ -338,8 +343,9 @@ static void print_all(const struct bench *bench)
 {
     double seconds = (double)(bench->until_ns - bench->from_ns) / 1e9;
     double runs_per_s = seconds > 0 ? (double)(bench->until_count - bench->from_count) / seconds : 0;
-    printf("{\"runs\":%zu,\"succeeded\":%zu,\"steps\":%zu,\"steps_per_s\":%.1f,", bench->ended, bench->succeeded,
-           bench->ended * bench->pipeline->plan.step_count, runs_per_s * bench->pipeline->plan.step_count);
+    double done_per_s = seconds > 0 ? (double)(bench->until_done - bench->from_done) / seconds : 0;
+    printf("{\"runs\":%zu,\"succeeded\":%zu,\"steps\":%zu,\"steps_per_s\":%.1f,\"done_per_s\":%.1f,", bench->ended, bench->succeeded,
+           bench->ended * bench->pipeline->plan.step_count, runs_per_s * bench->pipeline->plan.step_count, done_per_s);
     print_times(bench, "run", from_start);
     print_times(bench, "rollback", from_rolling);
     print_times(bench, "cancel", from_cancel);
@@ -361,7 +367,8 @@ static const char *read_setting(struct settings *settings, const char *argument)
                  {"window=", &settings->window},
                  {"seconds=", &settings->seconds},
                  {"cancel=", &settings->cancel},
-                 {"park=", &settings->park}};
+                 {"park=", &settings->park},
+                 {"leave=", &settings->leave}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         size_t size = strlen(known[i].name);
         if (strncmp(argument, known[i].name, size) == 0) {

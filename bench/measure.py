@@ -26,7 +26,10 @@ from report import table, write_docs  # noqa: E402
 
 BIN = Path(os.environ["BACKSTEP_BIN"])
 PARTITIONS = 4
-CLIENT_S = 600
+CLIENT_S = 900
+PROGRAM = "uses: 'true', queue: programs, rollback: none"
+FINISHED = 10**6
+UNFINISHED = (10**4, 10**5, 10**6)
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 BATCH_HEAD = struct.Struct(">qi")  # of a record batch in a segment: base offset, bytes that follow
 BATCH_COUNT_AT = 57  # where it says how many records it holds
@@ -34,8 +37,8 @@ MANY = 10**7
 
 
 class Bench:
-    def __init__(self, quick, large):
-        self.quick, self.large = quick, large
+    def __init__(self, quick):
+        self.quick = quick
         self.directory = Path(tempfile.mkdtemp(prefix="backstep-bench-"))
         self.processes = []
         self.figures = {}
@@ -66,6 +69,15 @@ class Bench:
         self.processes.append(process)
         return process
 
+    def end_all(self, processes):
+        """Together: two hundred one after another take their time."""
+        processes = list(processes)
+        for process in processes:
+            if process.poll() is None:
+                process.terminate()
+        for process in processes:
+            self.end(process)
+
     def end(self, process, kill=False):
         if process.poll() is None:
             process.kill() if kill else process.terminate()
@@ -77,8 +89,8 @@ class Bench:
             process.kill()
             process.wait()
 
-    def coordinator(self, prefix="backstep"):
-        return self.spawn(BIN / "backstep", "serve", "-b", self.brokers, "--prefix", prefix)
+    def coordinator(self, prefix="backstep", *more):
+        return self.spawn(BIN / "backstep", "serve", "-b", self.brokers, "--prefix", prefix, *more)
 
     def worker(self, name, prefix="backstep", queue="default", slots=4):
         return self.spawn(*self.worker_command(name, prefix, queue, slots))
@@ -98,15 +110,27 @@ class Bench:
         return json.loads(done.stdout)
 
     @contextlib.contextmanager
-    def cluster(self, prefix, workers=1, partitions=PARTITIONS):
+    def cluster(self, prefix, workers=1, partitions=PARTITIONS, coordinators=1):
+        """A prefix of its own; several coordinators share the partitions by a fixed list."""
         self.topics(prefix, partitions)
-        mine = [self.coordinator(prefix), *(self.worker(f"w{i}", prefix) for i in range(workers))]
+        each = partitions // coordinators
+        owned = [("--own", f"{i * each}-{i * each + each - 1}") for i in range(coordinators)] if coordinators > 1 else [()]
+        mine = [*(self.coordinator(prefix, *own) for own in owned), *(self.worker(f"w{i}", prefix) for i in range(workers))]
         try:
             self.client("three", prefix, runs=1)
+            self.await_workers(prefix, workers)
             yield mine
         finally:
-            for process in reversed(mine):
-                self.end(process)
+            self.end_all(reversed(mine))
+
+    def await_workers(self, prefix, count):
+        """Until so many are there: what a worker costs when it begins is another question."""
+        deadline, there = time.monotonic() + CLIENT_S, 0
+        while there < count:
+            assert time.monotonic() < deadline, f"only {there} of {count} workers came"
+            said = subprocess.run([str(BIN / "backstep"), "workers", "-b", self.brokers, "--prefix", prefix, "-o", "json"],
+                                  stdout=subprocess.PIPE, check=True)
+            there = len(said.stdout.splitlines())
 
     # ---- pipelines
 
@@ -116,7 +140,8 @@ class Bench:
         self.pipeline("one", ["uses: nothing, queue: fresh"])
         self.pipeline("undo", ["uses: nothing", "uses: nothing", "uses: fail"])
         self.pipeline("hold", ["uses: hold"])
-        self.pipeline("program", ["uses: 'true', queue: programs, rollback: none"])
+        self.pipeline("program", [PROGRAM] * 3)
+        self.pipeline("programs", [PROGRAM + f", each: '[range({self.program_count()})]'"])
         self.pipeline("parked", ["uses: nothing, queue: nobody", *["uses: nothing"] * 2])
 
     def pipeline(self, name, steps):
@@ -129,13 +154,18 @@ class Bench:
 
     def measure(self):
         self.write_pipelines()
-        steps = [self.floor, self.runs, self.first_task, self.programs, self.idle, self.embedded, self.readers, self.unfinished]
+        steps = [self.floor, self.runs, self.first_task, self.programs, self.idle, self.embedded, self.readers, self.finished, self.unfinished]
+        first = time.monotonic()
         for step in steps + ([] if self.quick else [self.curves]):
             begun = time.monotonic()
-            print(f"bench: {step.__name__} ...", end=" ", file=sys.stderr, flush=True)
+            self.say(f"{step.__doc__.rstrip(chr(46))} ...")
             step()
-            print(f"{time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+            self.say(f"  {time.monotonic() - begun:.0f} s, {time.monotonic() - first:.0f} s in all")
         return self.figures
+
+    @staticmethod
+    def say(text):
+        print(f"bench: {text}", file=sys.stderr, flush=True)
 
     def floor(self):
         """Raw librdkafka."""
@@ -180,20 +210,28 @@ class Bench:
                  for i in range(1 if self.quick else 7)]
         self.figures["first_task_ms"] = statistics.median(times)
 
+    def program_count(self):
+        return 24 if self.quick else 3000
+
     def programs(self):
         """fork + exec of `true`, as steps, and by xargs with as many at once."""
-        count = 20 if self.quick else 2000
+        count = self.program_count()
         steps = self.directory / "programs"
         steps.mkdir()
         shutil.copy("/bin/true", steps / "true")
         worker = self.spawn(BIN / "backstep-worker", "-b", self.brokers, "--queue", "programs", "--steps", steps, "--concurrency", "2", "--id", "p")
         self.client("program", runs=1)
-        begun = time.monotonic()
-        subprocess.run(["xargs", "-P", "2", "-n", "1", str(steps / "true")], input="x\n" * count, text=True, check=True)
-        xargs_s = time.monotonic() - begun
-        figure = self.client("program", runs=count, window=64)
+        xargs_s, rounds = [], 1 if self.quick else 3  # beside each other in time, and the median: what else runs does not choose
+        lists, runs = [], []
+        for _ in range(rounds):
+            begun = time.monotonic()
+            subprocess.run(["xargs", "-P", "2", "-n", "1", str(steps / "true")], input="x\n" * count, text=True, check=True)
+            xargs_s.append(time.monotonic() - begun)
+            lists.append(self.client("programs")["run"]["p50_us"] / 1e6)
+            runs.append(self.client("program", runs=count // 3, window=64)["steps_per_s"])
         self.end(worker)
-        self.figures["programs"] = {"steps_per_s": figure["steps_per_s"], "xargs_per_s": count / xargs_s}
+        self.figures["programs"] = {"steps_per_s": statistics.median(runs), "list_steps_per_s": count / statistics.median(lists),
+                                    "xargs_per_s": count / statistics.median(xargs_s), "steps_a_run": 3}
 
     def idle(self):
         """What both cost when nothing happens."""
@@ -236,11 +274,29 @@ class Bench:
         self.end(self.worker_process)
         self.end(self.coordinator_process)
 
+    def finished(self):
+        """`status` of the first of a million finished runs, and `list` beside them."""
+        count, prefix = 200 if self.quick else FINISHED, "finished"
+        self.topics(prefix)
+        done = subprocess.run([str(part) for part in (BIN / "bench_fill", self.brokers, prefix, count, "finished")], stdout=subprocess.PIPE,
+                              timeout=CLIENT_S, check=True)
+        of = ["-b", self.brokers, "--prefix", prefix]
+        self.figures["finished"] = {
+            "runs": count,
+            "status_s": seconds_of([BIN / "backstep", "status", *of, json.loads(done.stdout)["first"]]),
+            "list_s": seconds_of([BIN / "backstep", "list", *of, "--limit", "20"]),
+            "bare_read_s": self.bare_read_s(prefix),
+        }
+
+    def bare_read_s(self, prefix):
+        return seconds_of(["kcat", "-C", "-q", "-e", "-b", self.brokers, "-t", f"{prefix}.progress", "-o", "beginning", "-f", ""])
+
     def unfinished(self):
         """Memory of runs that wait, and how long a coordinator needs to come back to them after SIGKILL."""
         self.figures["unfinished"] = {}
-        for count in [200] if self.quick else [10000, 100000] + ([1000000] if self.large else []):
-            self.figures["unfinished"][str(count)] = self.park(count, f"park{count}")
+        for count in [200] if self.quick else UNFINISHED:
+            self.figures["unfinished"][str(count)] = figure = self.park(count, f"park{count}")
+            self.say(f"  {count:,} runs: {figure}")
 
     def park(self, count, prefix):
         self.topics(prefix)
@@ -250,7 +306,7 @@ class Bench:
         self.client("parked", prefix, runs=count, window=1000, park=1)
         grown = memory_bytes(coordinator.pid) - before
         self.end(coordinator, kill=True)
-        bare_s = seconds_of(["kcat", "-C", "-q", "-e", "-b", self.brokers, "-t", f"{prefix}.progress", "-o", "beginning", "-f", ""])
+        bare_s = self.bare_read_s(prefix)
         begun = time.monotonic()
         coordinator = self.coordinator(prefix)
         self.client("three", prefix, runs=1)
@@ -262,16 +318,19 @@ class Bench:
     def curves(self):
         """How it grows."""
         self.figures["curves"] = {}
-        self.curve("steps a run", (3, 10, 30, 100, 300), self.with_steps)
+        self.curve("steps a run", (3, 10, 30, 100, 300, 1000), self.with_steps)
         self.curve("bytes a result", (100, 1000, 8000, 64000), self.with_bytes)
-        self.curve("workers", (1, 2, 4, 8, 16), self.with_workers)
+        self.curve("workers", (1, 4, 16, 64, 200), self.with_workers)
+        self.curve("coordinators", (1, 2, 4), self.with_coordinators)
         self.curve("progress partitions", (1, 2, 4, 8), self.with_partitions)
 
     def curve(self, name, sizes, measure):
         self.figures["curves"][name] = {str(size): measure(size) for size in sizes}
+        self.say(f"  {name}: " + " · ".join(f"{size}: {value:,.0f}" for size, value in self.figures["curves"][name].items()))
 
     def rate(self, pipeline, prefix):
-        return self.client(pipeline, prefix, runs=MANY // 10, window=64, seconds=2)["steps_per_s"]
+        """Steps that were done, whether their runs have ended or not: one of 1,000 steps takes its time."""
+        return self.client(pipeline, prefix, runs=MANY // 10, window=64, seconds=3, leave=1)["done_per_s"]
 
     def with_steps(self, count):
         with self.cluster(f"steps{count}"):
@@ -284,6 +343,10 @@ class Bench:
     def with_workers(self, count):
         with self.cluster(f"workers{count}", workers=count):
             return self.rate("three", f"workers{count}")
+
+    def with_coordinators(self, count):
+        with self.cluster(f"coordinators{count}", coordinators=count):
+            return self.rate("three", f"coordinators{count}")
 
     def with_partitions(self, count):
         with self.cluster(f"partitions{count}", partitions=count):
@@ -351,10 +414,9 @@ def main():
     parser = argparse.ArgumentParser(prog="bench/run")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--write", action="store_true")
-    parser.add_argument("--large", action="store_true")
     options = parser.parse_args()
     about = machine()
-    with Bench(options.quick, options.large) as bench:
+    with Bench(options.quick) as bench:
         figures = {"machine": about, **bench.measure()}
     about["load_after"] = round(os.getloadavg()[0], 1)
     print(table(figures))

@@ -53,14 +53,20 @@ def other_rows(figures):
     yield "cancel of a running step to the run's end, p50 · p99", both(figures["cancel"]["cancel"]), ""
     yield "a new worker's first task, from its fork to the step's end", f"{figures['first_task_ms']:.0f} ms", ""
     programs = figures["programs"]
-    yield ("program steps/s (fork + exec of `true`), 2 at once", f"{programs['steps_per_s']:,.0f}",
-           f"{programs['steps_per_s'] / programs['xargs_per_s'] * 100:.0f} % of `xargs -P 2`: {programs['xargs_per_s']:,.0f}")
+    for rate, what in (("list_steps_per_s", "one step over a list"), ("steps_per_s", f"runs of {programs.get('steps_a_run', 1)}, 64 in flight")):
+        if rate in programs:
+            yield (f"program steps/s (fork + exec of `true`), 2 at once, {what}", f"{programs[rate]:,.0f}",
+                   f"{programs[rate] / programs['xargs_per_s'] * 100:.0f} % of `xargs -P 2`: {programs['xargs_per_s']:,.0f}")
     idle = figures["idle"]
     yield "idle: share of a core, coordinator · worker", f"{idle['coordinator_percent']:.1f} % · {idle['worker_percent']:.1f} %", ""
     yield "idle: resident memory, coordinator · worker", f"{idle['coordinator_mb']:.1f} MB · {idle['worker_mb']:.1f} MB", ""
     yield "`backstep run` of an empty step on the embedded broker", f"{figures['embedded_run_ms']:.0f} ms", ""
     readers = figures["readers"]
     yield f"`status` · `list --limit 20` beside {readers['records']:,} records", f"{readers['status_s']:.2f} s · {readers['list_s']:.2f} s", ""
+    finished = figures.get("finished")
+    if finished is not None:
+        yield (f"`status` of the first of {finished['runs']:,} finished runs · `list --limit 20` beside them",
+               f"{finished['status_s']:.2f} s · {finished['list_s']:.2f} s", f"a bare read: {finished['bare_read_s']:.2f} s")
     for count, figure in figures["unfinished"].items():
         yield f"coordinator memory per unfinished run, {int(count):,} runs", f"{figure['bytes_per_run']:,.0f} bytes", ""
         yield (f"recovery of {int(count):,} unfinished runs (SIGKILL, restart, a new run ended)", f"{figure['recovery_s']:.2f} s",
@@ -99,7 +105,11 @@ def short_table(figures):
     return about(figures["machine"]) + "\n\n" + lines_of(short_rows(figures))
 
 
-def with_table(page, figures, made=table):
+def table_and_curves(figures):
+    return table(figures) + "\n" + "".join(f"![{arguments[1]}]({name})\n" for name, arguments in charts(figures).items())
+
+
+def with_table(page, figures, made=table_and_curves):
     """The page, with the table between the two marks."""
     pattern = re.escape(BEGIN) + ".*?" + re.escape(END)
     return re.sub(pattern, lambda _: BEGIN + "\n" + made(figures) + "\n" + END, page, flags=re.DOTALL)

@@ -33,7 +33,9 @@ def runs_and_counts():
     check(figures["rollback"]["records"]["Done"] == 5 * 6, "three steps and three rollbacks each")
     check(figures["cancel"]["cancel"]["count"] == figures["cancel"]["records"]["Cancel"] == 2, "two runs were cancelled")
     check(all(rate > 0 for rate in figures["floor"]["round_trips_per_s"].values()), "raw messages came back in every window")
-    check(figures["first_task_ms"] > 0 and figures["programs"]["steps_per_s"] > 0, "a new worker and a program did their steps")
+    programs = figures["programs"]
+    check(figures["first_task_ms"] > 0 and programs["steps_per_s"] > 0 and programs["list_steps_per_s"] > 0, "a new worker and programs did their steps")
+    check(figures["finished"]["runs"] == 200, "the first of 200 finished runs was found, and the last ones listed")
 
 
 if __name__ == "__main__":
