@@ -4,9 +4,9 @@
 # What is not named here takes a second or a few; of those unit and simulation tests compute, and the others wait.
 set(costs
   # label.name seconds halves
-  "broker.chaos 160 2"
+  "broker.chaos 145 1"
   "container.image 75 2"
-  "broker.large 105 2"
+  "broker.large 105 1"
   "broker.faults 65 1"
   "container.services 43 1"
   "broker.python_worker 40 1"
@@ -22,7 +22,19 @@ set(costs
   "broker.kafka 15 1"
   "broker.recovery 15 1"
   "broker.killed_steps 12 1"
-  "embedded.killed 60 2")
+  "embedded.screen 48 1"
+  "unit.steps 47 1"
+  "embedded.killed 40 2"
+  "simulation.every_crash 33 2"
+  "simulation.random_pipelines 25 2"
+  "simulation.random_faults 20 2"
+  "embedded.train 15 1"
+  "embedded.cli_logs 12 1"
+  "embedded.examples 12 1"
+  "embedded.upload 12 1"
+  "embedded.cli_exists 10 1"
+  "embedded.cli_expressions 10 1"
+  "unit.shapes 10 2")
 
 # backstep_test_cost(test label.name): by the table.
 function(backstep_test_cost test name)

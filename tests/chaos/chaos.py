@@ -27,7 +27,7 @@ from tail import Tail
 
 PROGRAMS = Path(os.environ["BACKSTEP_CHAOS_BIN"])
 LEASE = "2s"
-SETTLE_S = 90
+SETTLE_S = 240
 LOOK_EVERY_S = 2
 CANCELLED = 0.05  # of the runs
 SABOTAGED_S = 60

@@ -3,5 +3,5 @@
 # The chaos suite as long as a test may take: no promise is broken by so many kills, freezes and restarts of the broker, and where a rule is
 # taken away one is. The seed is another each time, and printed.
 set -eu
-exec "$BACKSTEP_SOURCE/tests/python" "$BACKSTEP_SOURCE/tests/chaos/chaos.py" --runs 80 --seconds 5 --broker-restarts 1 --pause 1.0 --least 8 2 1 70 \
-    --then-sabotage handshake
+exec "$BACKSTEP_SOURCE/tests/python" "$BACKSTEP_SOURCE/tests/chaos/chaos.py" --runs 520 --seconds 60 --broker-restarts 5 --pause 0.9 \
+    --least 60 20 5 500 --then-sabotage handshake confirm guard
