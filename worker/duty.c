@@ -5,7 +5,7 @@
 #include "common/rules.h"
 
 #define ADVANCE_US 20000 /* a round trip to the coordinator, with room to spare: so long a worker must not run dry */
-#define ADVANCE_MAX 256
+#define ADVANCE_MAX 1024 /* for each slot: of steps that take no time a worker still has less than 20 ms of its own work */
 
 /* "Its epoch is not the one answered with Holding for that partition." */
 static bool is_fenced(const struct duty *duty, const struct message *message)
