@@ -90,7 +90,7 @@ class Bench:
             process.wait()
 
     def coordinator(self, prefix="backstep", *more):
-        return self.spawn(BIN / "backstep", "serve", "-b", self.brokers, "--prefix", prefix, *more)
+        return self.spawn(BIN / "backstep", "serve", "-b", self.brokers, "--prefix", prefix, "--own", "all", *more)
 
     def worker(self, name, prefix="backstep", queue="default", slots=4):
         return self.spawn(*self.worker_command(name, prefix, queue, slots))

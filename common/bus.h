@@ -44,16 +44,20 @@ enum bus_event_kind {
     BUS_END,       /* this consumer has read all there is in the partition for now; comes again each time */
     BUS_GONE,      /* the offset asked for is not there any more, or the topic is: consumption has stopped */
     BUS_FATAL,     /* a delivery failed, or the producer did: what was published is not known. Drop all, begin anew */
+    BUS_JOINED,    /* we are in the group. Whether it has anything for us will be seen */
+    BUS_ASSIGNED,  /* the group has given us this partition, */
+    BUS_REVOKED,   /* or has taken it back: it is another's from now on, or has been for a while where it is `lost` */
 };
 
 struct bus_event {
     enum bus_event_kind kind;
-    const char *topic;  /* RECORD END GONE; borrowed, the same pointer for the same topic of this bus */
+    const char *topic;  /* RECORD END GONE ASSIGNED REVOKED; borrowed, the same pointer for the same topic of this bus */
     int32_t partition;
     int64_t offset;     /* RECORD: its own. DELIVERED: of the record, where the broker says so, else -1. END: the next one to come */
     int64_t time_ms;    /* RECORD: timestamp; 0: none */
     struct span key, value;
     uint64_t cookie;    /* DELIVERED */
+    bool lost; /* REVOKED: the group has done without us, for we were silent */
     char reason[512]; /* GONE FATAL: one line */
 };
 
@@ -90,6 +94,9 @@ struct bus_operations {
                       char metadata[BUS_METADATA_BYTES], int timeout_ms, struct error *error);
     void (*commit)(struct bus *bus, const char *group, const char *topic, int32_t partition, int64_t offset, const char *metadata);
     void (*delete_before)(struct bus *bus, const char *topic, int32_t partition, int64_t offset);
+    bool (*join)(struct bus *bus, const char *group, const char *topic, int session_ms, struct error *error);
+    void (*leave)(struct bus *bus, int timeout_ms);
+    bool (*members)(struct bus *bus, const char *group, int *count, int timeout_ms, struct error *error);
     bool (*consume)(struct bus *bus, const char *topic, int32_t partition, int64_t offset, struct error *error);
     void (*stop)(struct bus *bus, const char *topic, int32_t partition);
     bool (*send)(struct bus *bus, const struct bus_send *send, struct error *error);
@@ -155,7 +162,8 @@ static inline bool bus_committed(struct bus *bus, const char *group, const char 
     return bus->operations->committed(bus, group, topic, partition, offset, metadata, timeout_ms, error);
 }
 
-/* Commit, without waiting and without a report: one that fails is logged, and the next one makes it good. Nothing on an embedded broker. */
+/* Commit, without waiting and without a report: one that fails is logged, and the next one makes it good. Nothing on an embedded broker.
+ * Brokers take it from a member of the group, and from anybody while the group has no members. */
 static inline void bus_commit(struct bus *bus, const char *group, const char *topic, int32_t partition, int64_t offset,
                               const char *metadata)
 {
@@ -167,6 +175,27 @@ static inline void bus_commit(struct bus *bus, const char *group, const char *to
 static inline void bus_delete_before(struct bus *bus, const char *topic, int32_t partition, int64_t offset)
 {
     bus->operations->delete_before(bus, topic, partition, offset);
+}
+
+/* Become a member of a group, which deals the partitions of `topic` out among its members: BUS_ASSIGNED and BUS_REVOKED tell which are ours.
+ * Nothing is read for that: see bus_consume(). A member who is silent for session_ms is out, and the others get what he had. Once in the
+ * life of a bus, before anything is asked of the group. Not on an embedded broker. What the group refuses is BUS_FATAL. */
+static inline bool bus_join(struct bus *bus, const char *group, const char *topic, int session_ms, struct error *error)
+{
+    return bus->operations->join(bus, group, topic, session_ms, error);
+}
+
+/* The others get our partitions at once, not when the session is over. Then the bus is only good for being closed. Nothing where we are in
+ * no group. */
+static inline void bus_leave(struct bus *bus, int timeout_ms)
+{
+    bus->operations->leave(bus, timeout_ms);
+}
+
+/* How many are in a group now. On an embedded broker: nobody. */
+static inline bool bus_members(struct bus *bus, const char *group, int *count, int timeout_ms, struct error *error)
+{
+    return bus->operations->members(bus, group, count, timeout_ms, error);
 }
 
 /* Begin reading a partition at `offset` (or BUS_OFFSET_...); once at a time per partition. The records come through bus_poll(). */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The bus over librdkafka: one producer and one simple consumer (no group) a bus, and one eventfd that either of them, or
- * bus_wake(), makes readable. All of librdkafka's news is taken in by the thread that polls.
+/* The bus over librdkafka: one producer and one simple consumer (no group) a bus, a handle for a group where one is asked for, and one eventfd
+ * that any of them, or bus_wake(), makes readable. All of librdkafka's news is taken in by the thread that polls.
  *
  * No wake-up is lost: the eventfd is emptied first, then every queue, and only when all of them were empty does the thread wait. */
 #include "common/bus_kafka.h"
@@ -47,6 +47,13 @@ struct topic {
     int32_t reading_count;
 };
 
+/* A partition that the group has given us, or taken back. */
+struct dealt {
+    enum bus_event_kind kind;
+    int32_t partition;
+    bool lost;
+};
+
 struct delivery {
     uint64_t cookie;
     int64_t offset;
@@ -74,6 +81,14 @@ struct kafka_bus {
     rd_kafka_queue_t *producer_events, *consumer_events; /* reports, errors and logs */
     rd_kafka_t *keeper; /* of what a group commits; NULL: nobody asked */
     char *keeper_group;
+    rd_kafka_queue_t *group_events; /* of the keeper */
+    int session_ms; /* > 0: the keeper is a member of the group, */
+    struct topic *dealt_topic; /* which deals these partitions out */
+    struct dealt *dealt;
+    size_t dealt_next, dealt_count, dealt_capacity;
+    bool joined; /* it has taken us in, */
+    bool joined_told; /* and that was said */
+    rd_kafka_resp_err_t group_refusal; /* we may not use it */
     rd_kafka_queue_t *commits; /* what became of them; NULL: there were none */
     const char *client_id;
     const char *const *given; /* properties that a person gave; the opener's, for as long as the bus is open */
@@ -251,7 +266,10 @@ static const struct refused_property {
     {"retries", NULL, "a record that is given up leaves a hole in the log"},
     {"message.send.max.retries", NULL, "a record that is given up leaves a hole in the log"},
     {"transactional.id", NULL, "Backstep uses no transactions"},
-    {"group.id", NULL, "partitions are read by hand, without a consumer group"},
+    {"group.id", NULL, "coordinators are the only group, and it is named after the prefix"},
+    {"group.instance.id", NULL, "a coordinator that is stopped would keep its partitions until its session is over"},
+    {"partition.assignment.strategy", NULL, "all coordinators must have the same"},
+    {"session.timeout.ms", NULL, "it is given by --session-timeout"},
     {"auto.offset.reset", "error", "a reader whose records are gone must say so, never skip"},
     {"enable.auto.commit", "false", "no offset is ever committed behind our back"},
     {"auto.commit.enable", "false", "no offset is ever committed behind our back"},
@@ -353,8 +371,8 @@ static rd_kafka_t *handle_new(rd_kafka_type_t type, const struct property *own, 
                               const struct bus_kafka_options *options, struct kafka_bus *kafka, struct error *error)
 {
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
     bool intercepted = type == RD_KAFKA_PRODUCER;
+    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG | (intercepted ? 0 : RD_KAFKA_EVENT_REBALANCE));
     if (!configure_handle(conf, own, more, options, error) ||
         (intercepted && options->property_count > 0 && !is_accepted(type, conf, error))) {
         rd_kafka_conf_destroy(conf);
@@ -382,6 +400,11 @@ static void on_queue_filled(rd_kafka_t *handle, void *opaque)
 {
     (void)handle;
     make_readable(((struct kafka_bus *)opaque)->wake_fd);
+}
+
+static void listen_to(struct kafka_bus *kafka, rd_kafka_queue_t *queue)
+{
+    rd_kafka_queue_cb_event_enable(queue, on_queue_filled, kafka);
 }
 
 static struct kafka_bus *kafka_of(struct bus *bus)
@@ -467,6 +490,24 @@ static rd_kafka_event_t *await_answer(rd_kafka_queue_t *queue, const struct pati
         answer = rd_kafka_queue_poll(queue, left_ms < SLICE_MS ? left_ms : SLICE_MS);
     } while (answer == NULL && patience_lasts(patience));
     return answer;
+}
+
+static void fail(struct kafka_bus *kafka, const char *reason)
+{
+    if (!kafka->failed) {
+        kafka->failed = true;
+        snprintf(kafka->failure, sizeof kafka->failure, "%s", reason);
+    }
+}
+
+/* Much of what librdkafka logs at its higher levels are steps on the way to success: not for people who did not ask. */
+static void take_log(rd_kafka_event_t *event)
+{
+    const char *facility, *text;
+    int level;
+    if (log_enabled(LOG_DEBUG) && rd_kafka_event_log(event, &facility, &text, &level) == 0) {
+        log_event(LOG_DEBUG, "librdkafka", "facility=%s text=%s", facility, LOG_QUOTED(text));
+    }
 }
 
 /* ---- topics */
@@ -1005,13 +1046,14 @@ static void kafka_delete_before(struct bus *bus, const char *topic, int32_t part
     rd_kafka_topic_partition_list_destroy(list);
 }
 
+/* The producer asks: a broker answers one request of a connection after the other, and a consumer's fetch waits for up to 100 ms. */
 static rd_kafka_resp_err_t ask_offset_at(struct kafka_bus *kafka, const char *name, int32_t partition, int64_t time_ms,
                                          int64_t *offset, int timeout_ms)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_t *asked = rd_kafka_topic_partition_list_add(list, name, partition);
     asked->offset = time_ms;
-    rd_kafka_resp_err_t code = rd_kafka_offsets_for_times(kafka->consumer, list, timeout_ms);
+    rd_kafka_resp_err_t code = rd_kafka_offsets_for_times(kafka->producer, list, timeout_ms);
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
         code = asked->err;
         *offset = asked->offset;
@@ -1073,38 +1115,226 @@ static bool kafka_offset_at(struct bus *bus, const char *name, int32_t partition
     return error_no_answer(kafka, error, name, code);
 }
 
-/* ---- reading */
+/* ---- the group, and what it commits */
 
+#define LEAVE_SLICE_MS 20 /* between two looks at whether we are out */
 #define KEEPER_SLICE_MS 500 /* between two looks at whether the group is refused */
 
-/* A handle that belongs to the group, reads nothing and joins nothing: it only knows who coordinates the group. */
+static bool keeper_new(struct kafka_bus *kafka, const char *group, struct error *error)
+{
+    char session[16];
+    snprintf(session, sizeof session, "%d", kafka->session_ms);
+    const struct property own[] = {{"group.id", group},
+                                   {kafka->session_ms > 0 ? "session.timeout.ms" : NULL, session},
+                                   {"heartbeat.interval.ms", "300"}, /* in which a member learns that another has left */
+                                   {"partition.assignment.strategy", "cooperative-sticky"},
+                                   {NULL, NULL}};
+    const struct bus_kafka_options options = {
+        .brokers = kafka->brokers, .client_id = kafka->client_id, .properties = kafka->given, .property_count = kafka->given_count};
+    kafka->keeper = handle_new(RD_KAFKA_CONSUMER, consumer_properties, own, &options, kafka, error);
+    if (kafka->keeper == NULL) {
+        return false;
+    }
+    kafka->keeper_group = strdup(group);
+    kafka->group_events = rd_kafka_queue_get_consumer(kafka->keeper);
+    listen_to(kafka, kafka->group_events);
+    return true;
+}
+
+/* A handle that belongs to the group and reads nothing. Where it has not joined, it only knows who coordinates the group. */
 static rd_kafka_t *keeper_of(struct kafka_bus *kafka, const char *group, struct error *error)
 {
-    if (kafka->keeper == NULL) {
-        const struct property own[] = {{"group.id", group}, {NULL, NULL}};
-        const struct bus_kafka_options options = {
-            .brokers = kafka->brokers, .client_id = kafka->client_id, .properties = kafka->given, .property_count = kafka->given_count};
-        kafka->keeper = handle_new(RD_KAFKA_CONSUMER, consumer_properties, own, &options, kafka, error);
-        kafka->keeper_group = strdup(group);
+    if (kafka->keeper == NULL && !keeper_new(kafka, group, error)) {
+        return NULL;
     }
-    assert(kafka->keeper == NULL || strcmp(kafka->keeper_group, group) == 0); /* one prefix, one group */
-    if (kafka->keeper != NULL) { /* what it has to say, the other handles say too */
-        rd_kafka_queue_t *queue = rd_kafka_queue_get_main(kafka->keeper);
-        for (rd_kafka_event_t *event; (event = rd_kafka_queue_poll(queue, 0)) != NULL; rd_kafka_event_destroy(event)) {
-        }
-        rd_kafka_queue_destroy(queue);
+    assert(strcmp(kafka->keeper_group, group) == 0); /* one prefix, one group */
+    rd_kafka_queue_t *queue = rd_kafka_queue_get_main(kafka->keeper); /* what it has to say there, the other handles say too */
+    for (rd_kafka_event_t *event; (event = rd_kafka_queue_poll(queue, 0)) != NULL; rd_kafka_event_destroy(event)) {
     }
+    rd_kafka_queue_destroy(queue);
     return kafka->keeper;
 }
 
-/* Who may not use the group is told so on the way, while librdkafka asks on in vain. */
-static rd_kafka_resp_err_t ask_committed(rd_kafka_t *keeper, rd_kafka_topic_partition_list_t *asked, int timeout_ms)
+/* Ends us, or is mended by librdkafka alone. */
+static bool is_group_refusal(rd_kafka_resp_err_t code)
 {
-    rd_kafka_resp_err_t code = rd_kafka_committed(keeper, asked, timeout_ms > 0 ? timeout_ms : 1);
-    rd_kafka_message_t *message = code == RD_KAFKA_RESP_ERR_NO_ERROR ? NULL : rd_kafka_consumer_poll(keeper, 0);
-    if (message != NULL) {
-        code = message->err == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED ? message->err : code;
-        rd_kafka_message_destroy(message);
+    return code == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED || code == RD_KAFKA_RESP_ERR_INVALID_SESSION_TIMEOUT ||
+           code == RD_KAFKA_RESP_ERR_INCONSISTENT_GROUP_PROTOCOL || code == RD_KAFKA_RESP_ERR_INVALID_GROUP_ID ||
+           code == RD_KAFKA_RESP_ERR_GROUP_MAX_SIZE_REACHED || code == RD_KAFKA_RESP_ERR__FATAL;
+}
+
+static const char *group_hint(rd_kafka_resp_err_t code)
+{
+    switch ((int)code) {
+    case RD_KAFKA_RESP_ERR_INVALID_SESSION_TIMEOUT:
+        return "; --session-timeout must lie between the broker's group.min.session.timeout.ms and group.max.session.timeout.ms";
+    case RD_KAFKA_RESP_ERR_INCONSISTENT_GROUP_PROTOCOL: return "; somebody else is in that group";
+    default: return denial_hint(code);
+    }
+}
+
+static void take_group_error(struct kafka_bus *kafka, rd_kafka_event_t *event)
+{
+    rd_kafka_resp_err_t code = rd_kafka_event_error(event);
+    if (!is_group_refusal(code)) {
+        log_event(LOG_DEBUG, "group_trouble", "error=%s", LOG_QUOTED(rd_kafka_event_error_string(event)));
+        return;
+    }
+    kafka->group_refusal = code;
+    if (kafka->session_ms > 0) {
+        char reason[512];
+        snprintf(reason, sizeof reason, "group '%.120s' does not take us: %.120s%s", kafka->keeper_group,
+                 code == RD_KAFKA_RESP_ERR__FATAL ? rd_kafka_event_error_string(event) : rd_kafka_err2str(code), group_hint(code));
+        fail(kafka, reason);
+    }
+}
+
+static void remember_dealt(struct kafka_bus *kafka, const struct dealt *dealt)
+{
+    if (kafka->dealt_next == kafka->dealt_count) {
+        kafka->dealt_next = kafka->dealt_count = 0;
+    }
+    if (kafka->dealt_count == kafka->dealt_capacity) {
+        kafka->dealt = grow(kafka->dealt, &kafka->dealt_capacity, sizeof *kafka->dealt);
+    }
+    kafka->dealt[kafka->dealt_count++] = *dealt;
+}
+
+/* librdkafka begins to read what it is given, and wants to know that we agree; it is paused, for we read by ourselves. */
+static rd_kafka_error_t *agree(rd_kafka_t *keeper, rd_kafka_topic_partition_list_t *list, bool given)
+{
+    if (!given) {
+        return rd_kafka_incremental_unassign(keeper, list);
+    }
+    for (int i = 0; i < list->cnt; i++) {
+        list->elems[i].offset = RD_KAFKA_OFFSET_END;
+    }
+    rd_kafka_error_t *failure = rd_kafka_incremental_assign(keeper, list);
+    rd_kafka_pause_partitions(keeper, list);
+    return failure;
+}
+
+static void take_rebalance(struct kafka_bus *kafka, rd_kafka_event_t *event)
+{
+    bool given = rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_event_topic_partition_list(event);
+    struct dealt dealt = {.kind = given ? BUS_ASSIGNED : BUS_REVOKED, .lost = !given && rd_kafka_assignment_lost(kafka->keeper)};
+    for (int i = 0; i < list->cnt; i++) {
+        dealt.partition = list->elems[i].partition;
+        remember_dealt(kafka, &dealt);
+    }
+    rd_kafka_error_t *failure = agree(kafka->keeper, list, given);
+    if (failure != NULL) {
+        log_event(LOG_WARN, "group_trouble", "error=%s", LOG_QUOTED(rd_kafka_error_string(failure)));
+        rd_kafka_error_destroy(failure);
+    }
+}
+
+static bool take_group_from(struct kafka_bus *kafka, rd_kafka_queue_t *queue, int timeout_ms)
+{
+    rd_kafka_event_t *event;
+    bool some = false;
+    while (queue != NULL && (event = rd_kafka_queue_poll(queue, timeout_ms)) != NULL) {
+        some = true;
+        timeout_ms = 0;
+        switch (rd_kafka_event_type(event)) {
+        case RD_KAFKA_EVENT_REBALANCE: take_rebalance(kafka, event); break;
+        case RD_KAFKA_EVENT_ERROR: take_group_error(kafka, event); break;
+        case RD_KAFKA_EVENT_LOG: take_log(event); break;
+        default: break; /* read before it was paused */
+        }
+        rd_kafka_event_destroy(event);
+    }
+    return some;
+}
+
+/* Nothing wakes us for it where the group has no partition for us. */
+static void look_whether_in(struct kafka_bus *kafka)
+{
+    if (kafka->session_ms > 0 && !kafka->joined) {
+        char *id = rd_kafka_memberid(kafka->keeper);
+        kafka->joined = id != NULL && id[0] != '\0';
+        if (id != NULL) {
+            rd_kafka_mem_free(kafka->keeper, id);
+        }
+    }
+}
+
+static bool take_group(struct kafka_bus *kafka)
+{
+    bool was_in = kafka->joined;
+    look_whether_in(kafka);
+    return take_group_from(kafka, kafka->group_events, 0) || kafka->joined != was_in;
+}
+
+static bool kafka_join(struct bus *bus, const char *group, const char *topic, int session_ms, struct error *error)
+{
+    struct kafka_bus *kafka = kafka_of(bus);
+    assert(kafka->keeper == NULL && session_ms > 0 && !kafka->embedded);
+    kafka->session_ms = session_ms;
+    kafka->dealt_topic = topic_of(kafka, topic);
+    rd_kafka_t *keeper = keeper_of(kafka, group, error);
+    if (keeper == NULL) {
+        return false;
+    }
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, topic, RD_KAFKA_PARTITION_UA);
+    rd_kafka_resp_err_t code = rd_kafka_subscribe(keeper, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR ||
+           error_set(error, ERROR_INVALID, "group '%s' cannot be joined: %s", group, rd_kafka_err2str(code));
+}
+
+static void kafka_leave(struct bus *bus, int timeout_ms)
+{
+    struct kafka_bus *kafka = kafka_of(bus);
+    if (kafka->session_ms == 0 || kafka->keeper == NULL) {
+        return;
+    }
+    int64_t deadline_ms = deadline_after(timeout_ms);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(kafka->keeper);
+    rd_kafka_error_t *failure = rd_kafka_consumer_close_queue(kafka->keeper, queue);
+    while (failure == NULL && !rd_kafka_consumer_closed(kafka->keeper) && remaining_ms(deadline_ms) > 0) {
+        take_group_from(kafka, queue, LEAVE_SLICE_MS);
+    }
+    if (failure != NULL) {
+        rd_kafka_error_destroy(failure);
+    }
+    rd_kafka_queue_destroy(queue);
+}
+
+static bool kafka_members(struct bus *bus, const char *group, int *count, int timeout_ms, struct error *error)
+{
+    struct kafka_bus *kafka = kafka_of(bus);
+    struct patience patience = patience_of(kafka, timeout_ms);
+    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
+    *count = 0;
+    while (!kafka->embedded) {
+        const struct rd_kafka_group_list *groups = NULL;
+        code = rd_kafka_list_groups(kafka->producer, group, &groups, patience_slice_ms(&patience));
+        for (int i = 0; code == RD_KAFKA_RESP_ERR_NO_ERROR && i < groups->group_cnt; i++) {
+            code = groups->groups[i].err;
+            *count += groups->groups[i].member_cnt;
+        }
+        if (groups != NULL) {
+            rd_kafka_group_list_destroy(groups);
+        }
+        if (!is_transient(code) || !may_retry(&patience)) {
+            break;
+        }
+    }
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR ||
+           error_set(error, is_transient(code) ? ERROR_TRANSIENT : ERROR_INVALID, "who is in group '%s' cannot be read: %s%s", group,
+                     rd_kafka_err2str(code), denial_hint(code));
+}
+
+/* Who may not use the group is told so on the way, while librdkafka asks on in vain. */
+static rd_kafka_resp_err_t ask_committed(struct kafka_bus *kafka, rd_kafka_topic_partition_list_t *asked, int timeout_ms)
+{
+    rd_kafka_resp_err_t code = rd_kafka_committed(kafka->keeper, asked, timeout_ms > 0 ? timeout_ms : 1);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        take_group(kafka);
+        code = kafka->group_refusal != RD_KAFKA_RESP_ERR_NO_ERROR ? kafka->group_refusal : code;
     }
     return code == RD_KAFKA_RESP_ERR_NO_ERROR ? asked->elems[0].err : code;
 }
@@ -1119,8 +1349,7 @@ static bool kafka_committed(struct bus *bus, const char *group, const char *topi
     if (kafka->embedded) {
         return true;
     }
-    rd_kafka_t *keeper = keeper_of(kafka, group, error);
-    if (keeper == NULL) {
+    if (keeper_of(kafka, group, error) == NULL) {
         return false;
     }
     rd_kafka_topic_partition_list_t *asked = rd_kafka_topic_partition_list_new(1);
@@ -1128,7 +1357,7 @@ static bool kafka_committed(struct bus *bus, const char *group, const char *topi
     rd_kafka_resp_err_t code;
     do {
         int left_ms = remaining_ms(patience.deadline_ms);
-        code = ask_committed(keeper, asked, left_ms < KEEPER_SLICE_MS ? left_ms : KEEPER_SLICE_MS);
+        code = ask_committed(kafka, asked, left_ms < KEEPER_SLICE_MS ? left_ms : KEEPER_SLICE_MS);
     } while (is_transient(code) && may_retry(&patience));
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR && one->offset >= 0) {
         *offset = one->offset;
@@ -1173,6 +1402,8 @@ static void kafka_commit(struct bus *bus, const char *group, const char *topic, 
     }
     rd_kafka_topic_partition_list_destroy(list);
 }
+
+/* ---- reading */
 
 static void reserve_reading(struct topic *topic)
 {
@@ -1329,14 +1560,6 @@ static struct bus_backlog kafka_backlog(const struct bus *bus)
 
 /* ---- taking in what librdkafka has */
 
-static void fail(struct kafka_bus *kafka, const char *reason)
-{
-    if (!kafka->failed) {
-        kafka->failed = true;
-        snprintf(kafka->failure, sizeof kafka->failure, "%s", reason);
-    }
-}
-
 static void remember_delivery(struct kafka_bus *kafka, const struct delivery *delivery)
 {
     if (kafka->delivery_next == kafka->delivery_count) {
@@ -1439,16 +1662,6 @@ static void take_error(struct kafka_bus *kafka, rd_kafka_event_t *event)
     }
 }
 
-/* Much of what librdkafka logs at its higher levels are steps on the way to success: not for people who did not ask. */
-static void take_log(rd_kafka_event_t *event)
-{
-    const char *facility, *text;
-    int level;
-    if (log_enabled(LOG_DEBUG) && rd_kafka_event_log(event, &facility, &text, &level) == 0) {
-        log_event(LOG_DEBUG, "librdkafka", "facility=%s text=%s", facility, LOG_QUOTED(text));
-    }
-}
-
 /* Records that nobody needs were not deleted: that costs room and no more, so it is said once as long as nothing changes. */
 static void take_deleted(struct kafka_bus *kafka, rd_kafka_event_t *event)
 {
@@ -1497,6 +1710,7 @@ static bool take_in(struct kafka_bus *kafka)
     bool news = take_reports(kafka);
     news |= take_events(kafka, kafka->producer_events);
     news |= take_events(kafka, kafka->consumer_events);
+    news |= take_group(kafka);
     news |= take_records(kafka);
     return news;
 }
@@ -1580,6 +1794,24 @@ static bool next_delivery(struct kafka_bus *kafka, struct bus_event *event)
     return true;
 }
 
+static bool next_dealt(struct kafka_bus *kafka, struct bus_event *event)
+{
+    if (kafka->joined && !kafka->joined_told) {
+        kafka->joined_told = true;
+        event->kind = BUS_JOINED;
+        return true;
+    }
+    if (kafka->dealt_next == kafka->dealt_count) {
+        return false;
+    }
+    const struct dealt *dealt = &kafka->dealt[kafka->dealt_next++];
+    event->kind = dealt->kind;
+    event->topic = kafka->dealt_topic->name;
+    event->partition = dealt->partition;
+    event->lost = dealt->lost;
+    return true;
+}
+
 /* Once failed, nothing else comes out: what was published is not known. */
 static bool next_event(struct kafka_bus *kafka, struct bus_event *event)
 {
@@ -1588,7 +1820,7 @@ static bool next_event(struct kafka_bus *kafka, struct bus_event *event)
         snprintf(event->reason, sizeof event->reason, "%s", kafka->failure);
         return true;
     }
-    return next_delivery(kafka, event) || next_record(kafka, event);
+    return next_dealt(kafka, event) || next_delivery(kafka, event) || next_record(kafka, event);
 }
 
 /* false: the time is over, or a signal came. */
@@ -1691,6 +1923,7 @@ static void kafka_close(struct bus *bus)
     queue_close(kafka->consumer_events);
     queue_close(kafka->producer_events);
     queue_close(kafka->commits);
+    queue_close(kafka->group_events);
     topics_free(kafka->topics);
     handle_destroy(kafka->keeper);
     free(kafka->keeper_group);
@@ -1702,6 +1935,7 @@ static void kafka_close(struct bus *bus)
     pthread_mutex_destroy(&kafka->reports.mutex);
     free(kafka->reports.deliveries);
     free(kafka->deliveries);
+    free(kafka->dealt);
     free(kafka->brokers);
     free(kafka);
 }
@@ -1716,6 +1950,9 @@ static const struct bus_operations kafka_operations = {
     .committed = kafka_committed,
     .commit = kafka_commit,
     .delete_before = kafka_delete_before,
+    .join = kafka_join,
+    .leave = kafka_leave,
+    .members = kafka_members,
     .consume = kafka_consume,
     .stop = kafka_stop,
     .send = kafka_send,
@@ -1736,11 +1973,6 @@ static bool error_no_broker(const struct kafka_bus *kafka, struct error *error)
     snprintf(within, sizeof within, seconds ? "%d s" : "%d ms", seconds ? kafka->timeout_ms / 1000 : kafka->timeout_ms);
     return error_set(error, ERROR_TRANSIENT, "no broker answered on %s within %s%s%s", kafka->brokers, within,
                      kafka->refusal[0] != '\0' ? ": " : "", kafka->refusal);
-}
-
-static void listen_to(struct kafka_bus *kafka, rd_kafka_queue_t *queue)
-{
-    rd_kafka_queue_cb_event_enable(queue, on_queue_filled, kafka);
 }
 
 /* Who is refused need not wait for as long as a broker may take to answer: what would mend it is not time. NULL: nobody answered. */

@@ -786,6 +786,24 @@ static void memory_commit(struct bus *bus, const char *group, const char *name, 
     snprintf(commit->metadata, sizeof commit->metadata, "%s", metadata);
 }
 
+static bool memory_join(struct bus *bus, const char *group, const char *topic, int session_ms, struct error *error)
+{
+    (void)bus, (void)group, (void)topic, (void)session_ms;
+    return error_set(error, ERROR_INVALID, "no groups here");
+}
+
+static void memory_leave(struct bus *bus, int timeout_ms)
+{
+    (void)bus, (void)timeout_ms;
+}
+
+static bool memory_members(struct bus *bus, const char *group, int *count, int timeout_ms, struct error *error)
+{
+    (void)bus, (void)group, (void)timeout_ms, (void)error;
+    *count = 0;
+    return true;
+}
+
 static bool memory_embedded(const struct bus *bus)
 {
     (void)bus;
@@ -818,6 +836,9 @@ static const struct bus_operations memory_operations = {
     .committed = memory_committed,
     .commit = memory_commit,
     .delete_before = memory_delete_before,
+    .join = memory_join,
+    .leave = memory_leave,
+    .members = memory_members,
     .consume = memory_consume,
     .stop = memory_stop,
     .send = memory_send,

@@ -17,7 +17,7 @@ enum option_set {
     OPTIONS_EVENTS = 1 << 8, /* --from-beginning --all */
     OPTIONS_DEV = 1 << 9, /* --address-file; --steps, none by default */
     OPTIONS_TOPICS = 1 << 10, /* --progress-partitions --task-partitions --replication --topic-config */
-    OPTIONS_SERVE = 1 << 11, /* --own --checkpoint-bytes --retention --begin-at-first-record --progress-partitions */
+    OPTIONS_SERVE = 1 << 11, /* --own --session-timeout --checkpoint-bytes --retention --begin-at-first-record --progress-partitions */
     OPTIONS_CONTROL = 1 << 12, /* --reason --wait */
     OPTIONS_CHECK = 1 << 13, /* --steps, none by default */
     OPTIONS_WORKER = 1 << 14, /* --queue --id --lease --drain-timeout --max-tasks --cancel-grace; not --steps */
@@ -40,6 +40,7 @@ extern const struct option_spec default_options[];
 #define DEFAULT_REPLICATION "-1" /* the broker's */
 #define DEFAULT_RETENTION "168h"
 #define DEFAULT_LEASE "30s"
+#define DEFAULT_SESSION_TIMEOUT "10s"
 #define DEFAULT_DRAIN_TIMEOUT "30s"
 #define DEFAULT_CANCEL_GRACE "10s"
 

@@ -71,6 +71,10 @@
 #define LIMIT_LOG_QUEUE_BYTES (8 * MIB)    /* waiting to be sent by one worker; beyond it lines are dropped and counted */
 #define LIMIT_HOLDING 65536        /* tickets named by one Holding: at most the window */
 
+/* ---- coordinators */
+#define LIMIT_SESSION_MIN_MS 2000   /* a few heartbeats of 300 ms must survive a busy machine; brokers refuse less than 6 s by default */
+#define LIMIT_SESSION_MAX_MS 300000 /* librdkafka's max.poll.interval.ms by default, which must not be less */
+
 /* ---- clients */
 #define LIMIT_PARAM_BYTES (64 * KIB)
 #define LIMIT_CONFIG_FILE_BYTES (64 * KIB)

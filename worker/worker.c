@@ -608,6 +608,9 @@ static void take_event(struct worker *worker, const struct bus_event *event)
     case BUS_GONE: end_incarnation(worker, event->reason); break;
     case BUS_FATAL: break_bus(worker, event->reason); break;
     case BUS_NOTHING:
+    case BUS_JOINED:
+    case BUS_ASSIGNED:
+    case BUS_REVOKED:
     case BUS_END: break;
     }
 }

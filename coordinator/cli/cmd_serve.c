@@ -14,6 +14,8 @@
 #include <unistd.h>
 
 #define STEP_WAIT_MS 500
+#define FLUSH_MS 500  /* what was sent is out before another has the partitions, where the broker keeps up */
+#define LEAVE_MS 2000
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MOST_MS 5000
 
@@ -64,6 +66,7 @@ static enum service_state work(struct daemon *daemon, struct service *service, s
     enum service_state state = SERVICE_WORKING;
     while (state == SERVICE_WORKING && !is_stopped()) {
         state = service_step(service, STEP_WAIT_MS, error);
+        daemon->has_worked = daemon->has_worked || service_has_joined(service);
         if (!ready && service_is_ready(service)) {
             ready = true;
             daemon->has_worked = true;
@@ -92,6 +95,10 @@ static bool live(struct daemon *daemon, int *code)
     struct service *service = bus != NULL ? service_new(bus, &daemon->service, &error) : NULL;
     if (service != NULL) {
         state = work(daemon, service, &error);
+    }
+    if (bus != NULL) {
+        bus_flush(bus, state == SERVICE_WORKING ? FLUSH_MS : 0);
+        bus_leave(bus, LEAVE_MS);
     }
     service_free(service);
     signals_set_bus(NULL);
@@ -123,7 +130,11 @@ static bool read_own(const struct call *call, struct service_options *service)
 {
     const char *own = option_text(call->options, "own");
     int first, last, end = 0;
-    if (own == NULL || strcmp(own, "all") == 0) {
+    if (own == NULL) {
+        service->session_ms = (int)option_duration_ms(call->options, "session-timeout");
+        return true;
+    }
+    if (strcmp(own, "all") == 0) {
         return true;
     }
     if (sscanf(own, "%d-%d%n", &first, &last, &end) != 2 || own[end] != '\0') {

@@ -83,6 +83,20 @@ struct dispatch *dispatch_new(uint32_t owned, uint32_t total)
     return dispatch;
 }
 
+void dispatch_set_owned(struct dispatch *dispatch, uint32_t owned)
+{
+    assert(owned <= dispatch->total);
+    dispatch->owned = owned;
+    dispatch->changed = true;
+}
+
+void dispatch_leave(struct dispatch *dispatch, uint32_t partition)
+{
+    for (struct dispatch_worker *worker = dispatch->workers; worker != NULL; worker = worker->hh.next) {
+        worker->holding[partition] = worker->awaited[partition] = false;
+    }
+}
+
 /* ---- groups and lanes */
 
 static struct group *group_of(struct dispatch *dispatch, struct span queue, struct span handler)

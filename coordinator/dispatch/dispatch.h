@@ -32,6 +32,11 @@ struct dispatch_item {
 struct dispatch *dispatch_new(uint32_t owned, uint32_t total);
 void dispatch_free(struct dispatch *dispatch);
 
+/* Partitions have come or gone: how many are ours now. */
+void dispatch_set_owned(struct dispatch *dispatch, uint32_t owned);
+/* It is not ours any more: who has answered for it has to do so again, should it come back. Its items have ended before. */
+void dispatch_leave(struct dispatch *dispatch, uint32_t partition);
+
 /* ---- workers */
 
 /* A Hello or heartbeat was read. Returns the incarnation it is about, NULL where it is over already or there are too many.

@@ -61,9 +61,10 @@ bool checkpoint_read(struct owned *owned, struct error *error)
     struct runs_checkpoint checkpoint = {.epoch = -1, .ids = -1};
     char metadata[BUS_METADATA_BYTES];
     int64_t first, next, offset;
-    if (!bus_bounds(service->bus, service->progress_topic, owned->partition, &first, &next, service->options.timeout_ms, error) ||
-        !bus_committed(service->bus, service->group, service->progress_topic, owned->partition, &offset, metadata,
-                       service->options.timeout_ms, error)) {
+    int timeout_ms = ownership_patience_ms(service);
+    if (!bus_bounds(service->bus, service->progress_topic, owned->partition, &first, &next, timeout_ms, error) ||
+        !bus_committed(service->bus, service->group, service->progress_topic, owned->partition, &offset, metadata, timeout_ms,
+                       error)) {
         return false;
     }
     if (offset >= 0 && !runs_checkpoint_read(&checkpoint, offset, metadata)) {
@@ -172,7 +173,7 @@ void checkpoint_own_record(struct owned *owned, const struct message *message, e
 {
     if (owned->epoch < 0) {
         if (message->kind == MESSAGE_SNAPSHOT && result == RUNS_CHECKED) {
-            letters_forget(owned, message->event.run_id);
+            letters_forget(&owned->letters, message->event.run_id);
         }
         return;
     }
@@ -272,8 +273,10 @@ static void look(struct owned *owned, int64_t most_bytes, int64_t read_bytes)
 
 void checkpoint_tick(struct service *service)
 {
-    for (int32_t i = 0; i < service->owned_count && !bus_embedded(service->bus); i++) {
-        struct owned *owned = &service->owned[i];
+    if (bus_embedded(service->bus)) {
+        return;
+    }
+    for (struct owned *owned = owned_next(service, NULL); owned != NULL; owned = owned_next(service, owned)) {
         int64_t most_bytes = distance_bytes(owned), read_bytes = runs_bytes(owned->runs);
         bool due =
             service->now_ms - owned->checked_at_ms >= LOOK_EVERY_MS || read_bytes - owned->checked_at_bytes >= most_bytes / LOOKS;

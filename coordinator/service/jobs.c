@@ -162,6 +162,28 @@ void job_free(struct job *job)
     free(job);
 }
 
+void jobs_drop(struct owned *owned)
+{
+    struct service *service = owned->service;
+    struct job **link = &service->dirty_first;
+    service->dirty_last = NULL;
+    while (*link != NULL) {
+        struct job *job = *link;
+        if (job->owned == owned) {
+            job->dirty = false;
+            *link = job->next_dirty;
+        } else {
+            service->dirty_last = job;
+            link = &job->next_dirty;
+        }
+    }
+    for (struct run *run = runs_next(owned->runs, NULL); run != NULL; run = runs_next(owned->runs, run)) {
+        if (run->attached != NULL) {
+            job_free(run->attached);
+        }
+    }
+}
+
 void job_touch(struct job *job)
 {
     struct service *service = job->owned->service;

@@ -6,28 +6,46 @@
 
 #define LOOK_BACK_MS (2ll * LIMIT_LEASE_MAX_MS) /* two of the longest lease: nobody older can still hold a ticket */
 
-void presence_begin(struct service *service)
+/* The first partition that is ours has brought us the brokers' time; the topic is read on whatever comes and goes after that. */
+static void begin_reading(struct service *service, int64_t log_ms)
 {
     struct error error;
     int64_t offset;
     service->workers_asked = true;
-    service->options.random(service->sync_nonce, sizeof service->sync_nonce);
-    bool ok = bus_offset_at(service->bus, service->workers_topic, 0, service->owned[0].log_ms - LOOK_BACK_MS, &offset,
-                            service->options.timeout_ms, &error) &&
+    bool ok = bus_offset_at(service->bus, service->workers_topic, 0, log_ms - LOOK_BACK_MS, &offset, service->options.timeout_ms, &error) &&
               bus_consume(service->bus, service->workers_topic, 0, offset, &error);
     if (!ok) {
         service_fail(service, error.kind == ERROR_INVALID ? SERVICE_FAILED : SERVICE_FATAL, &error);
-        return;
     }
-    /* Reading our own mark back tells that all that stood before it was read. */
-    publish_mark(service, (struct span){0}, &(struct incarnation){{0}}, service->sync_nonce);
+}
+
+/* Reading a mark of our own back tells that all that stood before it was read: one for all that were claimed meanwhile. */
+static void ask_for_workers(struct service *service)
+{
+    unsigned char nonce[16];
+    bool asked = false;
+    for (struct owned *owned = owned_next(service, NULL); owned != NULL; owned = owned_next(service, owned)) {
+        if (owned->epoch < 0 || owned->workers_asked) {
+            continue;
+        }
+        if (!service->workers_asked) {
+            begin_reading(service, owned->log_ms);
+        }
+        if (!asked) {
+            service->options.random(nonce, sizeof nonce);
+        }
+        memcpy(owned->sync_nonce, nonce, sizeof nonce);
+        owned->workers_asked = asked = true;
+    }
+    if (asked && service->state == SERVICE_WORKING) {
+        publish_mark(service, (struct span){0}, &(struct incarnation){{0}}, nonce);
+    }
 }
 
 static void welcome(struct service *service, struct dispatch_worker *worker)
 {
-    for (int32_t i = 0; i < service->owned_count; i++) {
-        struct owned *owned = &service->owned[i];
-        if (!dispatch_has_holding(worker, (uint32_t)owned->partition)) {
+    for (struct owned *owned = owned_next(service, NULL); owned != NULL; owned = owned_next(service, owned)) {
+        if (owned->workers_read && !dispatch_has_holding(worker, (uint32_t)owned->partition)) {
             struct message message = {.kind = MESSAGE_WELCOME, .coordinator = span_of(service->name)};
             publish_task(service, owned, worker, &message);
         }
@@ -69,8 +87,8 @@ static void lose(struct service *service, struct dispatch_worker *worker, const 
 }
 
 /* All that stood on the topic when we came was read. Whoever was silent before our mark, by the topic's own clock, for so long that no jump
- * of that clock explains it is over; everybody else is welcomed and has to answer before inherited tickets are ended. */
-static void workers_are_read(struct service *service, int64_t mark_ms)
+ * of that clock explains it is over. */
+static void bury_the_silent(struct service *service, int64_t mark_ms)
 {
     struct dispatch_worker *worker = dispatch_next_worker(service->dispatch, NULL);
     service->workers_read = true;
@@ -79,21 +97,41 @@ static void workers_are_read(struct service *service, int64_t mark_ms)
         const struct presence *presence = dispatch_presence(worker);
         if (presence->time_ms > 0 && mark_ms - presence->time_ms > (int64_t)presence->lease_ms * 3 / 2 + LIMIT_CLOCK_JUMP_MS) {
             lose(service, worker, "it said nothing for its lease");
-        } else {
-            welcome(service, worker);
         }
         worker = next;
     }
-    for (int32_t i = 0; i < service->owned_count; i++) {
-        dispatch_await_all(service->dispatch, (uint32_t)service->owned[i].partition);
+}
+
+/* Everybody who is there is welcomed, and has to answer before inherited tickets of these partitions are ended. */
+static bool workers_are_read(struct service *service, const struct message *mark, int64_t mark_ms)
+{
+    bool ours = false;
+    for (struct owned *owned = owned_next(service, NULL); owned != NULL; owned = owned_next(service, owned)) {
+        if (owned->workers_asked && !owned->workers_read && memcmp(mark->nonce, owned->sync_nonce, sizeof owned->sync_nonce) == 0) {
+            owned->workers_read = ours = true;
+            dispatch_await_all(service->dispatch, (uint32_t)owned->partition);
+        }
     }
-    log_event(LOG_INFO, "ready", "partitions=%d workers=%u", (int)service->owned_count, dispatch_worker_count(service->dispatch));
+    if (!ours) {
+        return false;
+    }
+    if (!service->workers_read) {
+        bury_the_silent(service, mark_ms);
+    }
+    struct dispatch_worker *worker = NULL;
+    while ((worker = dispatch_next_worker(service->dispatch, worker)) != NULL) {
+        welcome(service, worker);
+    }
+    struct owned *first = owned_of(service, 0);
+    if (first != NULL && first->workers_read) {
+        letters_send(service, &service->workers_letters, first->acted_since_ms);
+    }
+    return true;
 }
 
 static void on_mark(struct service *service, const struct message *message, int64_t time_ms)
 {
-    if (!service->workers_read && memcmp(message->nonce, service->sync_nonce, sizeof service->sync_nonce) == 0) {
-        workers_are_read(service, time_ms);
+    if (workers_are_read(service, message, time_ms)) {
         return;
     }
     struct dispatch_worker *worker = dispatch_find(service->dispatch, &message->incarnation);
@@ -102,16 +140,23 @@ static void on_mark(struct service *service, const struct message *message, int6
     }
 }
 
+/* The owner of progress partition 0 copies what nobody can read; what stood there before the last owner's claim was copied then. */
+static void keep_or_copy(struct service *service, const struct bus_event *record, const char *reason)
+{
+    struct owned *first = owned_of(service, 0);
+    if (first != NULL && first->workers_read) {
+        publish_letter(service, record->topic, record->partition, record->offset, record->key, record->value, reason);
+    } else {
+        letters_keep(&service->workers_letters, record, reason);
+    }
+}
+
 void presence_record(struct service *service, const struct bus_event *record)
 {
     struct message message;
     struct error error;
     if (!message_decode(&message, TOPIC_WORKERS, record->key, record->value, &error)) {
-        /* The owner of progress partition 0 keeps what nobody can read; what stood there before the last owner's claim was kept then. */
-        bool ours = service->owned[0].partition == 0;
-        if (ours && (service->workers_read || record->time_ms == 0 || record->time_ms >= service->owned[0].acted_since_ms)) {
-            publish_letter(service, record->topic, record->partition, record->offset, record->key, record->value, error.message);
-        }
+        keep_or_copy(service, record, error.message);
         return;
     }
     switch (message.kind) {
@@ -182,8 +227,8 @@ static void resolve(struct owned *owned)
 static void announce_waiting(struct service *service)
 {
     service->served_changed = false;
-    for (int32_t i = 0; i < service->owned_count; i++) {
-        struct runs *runs = service->owned[i].runs;
+    for (struct owned *owned = owned_next(service, NULL); owned != NULL; owned = owned_next(service, owned)) {
+        struct runs *runs = owned->runs;
         for (struct run *run = runs_next(runs, NULL); run != NULL; run = runs_next(runs, run)) {
             struct job *job = run->attached;
             if (job != NULL && job->tickets != NULL) {
@@ -193,9 +238,18 @@ static void announce_waiting(struct service *service)
     }
 }
 
+static void say_ready(struct service *service)
+{
+    if (!service->all_ready && ownership_is_ready(service)) {
+        service->all_ready = true;
+        log_event(LOG_INFO, "ready", "partitions=%d workers=%u", (int)service->claimed_count, dispatch_worker_count(service->dispatch));
+    }
+}
+
 void presence_tick(struct service *service)
 {
     struct dispatch_worker *worker;
+    ask_for_workers(service);
     if (!service->workers_read) {
         return;
     }
@@ -206,12 +260,12 @@ void presence_tick(struct service *service)
         dispatch_mark_sent(worker, nonce);
         publish_mark(service, presence->worker, &presence->incarnation, nonce);
     }
-    for (int32_t i = 0; i < service->owned_count; i++) {
-        struct owned *owned = &service->owned[i];
-        if (!owned->resolved && dispatch_awaited(service->dispatch, (uint32_t)owned->partition) == 0) {
+    for (struct owned *owned = owned_next(service, NULL); owned != NULL; owned = owned_next(service, owned)) {
+        if (owned->workers_read && !owned->resolved && dispatch_awaited(service->dispatch, (uint32_t)owned->partition) == 0) {
             resolve(owned);
         }
     }
+    say_ready(service);
     if (service->served_changed) {
         announce_waiting(service);
     }

@@ -77,10 +77,10 @@ bool publish_mark(struct service *service, struct span worker, const struct inca
     return send(service, &record, &message);
 }
 
-bool publish_claim(struct service *service, const struct owned *owned)
+bool publish_claim(struct service *service, const struct owned *owned, struct span name)
 {
     struct message message = {.kind = MESSAGE_OWNER_CLAIM,
-                              .coordinator = span_of(service->name),
+                              .coordinator = name,
                               .progress_partitions = (uint32_t)service->progress_partitions};
     struct bus_send record = {.topic = service->progress_topic, .partition = owned->partition};
     return send(service, &record, &message);

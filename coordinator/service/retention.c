@@ -49,8 +49,7 @@ void retention_tick(struct service *service)
     if (service->options.retention_ms == 0 || bus_embedded(service->bus)) {
         return;
     }
-    for (int32_t i = 0; i < service->owned_count; i++) {
-        struct owned *owned = &service->owned[i];
+    for (struct owned *owned = owned_next(service, NULL); owned != NULL; owned = owned_next(service, owned)) {
         bool due = owned->epoch >= 0 && service->now_ms - owned->trimmed_at_ms >= look_every_ms(service);
         if (due && service->state == SERVICE_WORKING) {
             owned->trimmed_at_ms = service->now_ms;

@@ -35,21 +35,13 @@ static void unique_name(struct service *service)
     service->name = text_take(&name);
 }
 
-static bool choose_partitions(struct service *service, struct error *error)
+static bool check_list(const struct service *service, int32_t *first, int32_t *last, struct error *error)
 {
-    int32_t last = service->options.own_last < 0 ? service->progress_partitions - 1 : service->options.own_last;
-    int32_t first = service->options.own_first;
-    if (first > last || last >= service->progress_partitions) {
-        return error_set(error, ERROR_INVALID, "--own %d-%d: '%s' has the partitions 0 to %d", (int)first, (int)last,
-                         service->progress_topic, (int)service->progress_partitions - 1);
-    }
-    service->owned_count = last - first + 1;
-    service->owned = allocate((size_t)service->owned_count * sizeof *service->owned);
-    for (int32_t i = 0; i < service->owned_count; i++) {
-        service->owned[i] = (struct owned){
-            .service = service, .partition = first + i, .epoch = -1, .runs = runs_new((uint32_t)service->progress_partitions)};
-    }
-    return true;
+    *last = service->options.own_last < 0 ? service->progress_partitions - 1 : service->options.own_last;
+    *first = service->options.own_first;
+    return (*first <= *last && *last < service->progress_partitions) ||
+           error_set(error, ERROR_INVALID, "--own %d-%d: '%s' has the partitions 0 to %d", (int)*first, (int)*last,
+                     service->progress_topic, (int)service->progress_partitions - 1);
 }
 
 static bool ensure_topics(struct service *service, struct error *error)
@@ -66,26 +58,58 @@ static bool ensure_topics(struct service *service, struct error *error)
            topics_ensure(service->bus, prefix, TOPICS_DEAD_LETTER, NULL, &options, true, &service->dead_letter_partitions, timeout_ms, error);
 }
 
-/* Append the claims first, then read from the last checkpoint: everything before an own claim is replayed without acting. */
-static bool claim_all(struct service *service, struct error *error)
+/* To ask for an offset is how one learns early that the group may not be used. */
+static bool join(struct service *service, int members, struct error *error)
 {
-    for (int32_t i = 0; i < service->owned_count; i++) {
-        if (!checkpoint_read(&service->owned[i], error)) {
-            return false;
-        }
+    int64_t offset;
+    char metadata[BUS_METADATA_BYTES];
+    log_event(LOG_INFO, "joining", "group=%s members=%d coordinator=%s session_timeout_ms=%d", service->group, members, service->name,
+              service->options.session_ms);
+    return bus_join(service->bus, service->group, service->progress_topic, service->options.session_ms, error) &&
+           bus_committed(service->bus, service->group, service->progress_topic, 0, &offset, metadata, service->options.timeout_ms, error);
+}
+
+/* Group and list are not mixed: a list would take what the group deals out, and its commits would be refused. */
+static bool check_group(const struct service *service, int members, struct error *error)
+{
+    return members == 0 || error_set(error, ERROR_INVALID,
+                                   "%d coordinator%s of '%s' share%s its partitions as group '%s': start this one without --own, or stop "
+                                   "the others (one that was killed counts until its session is over)",
+                                   members, members == 1 ? "" : "s", service->options.prefix, members == 1 ? "s" : "", service->group);
+}
+
+/* Ours from the start to the end. */
+static bool give_listed(struct service *service, int members, struct error *error)
+{
+    int32_t first, last;
+    if (!check_list(service, &first, &last, error) || !check_group(service, members, error)) {
+        return false;
     }
-    for (int32_t i = 0; i < service->owned_count; i++) {
-        if (!publish_claim(service, &service->owned[i])) {
-            *error = service->error;
-            return false;
-        }
+    for (int32_t i = first; i <= last; i++) {
+        ownership_give(service, i);
     }
-    for (int32_t i = 0; i < service->owned_count; i++) {
-        if (!checkpoint_replay(&service->owned[i], error)) {
-            return false;
-        }
+    ownership_tick(service);
+    if (service->state != SERVICE_WORKING) {
+        *error = service->error;
     }
-    return true;
+    return service->state == SERVICE_WORKING;
+}
+
+static bool begin_owning(struct service *service, struct error *error)
+{
+    int members;
+    return bus_members(service->bus, service->group, &members, service->options.timeout_ms, error) &&
+           (service->options.session_ms > 0 ? join(service, members, error) : give_listed(service, members, error));
+}
+
+static void make_tables(struct service *service)
+{
+    int32_t count = service->progress_partitions;
+    service->owned = allocate((size_t)count * sizeof *service->owned);
+    for (int32_t i = 0; i < count; i++) {
+        service->owned[i] = (struct owned){.service = service, .partition = i, .epoch = -1};
+    }
+    service->dispatch = dispatch_new(0, (uint32_t)count);
 }
 
 struct service *service_new(struct bus *bus, const struct service_options *options, struct error *error)
@@ -93,33 +117,20 @@ struct service *service_new(struct bus *bus, const struct service_options *optio
     struct service *service = allocate(sizeof *service);
     service->bus = bus;
     service->options = *options;
+    service->options.session_ms = bus_embedded(bus) ? 0 : options->session_ms; /* the embedded broker has no groups */
     service->now_ms = options->monotonic_ms(options->clock);
     text_init(&service->bytes, LIMIT_RECORD_BYTES);
     unique_name(service);
-    if (!ensure_topics(service, error) || !choose_partitions(service, error)) {
+    if (!ensure_topics(service, error)) {
         service_free(service);
         return NULL;
     }
-    service->dispatch = dispatch_new((uint32_t)service->owned_count, (uint32_t)service->progress_partitions);
-    if (!claim_all(service, error)) {
+    make_tables(service);
+    if (!begin_owning(service, error)) {
         service_free(service);
         return NULL;
     }
-    log_event(LOG_INFO, "claiming", "coordinator=%s partitions=%d-%d", service->name, (int)service->owned[0].partition,
-              (int)(service->owned[0].partition + service->owned_count - 1));
     return service;
-}
-
-static void free_owned(struct owned *owned)
-{
-    for (struct run *run = runs_next(owned->runs, NULL); run != NULL; run = runs_next(owned->runs, run)) {
-        if (run->attached != NULL) {
-            ((struct job *)run->attached)->dirty = false;
-            job_free(run->attached);
-        }
-    }
-    runs_free(owned->runs);
-    letters_drop(owned, INT64_MAX);
 }
 
 void service_free(struct service *service)
@@ -127,9 +138,10 @@ void service_free(struct service *service)
     if (service == NULL) {
         return;
     }
-    for (int32_t i = 0; i < service->owned_count; i++) {
-        free_owned(&service->owned[i]);
+    for (int32_t i = 0; service->owned != NULL && i < service->progress_partitions; i++) {
+        ownership_take_back(service, i);
     }
+    letters_drop(&service->workers_letters, INT64_MAX);
     dispatch_free(service->dispatch);
     text_fini(&service->bytes);
     free(service->owned);
@@ -140,78 +152,17 @@ void service_free(struct service *service)
 
 /* ---- records of a progress partition */
 
-static struct owned *owned_of(struct service *service, int32_t partition)
-{
-    int32_t index = partition - service->owned[0].partition;
-    return index >= 0 && index < service->owned_count ? &service->owned[index] : NULL;
-}
-
-/* Ours from here on: what came before was replayed, what is open may have been sent by an earlier owner. */
-static void begin_owning(struct owned *owned, int64_t epoch)
-{
-    owned->epoch = epoch;
-    owned->trimmed_at_ms = owned->service->now_ms;
-    runs_caught_up(owned->runs);
-    struct run *next;
-    for (struct run *run = runs_next(owned->runs, NULL); run != NULL; run = next) {
-        next = runs_next(owned->runs, run);
-        if (saga_is_closed(&run->saga)) {
-            if (runs_is_named(run)) {
-                runs_remove(owned->runs, run);
-            } else if (!run->saga.retired) {
-                runs_retire(owned->runs, run);
-            }
-            continue;
-        }
-        struct job *job = job_of(owned, run);
-        if (owned->was_claimed) {
-            job_inherit(job); /* where nobody was before us, nothing can have been sent */
-        }
-        job_touch_later(job);
-    }
-    letters_send(owned);
-}
-
-/* "Every claim carries the count its writer saw, and an owner refuses another": the partition of a run follows from it. */
-static void refuse_count(struct owned *owned, const struct message *message)
-{
-    struct error error;
-    error_set(&error, ERROR_INVALID,
-              "'%s' was claimed when it had %u partitions and has %d now: runs would be looked for in wrong ones. Use another --prefix",
-              owned->service->progress_topic, message->progress_partitions, (int)owned->service->progress_partitions);
-    service_fail(owned->service, SERVICE_FAILED, &error);
-}
-
-static void on_claim(struct owned *owned, const struct message *message, int64_t offset)
-{
-    struct service *service = owned->service;
-    if (owned->epoch >= 0) {
-        struct error error;
-        error_set(&error, ERROR_REJECTED, "coordinator '%.*s' has claimed partition %d of '%s'; this one gives way",
-                  SPAN_ARGS(message->coordinator), (int)owned->partition, service->progress_topic);
-        service_fail(service, SERVICE_SUPERSEDED, &error);
-    } else if (message->progress_partitions != (uint32_t)service->progress_partitions) {
-        refuse_count(owned, message);
-    } else if (span_equal(message->coordinator, span_of(service->name))) {
-        begin_owning(owned, offset);
-    } else {
-        owned->was_claimed = true;
-    }
-}
-
 /* In a replay: the owner of the last claim came to act, so it has seen to the garbage that stood before its claim. */
 static void on_owners_record(struct owned *owned)
 {
     owned->acted_since_ms = runs_epoch_time_ms(owned->runs);
-    if (owned->letters != NULL) {
-        letters_drop(owned, runs_epoch(owned->runs));
-    }
+    letters_drop(&owned->letters, runs_epoch(owned->runs));
 }
 
 static void reject(struct owned *owned, const struct bus_event *record, const char *reason)
 {
     if (owned->epoch < 0) {
-        letters_keep(owned, record->offset, record->key, record->value, reason);
+        letters_keep(&owned->letters, record, reason);
     } else {
         publish_letter(owned->service, record->topic, record->partition, record->offset, record->key, record->value, reason);
     }
@@ -225,7 +176,7 @@ static void act_on(struct owned *owned, const struct bus_event *record, struct m
         checkpoint_own_record(owned, message, result, run);
     }
     switch (result) {
-    case RUNS_CLAIMED: on_claim(owned, message, record->offset); return;
+    case RUNS_CLAIMED: ownership_claim_read(owned, message, record->offset); return;
     case RUNS_ALIEN:   reject(owned, record, "it is about a run or a ticket that does not exist"); return;
     case RUNS_FENCED:  return;
     case RUNS_DIFFERS:
@@ -285,6 +236,7 @@ static void progress_record(struct service *service, const struct bus_event *rec
     }
     act_on(owned, record, &message);
     message_free(&message);
+    ownership_let_go(owned);
 }
 
 /* ---- the loop */
@@ -296,8 +248,13 @@ static void on_gone(struct service *service, const struct bus_event *event)
     if (owned != NULL && checkpoint_gone(owned)) {
         return;
     }
-    error_set(&error, ERROR_FATAL, "partition %d of '%s' cannot be read any more: %s", (int)event->partition, event->topic, event->reason);
-    service_fail(service, SERVICE_FAILED, &error);
+    error_set(&error, ERROR_INVALID, "partition %d of '%s' cannot be read any more: %s", (int)event->partition, event->topic, event->reason);
+    if (owned != NULL) {
+        ownership_refuse(owned, &error);
+        ownership_let_go(owned);
+    } else {
+        service_fail(service, SERVICE_FAILED, &error);
+    }
 }
 
 static void handle(struct service *service, const struct bus_event *event)
@@ -311,6 +268,19 @@ static void handle(struct service *service, const struct bus_event *event)
         }
         return;
     case BUS_GONE: on_gone(service, event); return;
+    case BUS_JOINED:
+        service->joined = true;
+        log_event(LOG_INFO, "joined", "group=%s", service->group);
+        return;
+    case BUS_ASSIGNED:
+        log_event(LOG_INFO, "partition_given", "partition=%d", (int)event->partition);
+        ownership_give(service, event->partition);
+        return;
+    case BUS_REVOKED:
+        log_event(event->lost ? LOG_WARN : LOG_INFO, event->lost ? "partition_lost" : "partition_revoked", "partition=%d",
+                  (int)event->partition);
+        ownership_take_back(service, event->partition);
+        return;
     case BUS_FATAL: {
         struct error error;
         error_set(&error, ERROR_FATAL, "%s", event->reason);
@@ -323,26 +293,23 @@ static void handle(struct service *service, const struct bus_event *event)
     }
 }
 
-static bool all_claims_read(const struct service *service)
-{
-    for (int32_t i = 0; i < service->owned_count; i++) {
-        if (service->owned[i].epoch < 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
 bool service_is_ready(const struct service *service)
 {
-    return service->workers_read;
+    return ownership_is_ready(service);
+}
+
+bool service_has_joined(const struct service *service)
+{
+    return service->joined;
 }
 
 static int wait_ms(const struct service *service, int timeout_ms)
 {
     int64_t next_ms = jobs_next_ms(service);
     int64_t lease_ms = service->workers_read ? dispatch_next_ms(service->dispatch) : INT64_MAX;
+    int64_t claim_ms = ownership_next_ms(service);
     next_ms = lease_ms < next_ms ? lease_ms : next_ms;
+    next_ms = claim_ms < next_ms ? claim_ms : next_ms;
     int64_t left_ms = next_ms == INT64_MAX ? timeout_ms : next_ms - service->now_ms;
     left_ms = left_ms < 0 ? 0 : left_ms;
     return left_ms < timeout_ms ? (int)left_ms : timeout_ms;
@@ -362,10 +329,8 @@ enum service_state service_step(struct service *service, int timeout_ms, struct 
         }
         bus_poll(service->bus, 0, &event);
     }
-    if (service->state == SERVICE_WORKING && !service->workers_asked && all_claims_read(service)) {
-        presence_begin(service);
-    }
     if (service->state == SERVICE_WORKING) {
+        ownership_tick(service);
         presence_tick(service);
         jobs_perform(service);
         jobs_place(service);

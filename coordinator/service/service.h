@@ -15,7 +15,8 @@ struct service;
 struct service_options {
     const char *prefix;
     const char *name;            /* of this coordinator: host-pid or the like; named in claims */
-    int32_t own_first, own_last; /* progress partitions; own_last -1: to the last one */
+    int session_ms; /* > 0: the coordinators of the prefix share the partitions as a group; who is silent for so long is out of it */
+    int32_t own_first, own_last; /* else: these progress partitions; own_last -1: to the last one */
     int32_t progress_partitions; /* for a topic that has to be created */
     int64_t retention_ms;        /* what is older and needed by no run is deleted; 0: nothing is */
     bool begin_at_first;         /* where no checkpoint is committed and the log has lost its beginning: begin with what is left */
@@ -43,5 +44,7 @@ enum service_state service_step(struct service *service, int timeout_ms, struct 
 
 /* Every owned partition has been replayed up to its own claim, and the workers read: from here on it acts. */
 bool service_is_ready(const struct service *service);
+/* The group of coordinators has taken it in, whether or not there is a partition for it. Never with a list. */
+bool service_has_joined(const struct service *service);
 
 #endif

@@ -9,14 +9,34 @@
 #include "coordinator/dispatch/dispatch.h"
 #include "coordinator/service/service.h"
 
-/* A record that is not ours to read: what the dead-letter topic gets of it. Kept during a replay only. */
 struct letter;
 
-/* One progress partition. */
+/* Records that nobody can read, and that may not be ours to copy to the dead-letter topic: kept until we know. */
+struct letters {
+    struct letter *first;
+    size_t count;
+};
+
+/* Whose a progress partition is. */
+enum hold {
+    HOLD_NONE,    /* not ours: nothing is known of it */
+    HOLD_WANTED,  /* given to us: to be claimed, at claim_ms */
+    HOLD_CLAIMED, /* our claim was appended: all is replayed up to it (epoch < 0), then acted on */
+};
+
+/* One progress partition; of one that is not HOLD_CLAIMED only what stands first means anything. */
 struct owned {
     struct service *service;
     int32_t partition;
+    enum hold hold;
+    int64_t claim_ms;    /* HOLD_WANTED: when to claim it */
+    uint32_t claims;     /* of ours so far: each has a name of its own */
+    bool let_go;         /* another has claimed it since, or it cannot be owned: forgotten before anything else is done */
     int64_t epoch;       /* offset of our claim; -1 until it was read: then nothing is acted on */
+    bool claim_sent;
+    bool workers_asked;  /* our mark on the workers topic was appended; read back: */
+    bool workers_read;   /* all were welcomed that are there, and what waits for a worker goes out */
+    unsigned char sync_nonce[16];
     bool resolved;       /* inherited tickets were adopted or ended */
     int64_t log_ms;      /* timestamp of the last record, */
     int64_t log_at_ms;   /* and our clock when it was read */
@@ -32,8 +52,7 @@ struct owned {
     int64_t committed_offset, committed_at_ms; /* K as last committed by us; by our clock */
     int64_t checked_at_ms, checked_at_bytes; /* when we last looked for runs that have fallen behind */
     bool ids_sent;          /* a FinishedIds was appended and not read back */
-    struct letter *letters; /* dead letters since the claim before ours */
-    size_t letter_count;
+    struct letters letters; /* since the claim before ours */
 };
 
 /* An open ticket of a job. */
@@ -82,11 +101,13 @@ struct service {
     char *name; /* unique to this life: how an own claim is recognised */
     char progress_topic[TOPICS_NAME_BYTES], group[TOPICS_NAME_BYTES], workers_topic[TOPICS_NAME_BYTES], dead_letter_topic[TOPICS_NAME_BYTES];
     int32_t progress_partitions, dead_letter_partitions;
-    struct owned *owned;
-    int32_t owned_count;
+    struct owned *owned; /* all progress partitions, by number */
+    int32_t claimed_count; /* how many of them are HOLD_CLAIMED */
+    bool joined; /* the group has taken us in */
+    bool all_ready; /* it was said that all of them are ready */
     struct dispatch *dispatch;
-    bool workers_asked, workers_read;
-    unsigned char sync_nonce[16];
+    bool workers_asked, workers_read; /* the topic is read; up to where it stood when we came */
+    struct letters workers_letters; /* of the workers topic, as long as another has partition 0 */
     struct job *dirty_first, *dirty_last;
     struct alarm *heap; /* binary, by wake_ms */
     size_t heap_size, heap_room;
@@ -102,18 +123,34 @@ struct service {
 bool publish_progress(struct service *service, const struct owned *owned, struct span run_id, struct message *message);
 bool publish_task(struct service *service, const struct owned *owned, struct dispatch_worker *worker, struct message *message);
 bool publish_mark(struct service *service, struct span worker, const struct incarnation *incarnation, const unsigned char nonce[16]);
-bool publish_claim(struct service *service, const struct owned *owned);
+bool publish_claim(struct service *service, const struct owned *owned, struct span name);
 /* Copy a record to the dead-letter topic, with where it stood and why it is there. */
 void publish_letter(struct service *service, const char *topic, int32_t partition, int64_t offset, struct span key, struct span value,
                     const char *reason);
 void service_fail(struct service *service, enum service_state state, const struct error *error);
 
-/* ---- letters.c: dead letters met in a replay */
-void letters_keep(struct owned *owned, int64_t offset, struct span key, struct span value, const char *reason);
-void letters_send(struct owned *owned);
-void letters_drop(struct owned *owned, int64_t before); /* those that stand at a lower offset */
+/* ---- ownership.c: partitions come and go */
+struct owned *owned_of(struct service *service, int32_t partition); /* NULL: not ours, or not claimed yet */
+/* Of those that were claimed; NULL: begin, end. */
+struct owned *owned_next(const struct service *service, const struct owned *owned);
+void ownership_give(struct service *service, int32_t partition); /* it is ours to claim */
+void ownership_take_back(struct service *service, int32_t partition); /* its memory is gone when this returns */
+void ownership_tick(struct service *service); /* claim what is to be claimed */
+int64_t ownership_next_ms(const struct service *service);
+void ownership_claim_read(struct owned *owned, const struct message *message, int64_t offset);
+/* It cannot be owned now. With a list that is the end; in a group it is tried again, and the others go on. */
+void ownership_refuse(struct owned *owned, const struct error *error);
+void ownership_let_go(struct owned *owned); /* where that was said; not while a record of its is looked at */
+int ownership_patience_ms(const struct service *service); /* with a broker, for one partition */
+bool ownership_is_ready(const struct service *service);
 
-void letters_forget(struct owned *owned, struct span key); /* those of a run that has turned out to exist */
+/* ---- letters.c: dead letters that may be another's to copy */
+void letters_keep(struct letters *letters, const struct bus_event *record, const char *reason);
+/* Copy those that came not before `since_ms`, and forget all. */
+void letters_send(struct service *service, struct letters *letters, int64_t since_ms);
+void letters_drop(struct letters *letters, int64_t before); /* those that stand at a lower offset */
+
+void letters_forget(struct letters *letters, struct span key); /* those of a run that has turned out to exist */
 
 /* ---- checkpoint.c: where a recovery begins */
 bool checkpoint_read(struct owned *owned, struct error *error); /* K of the partition; refuses where the records at K are gone */
@@ -135,6 +172,7 @@ void job_inherit(struct job *job);          /* at our claim: every open ticket m
 bool job_may_send(const struct service *service); /* the broker keeps up */
 void job_touch(struct job *job);            /* look at it soon */
 void job_touch_later(struct job *job);      /* after all that has something to do now: there may be a million of them */
+void jobs_drop(struct owned *owned);        /* forget all of a partition */
 void jobs_perform(struct service *service); /* what is due for all that were touched, or whose time has come */
 void jobs_place(struct service *service);   /* send what waits to whom has credit */
 struct tracked *job_find(struct job *job, const struct ticket *ticket);
@@ -145,8 +183,6 @@ int64_t jobs_next_ms(const struct service *service);
 size_t job_list_waiting(const struct job *job, struct waiting_step *waiting, size_t max);
 
 /* ---- presence.c: the workers topic */
-void presence_begin(struct service *service);
-struct bus_event;
 void presence_record(struct service *service, const struct bus_event *record);
 void presence_holding(struct service *service, struct owned *owned, const struct message *message);
 void presence_tick(struct service *service);

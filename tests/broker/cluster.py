@@ -181,8 +181,10 @@ class Cluster:
     def reached_by(self, link):
         return self.link(link).address if link else self.brokers
 
-    def serve(self, *options, ready=True, link=None):
-        process = self.spawn("serve", BIN / "backstep", "serve", "-b", self.reached_by(link), "--log-level", "info", *options)
+    def serve(self, *options, ready=True, link=None, group=False):
+        """It owns by a list, unless the group is what is tested: who is killed is out of a group only when his session is over."""
+        owns = () if group or "--own" in options else ("--own", "all")
+        process = self.spawn("serve", BIN / "backstep", "serve", "-b", self.reached_by(link), "--log-level", "info", *owns, *options)
         if ready:
             self.wait_for(lambda: "event=ready" in process.said() or not process.is_running(), "a coordinator to be ready")
             if not process.is_running():

@@ -74,6 +74,8 @@ share.coordinator.state.topic.min.isr={in_sync}
 default.replication.factor={replicas}
 min.insync.replicas={in_sync}
 group.initial.rebalance.delay.ms=0
+# A takeover is not waited for longer than has to be: 6 s by default.
+group.min.session.timeout.ms=2500
 # Only what is asked for exists: a topic that appears by accident would hide a mistake.
 auto.create.topics.enable=false
 # After a SIGKILL the controller waits for the old session: 9 s by default.

@@ -474,7 +474,9 @@ static void properties_are_checked(void **state)
         {"enable.idempotence=false", "cannot be set but to true"},
         {"acks=1", "acks cannot be set but to all"},
         {"message.timeout.ms=5", "leaves a hole"},
-        {"group.id=g", "without a consumer group"},
+        {"group.id=g", "coordinators are the only group"},
+        {"group.instance.id=c1", "would keep its partitions"},
+        {"session.timeout.ms=1", "given by --session-timeout"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct error error = {0};

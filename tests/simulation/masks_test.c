@@ -92,7 +92,7 @@ static const struct mask {
     {"fence", RULE_FENCE, 150, tasks_come_late, 2000, 0, {0}},
     {"handshake", RULE_HANDSHAKE, 1, owners_change, 2000, 0, {0}},
     {"guard", GUARD, 1, workers_freeze, LONG_MS, 0, {0}},
-    {"mark", RULE_MARK, 2613, owners_read_late, LONG_MS, 0, {.read_delay_ms = 7000}},
+    {"mark", RULE_MARK, 1750, owners_read_late, LONG_MS, 0, {.read_delay_ms = 7000}},
     {"tickets", RULE_TICKETS, 288, answers_come_twice, 600, 2, {0}},
     {"confirm", RULE_CONFIRM, 23, workers_die, 300, 0, {0}},
 };

@@ -178,6 +178,21 @@ static void watched_delete_before(struct bus *bus, const char *topic, int32_t pa
     bus_delete_before(inner(bus), topic, partition, offset);
 }
 
+static bool watched_join(struct bus *bus, const char *group, const char *topic, int session_ms, struct error *error)
+{
+    return bus_join(inner(bus), group, topic, session_ms, error);
+}
+
+static void watched_leave(struct bus *bus, int timeout_ms)
+{
+    bus_leave(inner(bus), timeout_ms);
+}
+
+static bool watched_members(struct bus *bus, const char *group, int *count, int timeout_ms, struct error *error)
+{
+    return bus_members(inner(bus), group, count, timeout_ms, error);
+}
+
 static bool watched_consume(struct bus *bus, const char *topic, int32_t partition, int64_t offset, struct error *error)
 {
     return bus_consume(inner(bus), topic, partition, offset, error);
@@ -232,6 +247,9 @@ static const struct bus_operations watched_operations = {.ensure_topic = watched
                                                          .committed = watched_committed,
                                                          .commit = watched_commit,
                                                          .delete_before = watched_delete_before,
+                                                         .join = watched_join,
+                                                         .leave = watched_leave,
+                                                         .members = watched_members,
                                                          .consume = watched_consume,
                                                          .stop = watched_stop,
                                                          .send = watched_send,
@@ -754,8 +772,7 @@ static bool two_own(const struct world *world)
     uint32_t owners = 0;
     for (uint32_t i = 0; i < world->process_count; i++) {
         const struct process *process = &world->processes[i];
-        owners += process->alive && process->thaw_ms == 0 && process->service != NULL && process->service->owned_count > 0 &&
-                  process->service->owned[0].epoch >= 0;
+        owners += process->alive && process->thaw_ms == 0 && process->service != NULL && process->service->owned[0].epoch >= 0;
     }
     return owners > 1;
 }
@@ -765,8 +782,8 @@ static void compare_folds(struct world *world)
     for (uint32_t i = 0; i < world->process_count; i++) {
         struct process *process = &world->processes[i];
         if (process->alive && process->thaw_ms == 0 && process->service != NULL && !has_delays(world)) {
-            for (int32_t p = 0; p < process->service->owned_count; p++) {
-                expect_same_fold(world, &process->service->owned[p]);
+            for (struct owned *owned = owned_next(process->service, NULL); owned != NULL; owned = owned_next(process->service, owned)) {
+                expect_same_fold(world, owned);
             }
         }
     }

@@ -131,7 +131,10 @@ static bool take_event(struct taking *taking, const struct bus_event *event, int
     case BUS_GONE:
     case BUS_FATAL: return error_set(error, ERROR_TRANSIENT, "%s", event->reason);
     case BUS_NOTHING:
-    case BUS_DELIVERED: return true;
+    case BUS_DELIVERED:
+    case BUS_JOINED:
+    case BUS_ASSIGNED:
+    case BUS_REVOKED: return true;
     }
     return true;
 }

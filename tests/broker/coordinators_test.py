@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Several coordinators share the progress partitions as a group, while runs are under way: one comes, one is stopped, one is killed, one is
+frozen until the others have its partitions and wakes. How long runs stand still for that is read from the times at which their steps begin."""
+
+import os
+import re
+import signal
+import time
+
+from cluster import Cluster, check, main
+
+PARTITIONS = 4
+SESSION_S = 3
+STEPS = 100
+STEP_S = 0.25
+JOURNAL = f"""
+cat >/dev/null
+printf '%s %s %s\\n' "$(date +%s.%N)" "$BACKSTEP_STEP" "$BACKSTEP_ATTEMPT" >>"$JOURNAL/$BACKSTEP_RUN_ID"
+[ -e "$JOURNAL/hurry" ] || sleep {STEP_S}
+"""
+CHAIN = "name: chain\nsteps:\n" + "".join(f"  - {{name: s{i}, uses: work, rollback: none}}\n" for i in range(STEPS))
+
+
+def partition_of(key):
+    """murmur2, as all clients of Kafka compute the partition of a key."""
+    data, mask, m = key.encode(), 0xFFFFFFFF, 0x5BD1E995
+    h = (0x9747B28C ^ len(data)) & mask
+    whole = len(data) // 4 * 4
+    for i in range(0, whole, 4):
+        k = int.from_bytes(data[i:i + 4], "little") * m & mask
+        h = (h * m & mask) ^ ((k ^ k >> 24) * m & mask)
+    if len(data) > whole:
+        h = (h ^ int.from_bytes(data[whole:], "little")) * m & mask
+    h = (h ^ h >> 13) * m & mask
+    return ((h ^ h >> 15) & 0x7FFFFFFF) % PARTITIONS
+
+
+class World(Cluster):
+    def __enter__(self):
+        super().__enter__()
+        self.journal = self.directory / "journal"
+        self.journal.mkdir()
+        os.environ["JOURNAL"] = str(self.journal)
+        return self
+
+    def coordinator(self, partitions, *others):
+        """One more, that has so many partitions once it and the others are ready."""
+        process = self.serve("--session-timeout", f"{SESSION_S}s", group=True, ready=False)
+        self.wait_for(lambda: self.has(process) == partitions and self.all_are_held(process, *others), "a coordinator to be given its share")
+        return process
+
+    def has(self, process):
+        """How many partitions it has, all of them ready."""
+        said = re.findall(r"event=(ready partitions=|partition_given|partition_revoked|partition_lost|claimed_by_another)(\d*)", process.said())
+        return int(said[-1][1]) if said and said[-1][0].startswith("ready") else 0
+
+    def all_are_held(self, *processes):
+        return sum(map(self.has, processes)) == PARTITIONS
+
+    def begin_runs(self):
+        """Two on each partition."""
+        pipeline = self.pipeline(CHAIN)
+        names = [f"run-{number}" for number in range(100)]
+        ids = [[name for name in names if partition_of(name) == partition][:2] for partition in range(PARTITIONS)]
+        return [self.start(pipeline, "--id", name) for pair in ids for name in pair]
+
+    def steps_begun(self, run_id):
+        """(time, step, attempt) of each."""
+        return [(float(at), step, attempt) for at, step, attempt in (line.split() for line in (self.journal / run_id).read_text().splitlines())]
+
+    def stood_still_s(self, ids, since):
+        """The longest that a run has waited for its next step after that moment, beyond what the step before took."""
+        pauses = []
+        for run_id in ids:
+            times = [at for at, _, _ in self.steps_begun(run_id)]
+            before = max((at for at in times if at <= since), default=since)
+            after = sorted(at for at in times if at > since)
+            if not after:
+                return None
+            pauses += [b - a for a, b in zip([before, *after], after)]
+        return max(pauses) - STEP_S
+
+    def pause(self, ids, since, what, most_s):
+        """Every run goes on; how long the longest stood still."""
+        self.wait_for(lambda: all(max(at for at, _, _ in self.steps_begun(run_id)) > since + most_s / 3 for run_id in ids), f"the runs to go on {what}")
+        pause = self.stood_still_s(ids, since)
+        print(f"note: {what} a run stood still for {1000 * pause:.0f} ms at most")
+        check(pause < most_s, f"runs go on {what}")
+
+
+def one_comes(world, ids, first):
+    since = time.time()
+    second = world.coordinator(PARTITIONS // 2, first)
+    check(world.has(first) == PARTITIONS // 2, "each has half of the partitions")
+    world.pause(ids, since, "when a coordinator comes", 8)
+    return second
+
+
+def one_is_stopped(world, ids, leaving, staying):
+    since = time.time()
+    check(leaving.stop() == 0, "a coordinator that is stopped ends with 0")
+    world.wait_for(lambda: world.has(staying) == PARTITIONS, "the other to have all partitions")
+    world.pause(ids, since, "when a coordinator is stopped", 3)
+
+
+def one_is_killed(world, ids, dying, staying):
+    since = time.time()
+    dying.kill()
+    world.wait_for(lambda: world.has(staying) == PARTITIONS, "the other to have all partitions")
+    world.pause(ids, since, "when a coordinator is killed", SESSION_S + 6)
+
+
+def one_freezes(world, ids, frozen, staying):
+    since = time.time()
+    frozen.signal(signal.SIGSTOP)
+    world.wait_for(lambda: world.has(staying) == PARTITIONS, "the other to have all partitions")
+    world.pause(ids, since, "when a coordinator is frozen", SESSION_S + 6)
+    since, given = time.time(), frozen.said().count("event=partition_given")
+    frozen.signal(signal.SIGCONT)
+    world.wait_for(lambda: frozen.said().count("event=partition_given") > given and world.all_are_held(frozen, staying), "the woken one to be given its share")
+    check(re.search("event=(partition_lost|claimed_by_another)", frozen.said()), "one that wakes sees that it has lost its partitions")
+    world.pause(ids, since, "when it wakes", 8)
+
+
+def runs_end(world, ids):
+    (world.journal / "hurry").touch()
+    world.wait_for(lambda: all(run["status"] == "succeeded" for run in world.list("--limit", "1000")), "all runs to succeed", 90)
+    expected = sorted((f"s{i}", "1") for i in range(STEPS))
+    wrong = [run_id for run_id in ids if sorted((step, attempt) for _, step, attempt in world.steps_begun(run_id)) != expected]
+    check(not wrong, f"each step of {len(ids)} runs was executed once {wrong or ''}")
+
+
+def not_mixed(world):
+    done = world.cli("serve", "--own", "all", expect=2)
+    check("2 coordinators of" in done.stderr and "start this one without --own" in done.stderr, "a list is refused while there is a group")
+    done = world.cli("serve", "--session-timeout", "2s", expect=5)
+    check("group.min.session.timeout.ms" in done.stderr, "a session timeout that the broker refuses is said")
+    done = world.cli("serve", "--session-timeout", "1s", expect=2)
+    check("--session-timeout" in done.stderr, "and one that is none is not even tried")
+
+
+def coordinators_come_and_go():
+    """Coordinators come, are stopped, killed, frozen and wake among runs: the others go on with these, and no step is executed twice"""
+    with World() as world:
+        first = world.coordinator(PARTITIONS)
+        for _ in range(2):
+            world.worker(world.steps(work=JOURNAL), "--concurrency", "12", "--no-actions")
+        ids = world.begin_runs()
+        second = one_comes(world, ids, first)
+        not_mixed(world)
+        one_is_stopped(world, ids, first, second)
+        third = world.coordinator(PARTITIONS // 2, second)
+        one_is_killed(world, ids, second, third)
+        fourth = world.coordinator(PARTITIONS // 2, third)
+        one_freezes(world, ids, third, fourth)
+        runs_end(world, ids)
+
+
+if __name__ == "__main__":
+    main(coordinators_come_and_go)
