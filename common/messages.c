@@ -860,6 +860,7 @@ static bool read_answered(struct decoder *decoder, const void *body, struct mess
     message->event.reason = read_message(wire->reason);
     if (!read_epoch(decoder, wire->epoch, message) ||
         !read_bytes16(decoder, wire->request_id, "request_id", message->event.request_id) ||
+        !read_offset(decoder, wire->start_offset, "start_offset", &message->start_offset) ||
         !read_enum(decoder, PAIRS(verdicts), (int)wire->verdict, "verdict", &verdict)) {
         return false;
     }
@@ -874,6 +875,7 @@ static void fill_answered(struct encoder *encoder, void *body, const struct mess
     wire->request_id = binary_of_bytes(message->event.request_id, sizeof message->event.request_id);
     wire->verdict = (Backstep__V1__Verdict)wire_of(PAIRS(verdicts), (int)message->verdict);
     wire->reason = message_string(encoder, message->event.reason);
+    wire->start_offset = message->start_offset;
 }
 
 static bool read_waiting(struct decoder *decoder, const Backstep__V1__WaitingStep *wire, struct waiting_step *waiting)

@@ -157,7 +157,8 @@ struct message {
     /* RUN_PROGRESSED, RUN_FINISHED */
     enum run_status status;
     uint32_t progress_ppm, rollback_ppm, steps_executed, steps_total;
-    int64_t start_offset, started_ms, finished_ms, waiting_for_workers;
+    int64_t start_offset; /* ANSWERED, too: 0 where there is no run, or it is not said */
+    int64_t started_ms, finished_ms, waiting_for_workers;
     struct span pipeline, error;
     const struct waiting_step *waiting; /* SNAPSHOT, too */
     size_t waiting_count;

@@ -25,6 +25,24 @@ static struct reader_options options_of(const struct search *search)
     return options;
 }
 
+/* A Start may be one that was repeated long after. Its answer tells. */
+static bool is_start_answered(const struct saga *saga)
+{
+    const struct saga_request *request = saga->requests;
+    while (request != NULL && !(request->answered && request->verdict == VERDICT_ACCEPTED)) {
+        request = request->next;
+    }
+    return request != NULL;
+}
+
+/* Is that the run's own Start? From a checkpoint on, or from the first record, there is no doubt; nor of a state from a snapshot. */
+static bool is_believed(const struct search *search, const struct reader *reader, const struct run *run)
+{
+    int64_t begin = reader_begin_of(reader, run_view(run)->partition);
+    bool is_sure = begin <= search->first || reader_is_from_checkpoint(reader);
+    return is_sure || run->saga.plan == NULL || run->saga.start_offset < begin || is_start_answered(&run->saga);
+}
+
 /* Has it come so far that the run is known as it stands now? */
 static bool is_state_known(const struct run *run, int64_t most)
 {
@@ -42,6 +60,7 @@ static bool look(struct search *search, const struct reader_options *options, st
     }
     const struct run *run = reader_find(reader, search->lookup->run_id);
     search->lookup->kept_since_ms = reader_kept_since_ms(reader);
+    run = run != NULL && is_believed(search, reader, run) ? run : NULL;
     search->start = run != NULL ? run->saga.start_offset : search->start;
     if (run != NULL && is_state_known(run, options->most)) {
         search->reader = reader;
@@ -101,7 +120,9 @@ static bool look_backwards(struct search *search, struct error *error)
 static bool find(struct search *search, struct error *error)
 {
     if (search->next - search->first <= search->short_records) {
-        return look_from(search, search->first, 0, error);
+        /* Where the log was cut nobody knows whose the partition was then, but at the checkpoint. */
+        return (search->first == 0 || look_from_checkpoint(search, error)) &&
+               (is_found(search) || look_from(search, search->first, 0, error));
     }
     return look_by_time(search, CLOCKS_AGREE_MS, search->short_records, error) &&
            (search->reader != NULL || look_from_checkpoint(search, error)) &&

@@ -447,6 +447,11 @@ int64_t reader_kept_since_ms(const struct reader *reader)
     return since_ms;
 }
 
+int64_t reader_begin_of(const struct reader *reader, int32_t partition)
+{
+    return reader->partitions[partition].begin;
+}
+
 bool reader_is_from_checkpoint(const struct reader *reader)
 {
     for (int32_t i = 0; i < reader->options.partition_count; i++) {

@@ -76,6 +76,8 @@ int64_t reader_kept_since_ms(const struct reader *reader);
 /* Walk all runs: NULL to begin, NULL at the end. */
 struct run *reader_next(struct reader *reader, struct run *run);
 
+/* Where its reading of that partition began. */
+int64_t reader_begin_of(const struct reader *reader, int32_t partition);
 /* Does it know where K is, of every partition that it reads? */
 bool reader_is_from_checkpoint(const struct reader *reader);
 

@@ -343,7 +343,8 @@ static void perform_answer(struct job *job, const struct saga_effect *effect)
     if (request->sent) {
         return;
     }
-    struct message message = {.kind = MESSAGE_ANSWERED, .verdict = (enum verdict)request->verdict};
+    struct message message = {
+        .kind = MESSAGE_ANSWERED, .verdict = (enum verdict)request->verdict, .start_offset = job->run->saga.start_offset};
     memcpy(message.event.request_id, request->id, sizeof request->id);
     message.event.reason = request->reason;
     request->sent = true;

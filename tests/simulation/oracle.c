@@ -4,6 +4,7 @@
 
 #include "common/limits.h"
 #include "common/topics.h"
+#include "tests/simulation/readers.h"
 #include "tests/simulation/tally.h"
 
 #include <inttypes.h>
@@ -62,6 +63,7 @@ struct seen {
 };
 
 #define PARTITIONS_MAX 8
+#define READERS_LOOK_EVERY 8 /* commits */
 
 struct oracle {
     struct oracle_options options;
@@ -547,6 +549,10 @@ void oracle_committed(struct oracle *oracle, int32_t partition, int64_t offset, 
     oracle->last_committed[partition] = checkpoint;
     oracle->has_committed[partition] = true;
     expect_checkpoint(oracle, partition, &checkpoint);
+    if (oracle->checkpoints.commits % READERS_LOOK_EVERY == 0) {
+        readers_expect_truth(oracle->options.cluster, oracle_runs(oracle, partition), partition, oracle->options.progress_partitions,
+                             &checkpoint);
+    }
 }
 
 struct oracle_checkpoints oracle_checkpoints(const struct oracle *oracle)
@@ -559,6 +565,8 @@ void oracle_expect_checkpoints(struct oracle *oracle)
     for (int32_t i = 0; i < oracle->options.progress_partitions; i++) {
         if (oracle->has_committed[i]) {
             expect_checkpoint(oracle, i, &oracle->last_committed[i]);
+            readers_expect_truth(oracle->options.cluster, oracle_runs(oracle, i), i, oracle->options.progress_partitions,
+                                 &oracle->last_committed[i]);
         }
     }
 }
