@@ -10,6 +10,8 @@
 /* All runs together, or what is said of ten thousand of them is more than what they do; a burst of so many need not wait. */
 #define ANNOUNCEMENTS_PER_MS 4
 #define ANNOUNCEMENTS_AT_ONCE 1000
+#define BUSY_RECORDS 200 /* while a look brings so many, all that is said costs somebody's task: */
+#define BUSY_TURNS 4     /* then each one takes so many turns */
 #define ANNOUNCE_EVERY_MS 250 /* RunProgressed: at most 4 times a second, the first after as long */
 /* Beyond these we wait for the broker instead of piling up more: a producer holds 100,000 records and 256 MiB, and refuses the next. */
 #define BACKLOG_RECORDS_MAX 50000
@@ -450,7 +452,8 @@ static bool has_turn(struct job *job)
         job->has_turn = false;
         return true;
     }
-    service->announce_turn = service->announce_turn < now ? now : service->announce_turn + 1;
+    int64_t turns = service->look_records > BUSY_RECORDS ? BUSY_TURNS : 1;
+    service->announce_turn = service->announce_turn < now ? now : service->announce_turn + turns;
     if (service->announce_turn <= now + ANNOUNCEMENTS_AT_ONCE) {
         return true;
     }

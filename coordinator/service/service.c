@@ -322,8 +322,10 @@ enum service_state service_step(struct service *service, int timeout_ms, struct 
     bus_poll(service->bus, wait_ms(service, timeout_ms), &event);
     service->now_ms = service->options.monotonic_ms(service->options.clock);
     log_hold();
+    service->look_records = 0;
     for (int count = 0; service->state == SERVICE_WORKING && event.kind != BUS_NOTHING; count++) {
         handle(service, &event);
+        service->look_records++;
         if (count == BATCH_MAX) {
             break;
         }

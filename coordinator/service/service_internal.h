@@ -113,6 +113,7 @@ struct service {
     size_t heap_size, heap_room;
     int64_t announce_turn; /* the last that was given out, in parts of a millisecond */
     int64_t now_ms;
+    int look_records; /* what the last look at the bus has brought */
     bool served_changed; /* a worker came, went or does not serve what it said: what waits may have to be announced anew */
     struct text bytes;   /* of the record being written */
     enum service_state state;
