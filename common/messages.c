@@ -1624,7 +1624,7 @@ static bool read_snapshot(struct decoder *decoder, const void *body, struct mess
     }
     read_course(wire, image);
     image->status = (uint8_t)status;
-    image->context_bytes = (size_t)wire->context_bytes;
+    image->context_bytes = (uint32_t)wire->context_bytes;
     image->run_id = message->event.run_id;
     message->image = image;
     return read_steps(decoder, wire, image) && check_image(decoder, image) &&

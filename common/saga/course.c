@@ -273,7 +273,7 @@ void course_expand(struct saga *saga, struct saga_step *step, const struct saga_
         fan->elements[i] = (struct span){0};
         room_keep(saga, &fan->elements[i], event->elements[i]);
         fan->instances[i] = (struct saga_step){.index = step->index, .instance = i + 1};
-        saga->context_bytes += event->elements[i].size;
+        saga->context_bytes += (uint32_t)event->elements[i].size;
     }
     step->fan = fan;
     step->current = 0;

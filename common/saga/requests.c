@@ -95,7 +95,7 @@ static void start(struct saga *saga, const struct saga_event *event)
     saga->cause_step = UINT32_MAX;
     saga->start_offset = event->offset;
     saga->started_ms = event->time_ms;
-    saga->context_bytes = event->params.size;
+    saga->context_bytes = (uint32_t)event->params.size;
     room_keep(saga, &saga->params, event->params);
     saga->plan_stays = event->plan_stays;
     saga->plan = event->plan_stays ? event->plan : plan_copy(room_take(saga, plan_room(event->plan)), event->plan);

@@ -16,7 +16,7 @@ static_assert(sizeof(struct saga_chunk) <= SAGA_CHUNK_OVERHEAD, "the overhead is
 
 /* A kept span is preceded by how much fits in its place. */
 struct kept {
-    size_t capacity;
+    uint32_t capacity;
 };
 
 static size_t header_size(void)
@@ -26,7 +26,7 @@ static size_t header_size(void)
 
 size_t room_kept_size(size_t size)
 {
-    return room_aligned(sizeof(struct kept)) + room_aligned(size);
+    return room_aligned(sizeof(struct kept) + size);
 }
 
 static size_t capacity_of(const struct span *span)
@@ -34,7 +34,7 @@ static size_t capacity_of(const struct span *span)
     if (span->bytes == NULL) {
         return 0;
     }
-    const struct kept *kept = (const void *)(span->bytes - room_aligned(sizeof *kept));
+    const struct kept *kept = (const void *)(span->bytes - sizeof *kept);
     return kept->capacity;
 }
 
@@ -145,9 +145,10 @@ void room_keep_joined(struct saga *saga, struct span *to, const struct span *pie
 {
     size_t size = size_of(pieces, count);
     if (size > capacity_of(to)) {
-        struct kept *kept = room_take(saga, room_kept_size(size));
-        kept->capacity = room_aligned(size);
-        to->bytes = (char *)kept + room_aligned(sizeof *kept);
+        size_t taken = room_kept_size(size);
+        struct kept *kept = room_take(saga, taken);
+        kept->capacity = (uint32_t)(taken - sizeof *kept);
+        to->bytes = (char *)kept + sizeof *kept;
     }
     join(to->bytes, pieces, count);
     to->size = size;

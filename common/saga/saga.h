@@ -243,11 +243,11 @@ struct saga {
     /* So that an event costs the same in a plan of any length. Derived, and 0 where not known yet. */
     uint32_t done_below; /* every step below this one is done */
     uint32_t chain_from; /* 1 + the step from which on each needs the one before it */
+    uint32_t context_bytes; /* at most LIMIT_CONTEXT_BYTES */
     uint64_t weight_total, weight_done; /* the sums progress is made of */
     int64_t start_offset, started_ms, finished_ms, time_ms; /* time_ms: of the last record */
     int64_t pause_ms; /* since when it is paused or held */
     int64_t paused_ms; /* how long it was before: its timeout stands still meanwhile */
-    size_t context_bytes;
     struct span run_id, params, error; /* error: the first cause */
     const struct plan *plan;
     struct saga_step *

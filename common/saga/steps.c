@@ -244,7 +244,7 @@ void step_succeed(struct saga *saga, struct saga_step *step, struct span data, s
 {
     room_keep_text(saga, step, TEXT_DATA, data);
     room_keep_text(saga, step, TEXT_SET, set);
-    saga->context_bytes += data.size + set.size;
+    saga->context_bytes += (uint32_t)(data.size + set.size);
     if (set.size > 0 && !step->executed) {
         *(saga->sets_last != NULL ? &saga->sets_last->set_next : &saga->sets) = step;
         saga->sets_last = step;

@@ -482,7 +482,6 @@ void dispatch_offer(struct dispatch *dispatch, struct dispatch_item *item, struc
 static void place(struct dispatch_item *item, struct dispatch_worker *worker)
 {
     item->state = ITEM_PLACED;
-    item->lane = NULL;
     item->worker = worker;
     item->previous = NULL;
     item->next = worker->first;
@@ -511,7 +510,6 @@ void dispatch_end(struct dispatch *dispatch, struct dispatch_item *item)
         dispatch->changed = true;
     }
     item->state = ITEM_IDLE;
-    item->lane = NULL;
     item->worker = NULL;
 }
 

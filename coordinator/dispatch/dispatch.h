@@ -17,15 +17,18 @@ struct dispatch_worker;
 
 enum item_state { ITEM_IDLE, ITEM_INHERITED, ITEM_WAITING, ITEM_PLACED };
 
+/* There may be a million of them. */
 struct dispatch_item {
     struct dispatch_item *next, *previous; /* in a lane or a worker; the dispatch's */
-    struct dispatch_lane *lane;            /* WAITING */
-    struct dispatch_worker *worker;        /* PLACED */
-    enum item_state state;
-    uint32_t partition; /* progress partition of the run */
-    struct ticket ticket;
-    bool confirm;
+    union {
+        struct dispatch_lane *lane;     /* WAITING */
+        struct dispatch_worker *worker; /* PLACED */
+    };
     void *owner; /* the caller's */
+    struct ticket ticket;
+    uint32_t partition; /* progress partition of the run */
+    uint8_t state;      /* enum item_state */
+    bool confirm;
 };
 
 /* `owned` of `total` progress partitions are ours: our share of each worker's window. Caller owes dispatch_free(); items are the caller's. */

@@ -160,13 +160,14 @@ static void commit(struct owned *owned)
 static void on_snapshot(struct job *job, enum runs_result result)
 {
     job->snapshot_sent = false;
+    struct job_rare *rare = job_rare(job);
     if (result == RUNS_CHECKED) {
-        job->snapshot_wait_ms = job->snapshot_ms = 0;
+        rare->snapshot_wait_ms = rare->snapshot_ms = 0;
         return;
     }
-    int64_t wait_ms = job->snapshot_wait_ms > 0 ? job->snapshot_wait_ms * 2 : RETRY_FIRST_MS;
-    job->snapshot_wait_ms = wait_ms < RETRY_MOST_MS ? wait_ms : RETRY_MOST_MS;
-    job->snapshot_ms = job->owned->service->now_ms + job->snapshot_wait_ms;
+    int64_t wait_ms = rare->snapshot_wait_ms > 0 ? rare->snapshot_wait_ms * 2 : RETRY_FIRST_MS;
+    rare->snapshot_wait_ms = wait_ms < RETRY_MOST_MS ? wait_ms : RETRY_MOST_MS;
+    rare->snapshot_ms = job->owned->service->now_ms + rare->snapshot_wait_ms;
 }
 
 void checkpoint_own_record(struct owned *owned, const struct message *message, enum runs_result result, struct run *run)
@@ -214,7 +215,7 @@ static void write_snapshot(struct owned *owned, struct job *job)
         return;
     }
     /* Its state fits no record: it is replayed from its start, and the log kept for it. */
-    job->snapshot_ms = owned->service->now_ms + RETRY_TOO_LARGE_MS;
+    job_rare(job)->snapshot_ms = owned->service->now_ms + RETRY_TOO_LARGE_MS;
     log_event(LOG_WARN, "run_too_large_for_a_snapshot", "run=%.*s", SPAN_ARGS(saga->run_id));
 }
 
@@ -246,7 +247,7 @@ static bool is_behind(const struct owned *owned, const struct run *run, int64_t 
 static bool may_be_told(const struct run *run, const struct job *job, int64_t now_ms)
 {
     return job != NULL && run->saga.steps != NULL && !saga_is_closed(&run->saga) && !job->snapshot_sent &&
-           job->snapshot_ms <= now_ms;
+           (job->rare == NULL || job->rare->snapshot_ms <= now_ms);
 }
 
 static void look(struct owned *owned, int64_t most_bytes, int64_t read_bytes)

@@ -90,11 +90,10 @@ static void heap_remove(struct service *service, struct job *job)
 static void wake_at(struct job *job, int64_t wake_ms)
 {
     struct service *service = job->owned->service;
-    if (job->wake_ms == wake_ms && job->heap_index != NOT_IN_HEAP) {
+    if (job->heap_index != NOT_IN_HEAP && service->heap[job->heap_index].wake_ms == wake_ms) {
         return;
     }
     heap_remove(service, job);
-    job->wake_ms = wake_ms;
     if (wake_ms == INT64_MAX) {
         return;
     }
@@ -129,12 +128,31 @@ struct job *job_of(struct owned *owned, struct run *run)
         struct job *job = allocate(sizeof *job);
         job->run = run;
         job->owned = owned;
-        job->wake_ms = INT64_MAX;
         job->heap_index = NOT_IN_HEAP;
         job->announce_ms = owned->service->now_ms + ANNOUNCE_EVERY_MS;
         run->attached = job;
     }
     return run->attached;
+}
+
+struct job_rare *job_rare(struct job *job)
+{
+    if (job->rare == NULL) {
+        job->rare = allocate(sizeof *job->rare);
+    }
+    return job->rare;
+}
+
+static struct tracked *hint(const struct job *job)
+{
+    const struct service *service = job->owned->service;
+    return service->hint_of == job ? service->hint : job->tickets;
+}
+
+static void set_hint(const struct job *job, struct tracked *tracked)
+{
+    job->owned->service->hint_of = job;
+    job->owned->service->hint = tracked;
 }
 
 /* `before` is the one before it in the list, NULL for the first. */
@@ -143,7 +161,9 @@ static void drop_ticket(struct job *job, struct tracked *before, struct tracked 
     dispatch_end(job->owned->service->dispatch, &tracked->item);
     *(before != NULL ? &before->next : &job->tickets) = tracked->next;
     job->tickets_last = job->tickets_last == tracked ? before : job->tickets_last;
-    job->hint = job->hint == tracked ? tracked->next : job->hint;
+    if (hint(job) == tracked) {
+        set_hint(job, tracked->next);
+    }
     free(tracked);
 }
 
@@ -160,7 +180,11 @@ void job_free(struct job *job)
     }
     heap_remove(job->owned->service, job);
     assert(!job->dirty);
+    if (job->owned->service->hint_of == job) {
+        job->owned->service->hint_of = NULL;
+    }
     job->run->attached = NULL;
+    free(job->rare);
     free(job);
 }
 
@@ -226,10 +250,11 @@ static struct tracked *find_between(struct tracked *tracked, const struct tracke
 
 static struct tracked *find_key(struct job *job, const struct ticket *ticket)
 {
-    struct tracked *tracked = find_between(job->hint, NULL, ticket);
-    tracked = tracked != NULL ? tracked : find_between(job->tickets, job->hint, ticket);
+    struct tracked *from = hint(job);
+    struct tracked *tracked = find_between(from, NULL, ticket);
+    tracked = tracked != NULL ? tracked : find_between(job->tickets, from, ticket);
     if (tracked != NULL) {
-        job->hint = tracked->next;
+        set_hint(job, tracked->next);
     }
     return tracked;
 }
@@ -380,7 +405,7 @@ static void perform_dispatches(struct job *job)
 {
     struct saga_effect effect;
     job->pass++;
-    job->hint = job->tickets;
+    set_hint(job, job->tickets);
     for (struct saga_cursor cursor = {0}; saga_next_effect(&job->run->saga, &cursor, &effect);) {
         switch (effect.kind) {
         case EFFECT_DISPATCH:    perform_dispatch(job, &effect); break;
@@ -495,14 +520,14 @@ static void perform_deadline(struct job *job, int64_t *wake_ms)
         *wake_ms = due_ms < *wake_ms ? due_ms : *wake_ms;
         return;
     }
-    bool sent = job->timer_sent == (uint8_t)deadline.timer && same_key(&job->timer_ticket, &deadline.ticket) &&
-                job->timer_ticket.number == deadline.ticket.number;
+    bool sent = job->timer_sent == (uint8_t)deadline.timer && same_key(&job->rare->timer_ticket, &deadline.ticket) &&
+                job->rare->timer_ticket.number == deadline.ticket.number;
     if (!sent) {
         struct message message = {.kind = MESSAGE_TIMER_FIRED};
         message.event.timer = deadline.timer;
         message.event.ticket = deadline.ticket;
         job->timer_sent = (uint8_t)deadline.timer;
-        job->timer_ticket = deadline.ticket;
+        job_rare(job)->timer_ticket = deadline.ticket;
         publish(job, &message);
     }
 }
@@ -568,20 +593,31 @@ static struct job *take_dirty(struct service *service)
     return job;
 }
 
+static void remember_performed(struct service *service, struct job *job, size_t count)
+{
+    if (count == service->performed_room) {
+        service->performed_room = service->performed_room > 0 ? service->performed_room * 2 : 64;
+        struct job **performed = realloc(service->performed, service->performed_room * sizeof(struct job *));
+        if (performed == NULL) {
+            abort();
+        }
+        service->performed = performed;
+    }
+    service->performed[count] = job;
+}
+
 /* A connection has one request under way: tasks go first, for workers wait for them; answers and ends follow. */
 static void perform_dirty(struct service *service)
 {
-    struct job *job, *first = NULL, **last = &first;
+    struct job *job;
+    size_t count = 0;
     while (service->state == SERVICE_WORKING && job_may_send(service) && (job = take_dirty(service)) != NULL) {
         perform_dispatches(job);
-        job->next_performed = NULL;
-        *last = job;
-        last = &job->next_performed;
+        remember_performed(service, job, count++);
     }
     jobs_place(service);
-    while ((job = first) != NULL) {
-        first = job->next_performed;
-        perform_rest(job);
+    for (size_t i = 0; i < count; i++) {
+        perform_rest(service->performed[i]);
     }
 }
 

@@ -66,22 +66,24 @@ struct tracked {
 
 #define NOT_IN_HEAP UINT32_MAX
 
-/* What this owner remembers of a run beyond the run's state. */
+/* What few jobs need: allocated with the first of it. */
+struct job_rare {
+    int64_t snapshot_ms; /* not before; one that did not count is tried again later and later */
+    int64_t snapshot_wait_ms;
+    struct ticket timer_ticket; /* of the TimerFired that was appended and not read back */
+};
+
+/* What this owner remembers of a run beyond the run's state. There may be a million of them. */
 struct job {
     struct run *run;
     struct owned *owned;
-    struct tracked *tickets, *tickets_last; /* in the order in which the saga has them, so that a look at all of them is one walk: */
-    struct tracked *hint;                   /* where that walk stands */
+    struct tracked *tickets, *tickets_last; /* in the order in which the saga has them, so that a look at all of them is one walk: service.hint */
     struct job *next_dirty;
-    struct job *next_performed; /* within one look at all that are dirty */
-    int64_t snapshot_ms; /* not before; one that did not count is tried again later and later */
-    int64_t snapshot_wait_ms;
     int64_t announce_ms; /* not before */
-    int64_t wake_ms;     /* when to look again; INT64_MAX: never */
-    uint32_t heap_index; /* in service.heap; NOT_IN_HEAP: not there */
+    struct job_rare *rare; /* NULL: nothing of it */
+    uint32_t heap_index; /* in service.heap, which knows when to look again; NOT_IN_HEAP: not there */
     uint32_t finish_sent; /* which end of the run, by saga.finish_count; 0: none */
     uint32_t pass;
-    struct ticket timer_ticket;
     uint8_t timer_sent; /* enum timer: TimerFired was appended and not read back */
     bool dirty : 1;
     bool announce : 1; /* something has changed that RunProgressed should say */
@@ -89,7 +91,7 @@ struct job {
     bool snapshot_sent : 1; /* and not read back */
 };
 
-/* The time stands in the heap, not only in the job: with ten thousand of these every look at one would miss the cache. */
+/* The time stands in the heap, not in the job: with ten thousand of these every look at one would miss the cache. */
 struct alarm {
     int64_t wake_ms;
     struct job *job;
@@ -109,6 +111,10 @@ struct service {
     bool workers_asked, workers_read; /* the topic is read; up to where it stood when we came */
     struct letters workers_letters; /* of the workers topic, as long as another has partition 0 */
     struct job *dirty_first, *dirty_last;
+    struct job **performed; /* of one look at all that are dirty: those that have the rest to come */
+    size_t performed_room;
+    const struct job *hint_of; /* the walk over the tickets of this one */
+    struct tracked *hint;      /* stands here; NULL: at its end */
     struct alarm *heap; /* binary, by wake_ms */
     size_t heap_size, heap_room;
     int64_t announce_turn; /* the last that was given out, in parts of a millisecond */
@@ -168,6 +174,7 @@ void retention_tick(struct service *service);
 /* ---- jobs.c: from a state to actions */
 struct job *job_of(struct owned *owned, struct run *run); /* makes one where there is none */
 void job_free(struct job *job);
+struct job_rare *job_rare(struct job *job); /* makes it where there is none */
 void job_answered(struct job *job);         /* an Answered of its was read */
 void job_inherit(struct job *job);          /* at our claim: every open ticket may have been sent */
 bool job_may_send(const struct service *service); /* the broker keeps up */

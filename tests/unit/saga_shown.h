@@ -39,7 +39,7 @@ static inline char *fixture_dump(const struct saga *saga)
     text_init(&text, SHOWN_MAX_BYTES);
     text_format(&text,
                 "%s retired=%d newer=%d finish=%d cancelling=%d stopping=%d version=%u cause=%u ended=%u progress=%u undo=%u start=%lld "
-                "started=%lld finished=%lld time=%lld context=%zu '%.*s' '%.*s' '%.*s'\n",
+                "started=%lld finished=%lld time=%lld context=%u '%.*s' '%.*s' '%.*s'\n",
                 run_status_name((enum run_status)saga->status), saga->retired, saga->newer, saga->finish_recorded, saga->cancelling,
                 saga->stopping, saga->fold_version, saga->cause_step, saga->ended_count, saga->progress_ppm, saga->undo_total,
                 (long long)saga->start_offset, (long long)saga->started_ms, (long long)saga->finished_ms, (long long)saga->time_ms,
