@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs on a real broker while everything is killed, frozen and restarted; then what was promised is asked of the journals and the log.
 
-    chaos.py [--runs N] [--seconds S] [--seed S] [--brokers N] [--broker-restarts N] [--keep FILE] [--sabotage NAME|all ...]
+    chaos.py [--runs N] [--seconds S] [--seed S] [--own group|list] [--brokers N] [--broker-restarts N] [--keep FILE] [--sabotage NAME|all ...]
 
 The seed decides pipelines and trouble, not the order in which processes get to run: a failure is found again by running it again, not
 surely at once. --sabotage runs programs of the same sources that lack one rule (common/rules.h), and is green only if it is noticed.
@@ -22,7 +22,7 @@ import pipelines
 import wire
 from cluster import BIN, Cluster, Failed
 from confluent_kafka import Producer
-from nemesis import LINKS, Nemesis
+from nemesis import BROKER, LINKS, OWNS, Nemesis
 from tail import Tail
 
 PROGRAMS = Path(os.environ["BACKSTEP_CHAOS_BIN"])
@@ -33,7 +33,7 @@ CANCELLED = 0.05  # of the runs
 SABOTAGED_S = 60
 
 TROUBLE = {"kill_worker": 40, "kill_coordinator": 22, "freeze_worker": 16, "freeze_coordinator": 8, "replace_coordinator": 6, "kill_guard": 4,
-           "drain_worker": 3, "freeze_broker": 3, "cut_worker": 6, "cut_coordinator": 4}
+           "drain_worker": 3, "drain_coordinator": 2, "freeze_broker": 3, "cut_worker": 6, "cut_coordinator": 4}
 
 # Each rule, and the trouble against which it stands: what a long chaos would bring in time, sooner. The last: how many runs are started.
 SABOTAGE = {
@@ -47,7 +47,7 @@ SABOTAGE = {
 
 class World(Cluster):
     def __init__(self, brokers):
-        super().__init__(brokers=brokers, links=LINKS)
+        super().__init__(broker_properties=BROKER, brokers=brokers, links=LINKS)
 
     def __enter__(self):
         super().__enter__()
@@ -113,7 +113,8 @@ class Chaos:
         self.journal = checks.Journal(world.directory / f"journal-{self.prefix}")
         self.starter = Starter(world, random_module.Random(options.seed + 1), self.runs, self.seconds, mixture, self.prefix)
         environment = {"CHAOS_JOURNAL": str(self.journal.path), **({"BACKSTEP_SABOTAGE": sabotage} if sabotage else {})}
-        self.nemesis = Nemesis(world, self.random, weights, pause_s, programs, LEASE, self.prefix, environment)
+        own = "list" if sabotage else options.own
+        self.nemesis = Nemesis(world, own, self.random, weights, pause_s, programs, LEASE, self.prefix, environment)
         self.begun_s = time.monotonic()
         self.broken = []
         self.replayed = (0, 0, 0)
@@ -232,6 +233,7 @@ def parse(arguments):
     parser.add_argument("--seconds", type=float, default=75, help="how long there is trouble")
     parser.add_argument("--seed", type=int, default=random_module.SystemRandom().randrange(1 << 31))
     parser.add_argument("--brokers", type=int, default=1, help="3: a set that replicates; one of it is restarted at a time")
+    parser.add_argument("--own", choices=OWNS, default="group", help="three coordinators share all partitions, or two have a list each")
     parser.add_argument("--broker-restarts", type=int, default=5)
     parser.add_argument("--pause", type=float, default=1.2, help="the longest time between two kills or freezes")
     parser.add_argument("--sabotage", choices=(*SABOTAGE, "all"), action="append", default=[],

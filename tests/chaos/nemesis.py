@@ -10,7 +10,8 @@ import time
 import kafka
 from link import Link
 
-OWNS = ("0-1", "2-3")
+OWNS = {"group": (("--session-timeout", "2s"),) * 3, "list": (("--own", "0-1"), ("--own", "2-3"))}  # each coordinator's options
+BROKER = ("group.min.session.timeout.ms=1000",)
 WORKERS = 4
 LINKS = {"coordinator": (0,), "worker": (0, 1)}  # who reaches the brokers by a network that can be cut
 WITHOUT_BROKER = 5
@@ -18,14 +19,16 @@ CHECKPOINT_BYTES = 2000  # of each partition: few runs are behind so little, and
 
 
 class Nemesis:
-    """`weights` says how often each kind of trouble comes, by its method's name; `pause_s` the longest time between two."""
+    """`own`: how the coordinators come by their partitions; `weights` says how often each kind of trouble comes, by its method's name;
+    `pause_s` is the longest time between two."""
 
-    def __init__(self, cluster, random, weights, pause_s, programs, lease, prefix, environment):
+    def __init__(self, cluster, own, random, weights, pause_s, programs, lease, prefix, environment):
+        self.owns, self.shares = OWNS[own], own == "group"
         self.cluster, self.random, self.pause_s = cluster, random, pause_s
         self.weights, self.programs, self.lease, self.environment = weights, programs, lease, environment
         self.where = ("--prefix", prefix, "--log-level", "info")
         self.counts = collections.Counter()
-        self.coordinators = [self.new_coordinator(number) for number in range(len(OWNS))]
+        self.coordinators = [self.new_coordinator(number) for number in range(len(self.owns))]
         self.workers = [self.new_worker(number) for number in range(WORKERS)]
         self.wakes = []        # (when, process)
         self.mends = {}        # link -> when
@@ -40,7 +43,7 @@ class Nemesis:
 
     def new_coordinator(self, number):
         return self.cluster.spawn("serve", self.programs / "backstep", "serve", "-b", self.reached_by("coordinator", number), *self.where,
-                                  "--own", OWNS[number], "--checkpoint-bytes", CHECKPOINT_BYTES, environment=self.environment)
+                                  *self.owns[number], "--checkpoint-bytes", CHECKPOINT_BYTES, environment=self.environment)
 
     def new_worker(self, number):
         return self.cluster.spawn(f"worker{number}", self.programs / "backstep-worker", "-b", self.reached_by("worker", number), *self.where,
@@ -72,7 +75,7 @@ class Nemesis:
         self.workers[number] = self.new_worker(number)
 
     def kill_coordinator(self):
-        number = self.random.randrange(len(OWNS))
+        number = self.random.randrange(len(self.owns))
         self.kill(self.coordinators[number])
         self.coordinators[number] = self.new_coordinator(number)
 
@@ -92,13 +95,15 @@ class Nemesis:
         self.freeze_one(self.coordinators, 0.3, 4)
 
     def freeze_coordinator_long(self):
-        """Longer than the lease of the workers, whom it does not hear meanwhile."""
+        """Longer than its session, and than the lease of the workers, whom it does not hear meanwhile."""
         self.freeze_one(self.coordinators, 3, 5)
 
     def replace_coordinator(self):
         """One is frozen, another takes over, the first wakes and must do no harm."""
         awake = self.awake(self.coordinators)
-        if awake:
+        if self.shares:
+            self.freeze_coordinator_long()  # the others take over
+        elif awake:
             number = self.random.choice(awake)
             old = self.coordinators[number]
             self.coordinators[number] = self.new_coordinator(number)
@@ -110,6 +115,12 @@ class Nemesis:
         number = self.random.randrange(WORKERS)
         self.workers[number].signal(signal.SIGTERM)
         self.workers[number] = self.new_worker(number)
+        self.counts["drains"] += 1
+
+    def drain_coordinator(self):
+        number = self.random.randrange(len(self.owns))
+        self.coordinators[number].signal(signal.SIGTERM)
+        self.coordinators[number] = self.new_coordinator(number)
         self.counts["drains"] += 1
 
     def kill_guard(self):
