@@ -25,6 +25,7 @@
 #define LOG_TIMEOUT_MS 2000 /* of the connection for log lines: an end must not wait for it longer */
 #define LOG_FLUSH_MS 1000
 #define LAST_WORDS_MS 10000 /* after a drain that no broker hears */
+#define FLUSH_SLICE_MS 500 /* between two looks at the signals */
 
 /* What signal handlers touch: there is one set of signals per process. */
 static atomic_int signals_stop, signals_reload, signals_fd;
@@ -231,10 +232,23 @@ static void wait_if_it_was_short(struct server *server)
     }
 }
 
+/* While the brokers take nothing, a new incarnation could not be known of either: its Hello would arrive late, behind those of others
+ * that are over by then, and each of them would be given tasks. */
+static void await_brokers(struct server *server)
+{
+    while (server->bus != NULL && bus_backlog(server->bus).records > 0 && !gives_up(server) && atomic_load(&signals_stop) == 0) {
+        int64_t begun_ms = clock_monotonic_ms();
+        if (!bus_flush(server->bus, FLUSH_SLICE_MS) && clock_monotonic_ms() - begun_ms < FLUSH_SLICE_MS / 2) {
+            return; /* it has failed: the first poll says so */
+        }
+    }
+}
+
 /* "The single error path": for ever, with a line each time. false: it is to end. */
 static bool begin_anew(struct server *server)
 {
     struct error error = {0};
+    await_brokers(server);
     while (!begin(server, &error)) {
         log_event(LOG_WARN, "no_broker", "worker=%s retry_ms=%d error=%s", server->id, (int)server->retry_ms,
                   LOG_QUOTED(error.message));
