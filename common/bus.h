@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #define BUS_HEADERS_MAX 6
+#define BUS_REASON_BYTES 256
 #define BUS_METADATA_BYTES 128 /* of a committed offset, with its NUL; brokers allow 4 KiB */
 
 /* Offsets are the broker's; these two are symbolic, for bus_consume(). */
@@ -103,6 +104,7 @@ struct bus_operations {
     void (*poll)(struct bus *bus, int timeout_ms, struct bus_event *event);
     bool (*flush)(struct bus *bus, int timeout_ms);
     struct bus_backlog (*backlog)(const struct bus *bus);
+    bool (*explain)(struct bus *bus, char reason[BUS_REASON_BYTES]);
     void (*wake)(struct bus *bus);
     bool (*embedded)(const struct bus *bus);
 };
@@ -234,6 +236,12 @@ static inline bool bus_flush(struct bus *bus, int timeout_ms)
 static inline struct bus_backlog bus_backlog(const struct bus *bus)
 {
     return bus->operations->backlog(bus);
+}
+
+/* Why is what was sent not acknowledged? One line, as far as the brokers can say, who are given half a second; false: nothing waits. */
+static inline bool bus_explain(struct bus *bus, char reason[BUS_REASON_BYTES])
+{
+    return bus->operations->explain(bus, reason);
 }
 
 /* Make a bus_poll() that waits, now or next, return. Any thread; async-signal-safe. */

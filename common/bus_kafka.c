@@ -29,6 +29,10 @@
 #define REFUSED_MS 1000 /* another broker of the list may let us in */
 #define EMBEDDED_CLUSTER "mockCluster" /* how librdkafka's mock cluster begins its id */
 #define LAZY_BIT (UINT64_C(1) << 63) /* of a cookie on its way: nobody waits for its report */
+#define UNACKNOWLEDGED_MS 5000 /* then it is said that the brokers take nothing: a leader that moves is often faster */
+#define EXPLAIN_MS 500
+#define MISSING_MS 2000 /* a broker that has just begun may not know of every topic yet; librdkafka asks once a second */
+#define MISSING_PAUSE_MS 3000 /* after so long it is a new story */
 
 /* A record of the most bytes, with its key, headers and framing. */
 #define CLIENT_RECORD_BYTES "4259840"
@@ -45,6 +49,8 @@ struct topic {
     int32_t partitions; /* as last seen; 0: unknown */
     bool *reading; /* by partition */
     int32_t reading_count;
+    int64_t missing_since_ms, missing_ms; /* monotonic: the brokers said that there is no such topic, first and last; 0: they did not */
+    bool missing;
 };
 
 /* A partition that the group has given us, or taken back. */
@@ -67,6 +73,7 @@ struct reports {
     size_t count, capacity;
     atomic_size_t backlog_records, backlog_bytes; /* of what is under way; the rest is the mutex's */
     atomic_bool flushing; /* wake when nothing is */
+    atomic_bool acknowledged; /* something was, since it was last looked at */
     bool failed;
     char failure[512];
 };
@@ -111,6 +118,8 @@ struct kafka_bus {
     bool scram; /* users are told by SCRAM */
     bool (*gives_up)(void *state); /* as in struct bus_kafka_options */
     void *gives_up_state;
+    int64_t unacknowledged_since_ms; /* monotonic; 0: nothing waits */
+    bool unacknowledged_said;
 };
 
 /* ---- reports */
@@ -165,6 +174,9 @@ static void count_acknowledged(struct reports *reports, size_t bytes)
     assert(left >= bytes);
     left = atomic_fetch_sub(&reports->backlog_records, 1);
     assert(left > 0);
+    if (!atomic_load_explicit(&reports->acknowledged, memory_order_relaxed)) {
+        atomic_store_explicit(&reports->acknowledged, true, memory_order_relaxed);
+    }
 }
 
 /* On librdkafka's threads. Who sees that nothing is under way any more also finds what was noted of it. */
@@ -195,6 +207,18 @@ static rd_kafka_resp_err_t on_acknowledged(rd_kafka_t *handle, rd_kafka_message_
         make_readable(kafka->wake_fd);
     }
     return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+/* ---- topics that somebody has deleted */
+
+static void note_missing(struct topic *topic, bool surely)
+{
+    int64_t now_ms = clock_monotonic_ms();
+    if (topic->missing_ms == 0 || now_ms - topic->missing_ms > MISSING_PAUSE_MS) {
+        topic->missing_since_ms = now_ms;
+    }
+    topic->missing_ms = now_ms;
+    topic->missing = surely || now_ms - topic->missing_since_ms >= MISSING_MS;
 }
 
 /* ---- configuration */
@@ -344,6 +368,23 @@ static bool configure_handle(rd_kafka_conf_t *conf, const struct property *own, 
     return true;
 }
 
+/* What stands in the queue of a partition and is no message is handed out as none, but comes here, on the thread that polls: its words
+ * are "topic [partition]: ...". */
+static void on_partition_error(rd_kafka_t *handle, int code, const char *reason, void *opaque)
+{
+    (void)handle;
+    struct kafka_bus *kafka = opaque;
+    bool no_topic = code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
+    bool no_partition = code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION; /* it was made again, with fewer; said once */
+    for (struct topic *topic = kafka->topics; (no_topic || no_partition) && topic != NULL; topic = topic->next) {
+        size_t size = strlen(topic->name);
+        if (strncmp(reason, topic->name, size) == 0 && reason[size] == ' ') {
+            note_missing(topic, no_partition);
+        }
+    }
+    log_event(LOG_DEBUG, "partition_trouble", "error=%s", LOG_QUOTED(reason));
+}
+
 static rd_kafka_resp_err_t on_new(rd_kafka_t *handle, const rd_kafka_conf_t *conf, void *opaque, char *reason, size_t reason_size)
 {
     (void)conf;
@@ -371,6 +412,10 @@ static rd_kafka_t *handle_new(rd_kafka_type_t type, const struct property *own, 
                               const struct bus_kafka_options *options, struct kafka_bus *kafka, struct error *error)
 {
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    if (type == RD_KAFKA_CONSUMER) {
+        rd_kafka_conf_set_opaque(conf, kafka);
+        rd_kafka_conf_set_error_cb(conf, on_partition_error);
+    }
     bool intercepted = type == RD_KAFKA_PRODUCER;
     rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG | (intercepted ? 0 : RD_KAFKA_EVENT_REBALANCE));
     if (!configure_handle(conf, own, more, options, error) ||
@@ -553,8 +598,9 @@ static bool error_no_topic(struct error *error, const char *name)
 
 static bool error_no_answer(const struct kafka_bus *kafka, struct error *error, const char *name, rd_kafka_resp_err_t code)
 {
+    bool headless = code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
     return error_set(error, ERROR_TRANSIENT, "topic '%s': no answer from %s in time: %s", name, kafka->brokers,
-                     rd_kafka_err2str(code));
+                     headless ? "a partition of it has no leader: too few of its brokers are up" : rd_kafka_err2str(code));
 }
 
 /* `name` in a metadata answer: its partitions, 0 when it is not there, -1 when the cluster cannot say yet. */
@@ -1812,6 +1858,25 @@ static bool next_dealt(struct kafka_bus *kafka, struct bus_event *event)
     return true;
 }
 
+/* Of a topic that is not there any more: each partition that is read of it, once. */
+static bool next_missing(struct kafka_bus *kafka, struct bus_event *event)
+{
+    for (struct topic *topic = kafka->topics; topic != NULL; topic = topic->next) {
+        for (int32_t partition = 0; topic->missing && partition < topic->reading_count; partition++) {
+            if (topic->reading[partition]) {
+                event->kind = BUS_GONE;
+                event->topic = topic->name;
+                event->partition = partition;
+                snprintf(event->reason, sizeof event->reason, "%.200s [%d]: it is not there any more", topic->name, partition);
+                stop_reading(kafka, topic, partition);
+                return true;
+            }
+        }
+        topic->missing = false;
+    }
+    return false;
+}
+
 /* Once failed, nothing else comes out: what was published is not known. */
 static bool next_event(struct kafka_bus *kafka, struct bus_event *event)
 {
@@ -1820,7 +1885,7 @@ static bool next_event(struct kafka_bus *kafka, struct bus_event *event)
         snprintf(event->reason, sizeof event->reason, "%s", kafka->failure);
         return true;
     }
-    return next_dealt(kafka, event) || next_delivery(kafka, event) || next_record(kafka, event);
+    return next_dealt(kafka, event) || next_delivery(kafka, event) || next_record(kafka, event) || next_missing(kafka, event);
 }
 
 /* false: the time is over, or a signal came. */
@@ -1828,6 +1893,76 @@ static bool wait_for_news(struct kafka_bus *kafka, int timeout_ms)
 {
     struct pollfd waited = {.fd = kafka->wake_fd, .events = POLLIN};
     return poll(&waited, 1, timeout_ms) > 0;
+}
+
+/* ---- what the brokers do not take */
+
+/* The first partition we write to that is not well. */
+static bool explain_topic(const struct rd_kafka_metadata_topic *topic, char reason[BUS_REASON_BYTES])
+{
+    for (int i = 0; i < topic->partition_cnt; i++) {
+        const struct rd_kafka_metadata_partition *partition = &topic->partitions[i];
+        if (partition->leader < 0) {
+            snprintf(reason, BUS_REASON_BYTES, "'%.120s' [%d] has no leader: too few of its brokers are up", topic->topic, partition->id);
+            return true;
+        }
+        if (partition->isr_cnt < partition->replica_cnt) {
+            snprintf(reason, BUS_REASON_BYTES, "'%.120s' [%d] has %d of %d replicas in sync: with fewer than its min.insync.replicas it takes nothing", topic->topic, partition->id, partition->isr_cnt, partition->replica_cnt);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void explain_wait(struct kafka_bus *kafka, char reason[BUS_REASON_BYTES])
+{
+    const struct rd_kafka_metadata *metadata;
+    rd_kafka_resp_err_t code = rd_kafka_metadata(kafka->producer, false, NULL, &metadata, EXPLAIN_MS);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        snprintf(reason, BUS_REASON_BYTES, "no broker answers");
+        return;
+    }
+    bool found = false;
+    for (int i = 0; !found && i < metadata->topic_cnt; i++) {
+        found = explain_topic(&metadata->topics[i], reason);
+    }
+    if (!found) {
+        snprintf(reason, BUS_REASON_BYTES, "the brokers answer, but acknowledge nothing yet");
+    }
+    rd_kafka_metadata_destroy(metadata);
+}
+
+static bool kafka_explain(struct bus *bus, char reason[BUS_REASON_BYTES])
+{
+    if (kafka_backlog(bus).records == 0) {
+        return false;
+    }
+    explain_wait(kafka_of(bus), reason);
+    return true;
+}
+
+/* Without this an outage in which brokers answer, and take nothing, is seen by nobody: librdkafka tries again and says nothing. */
+static void look_at_backlog(struct kafka_bus *kafka)
+{
+    struct reports *reports = &kafka->reports;
+    bool acknowledged = atomic_exchange(&reports->acknowledged, false);
+    size_t waiting = atomic_load(&reports->backlog_records);
+    bool moves = waiting == 0 || acknowledged;
+    int64_t now_ms = clock_monotonic_ms();
+    if (moves) {
+        if (kafka->unacknowledged_said) {
+            log_event(LOG_INFO, "acknowledged_again", "waiting=%zu", waiting);
+        }
+        kafka->unacknowledged_said = false;
+        kafka->unacknowledged_since_ms = waiting > 0 ? now_ms : 0;
+    } else if (kafka->unacknowledged_since_ms == 0) {
+        kafka->unacknowledged_since_ms = now_ms;
+    } else if (!kafka->unacknowledged_said && now_ms - kafka->unacknowledged_since_ms >= UNACKNOWLEDGED_MS) {
+        char reason[BUS_REASON_BYTES];
+        explain_wait(kafka, reason);
+        log_event(LOG_WARN, "not_acknowledged", "records=%zu error=%s", waiting, LOG_QUOTED(reason));
+        kafka->unacknowledged_said = true;
+    }
 }
 
 static void kafka_poll(struct bus *bus, int timeout_ms, struct bus_event *event)
@@ -1846,6 +1981,9 @@ static void kafka_poll(struct bus *bus, int timeout_ms, struct bus_event *event)
             return;
         }
         over = !wait_for_news(kafka, timeout_ms < 0 ? -1 : remaining_ms(deadline_ms));
+        if (over) {
+            look_at_backlog(kafka); /* under load there is no such moment, and no need of it */
+        }
     }
 }
 
@@ -1863,6 +2001,7 @@ static bool kafka_flush(struct bus *bus, int timeout_ms)
         }
         int left_ms = remaining_ms(deadline_ms);
         if (left_ms == 0) {
+            look_at_backlog(kafka);
             return false;
         }
         wait_for_news(kafka, left_ms);
@@ -1959,6 +2098,7 @@ static const struct bus_operations kafka_operations = {
     .poll = kafka_poll,
     .flush = kafka_flush,
     .backlog = kafka_backlog,
+    .explain = kafka_explain,
     .wake = kafka_wake,
     .embedded = kafka_embedded,
 };

@@ -471,6 +471,13 @@ static bool memory_send(struct bus *base, const struct bus_send *send, struct er
     return true;
 }
 
+/* What it does not acknowledge it will, or its cluster has lost it. */
+static bool memory_explain(struct bus *bus, char reason[BUS_REASON_BYTES])
+{
+    (void)bus, (void)reason;
+    return false;
+}
+
 static struct bus_backlog memory_backlog(const struct bus *bus)
 {
     return (struct bus_backlog){.records = ((const struct memory_bus *)bus)->unacknowledged};
@@ -845,6 +852,7 @@ static const struct bus_operations memory_operations = {
     .poll = memory_poll,
     .flush = memory_flush,
     .backlog = memory_backlog,
+    .explain = memory_explain,
     .wake = memory_wake,
     .embedded = memory_embedded,
 };

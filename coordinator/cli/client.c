@@ -92,6 +92,7 @@ static bool send_request(struct client *client, struct request *request, const c
     send.value = text_span(&bytes);
     ok = ok && bus_send(client->bus, &send, error);
     text_fini(&bytes);
+    request->sent = ok;
     return ok;
 }
 
@@ -151,6 +152,22 @@ bool client_take(struct client *client, struct reader *reader, struct request *r
     return true;
 }
 
+/* Nobody was asked yet: to say that no coordinator answers would send people to the wrong place. */
+static bool error_not_taken(struct client *client, struct error *error)
+{
+    char reason[BUS_REASON_BYTES];
+    bool explained = bus_explain(client->bus, reason);
+    return error_set(error, ERROR_TRANSIENT, "the brokers on %s did not take the request within %g s%s%s", client->options.brokers,
+                     client->options.timeout_ms / 1000.0, explained ? ": " : "", explained ? reason : "");
+}
+
+static bool error_no_answer(struct client *client, const struct request *request, struct error *error)
+{
+    return request->delivered ? error_set(error, ERROR_TRANSIENT, "no coordinator answered on %s within %g s", client->options.brokers,
+                                          client->options.timeout_ms / 1000.0)
+                              : error_not_taken(client, error);
+}
+
 bool client_await(struct client *client, struct reader *reader, struct request *request,
                   void (*each)(void *context, const struct reader_record *record), void *context, struct error *error)
 {
@@ -158,8 +175,7 @@ bool client_await(struct client *client, struct reader *reader, struct request *
     while (!request->answered) {
         int64_t left_ms = until_ms - clock_monotonic_ms();
         if (left_ms <= 0) {
-            return error_set(error, ERROR_TRANSIENT, "no coordinator answered on %s within %g s", client->options.brokers,
-                             client->options.timeout_ms / 1000.0);
+            return error_no_answer(client, request, error);
         }
         if (signals_interrupts() > 0 && !client->patient) {
             return error_set(error, ERROR_TRANSIENT, "interrupted before a coordinator answered on %s", client->options.brokers);

@@ -48,6 +48,7 @@ struct reader_options client_reads(const struct client *client, const char *run_
 /* One request to the owner of a run, and what came of it. */
 struct request {
     unsigned char id[REQUEST_ID_BYTES];
+    bool sent;
     bool delivered; /* it is on the log */
     bool answered;
     enum verdict verdict;

@@ -119,8 +119,12 @@ static struct message message_of(const struct call *call, const struct control *
 
 static int explain_silence(const struct client *client, const struct request *request, const struct error *error)
 {
-    if (error->kind != ERROR_TRANSIENT || !request->delivered) {
+    if (error->kind != ERROR_TRANSIENT) {
         return complain_of(error);
+    }
+    if (!request->delivered) {
+        complain("%s\n          it may yet be on the log: look at the run before you ask again", error->message);
+        return EXIT_UNREACHABLE;
     }
     char way[CLIENT_WAY_BYTES];
     complain("%s; start one with: backstep serve %s\n          the request is on the log and will be answered when one does",

@@ -92,6 +92,7 @@ static bool live(struct daemon *daemon, int *code)
     enum service_state state = SERVICE_FATAL;
     struct bus *bus = bus_kafka_open(&options, &error);
     signals_set_bus(bus);
+    daemon->service.has_log = daemon->has_worked;
     struct service *service = bus != NULL ? service_new(bus, &daemon->service, &error) : NULL;
     if (service != NULL) {
         state = work(daemon, service, &error);

@@ -152,6 +152,7 @@ static bool try_start(struct launch *launch, struct follow *follow, bool shows, 
     struct client *client = follow->client;
     struct reader_options options = client_reads(client, launch->run_id);
     options.from_end = follow->embedded == NULL;
+    *request = (struct request){0};
     reader_free(follow->reader);
     follow->run_id = launch->run_id;
     follow->reader = reader_new(&options, error);
@@ -178,8 +179,13 @@ static int explain_silence(const struct launch *launch, const struct follow *fol
 {
     bool cancelled = follow->cancels && signals_interrupts() > 0;
     char way[CLIENT_WAY_BYTES];
-    if (error->kind != ERROR_TRANSIENT || !request->delivered) {
+    if (error->kind != ERROR_TRANSIENT || !request->sent) {
         return complain_of(error);
+    }
+    if (!request->delivered) {
+        complain("%s\n          whether the run %s begins is not known: start it again with --id %s, and it will not begin twice",
+                 error->message, launch->run_id, launch->run_id);
+        return EXIT_UNREACHABLE;
     }
     printf(follow->call->json ? "{\"run_id\":\"%s\"}\n" : "%s\n", launch->run_id);
     if (cancelled) {

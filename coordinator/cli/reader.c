@@ -149,7 +149,6 @@ struct reader *reader_new(const struct reader_options *options, struct error *er
     for (int32_t i = 0; i < options->partition_count; i++) {
         bool wanted = options->partition < 0 || options->partition == i;
         if (wanted && !begin_partition(reader, i, error)) {
-            error_prefix(error, "%s", options->topic);
             reader_free(reader);
             return NULL;
         }

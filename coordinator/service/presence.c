@@ -44,10 +44,11 @@ static void ask_for_workers(struct service *service)
 
 static void welcome(struct service *service, struct dispatch_worker *worker)
 {
-    for (struct owned *owned = owned_next(service, NULL); owned != NULL; owned = owned_next(service, owned)) {
+    bool sent = true;
+    for (struct owned *owned = owned_next(service, NULL); sent && owned != NULL; owned = owned_next(service, owned)) {
         if (owned->workers_read && !dispatch_has_holding(worker, (uint32_t)owned->partition)) {
             struct message message = {.kind = MESSAGE_WELCOME, .coordinator = span_of(service->name)};
-            publish_task(service, owned, worker, &message);
+            sent = publish_task(service, owned, worker, &message);
         }
     }
 }

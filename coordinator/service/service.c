@@ -53,7 +53,9 @@ static bool ensure_topics(struct service *service, struct error *error)
     topics_name(service->workers_topic, TOPICS_WORKERS, prefix, NULL);
     topics_name(service->dead_letter_topic, TOPICS_DEAD_LETTER, prefix, NULL);
     int timeout_ms = service->options.timeout_ms;
-    return topics_ensure(service->bus, prefix, TOPICS_PROGRESS, NULL, &options, true, &service->progress_partitions, timeout_ms, error) &&
+    bool create = !service->options.has_log;
+    return (topics_ensure(service->bus, prefix, TOPICS_PROGRESS, NULL, &options, create, &service->progress_partitions, timeout_ms, error) ||
+            (!create && error->kind == ERROR_INVALID && error_prefix(error, "the log that was there is not as it was"))) &&
            topics_ensure(service->bus, prefix, TOPICS_WORKERS, NULL, &options, true, NULL, timeout_ms, error) &&
            topics_ensure(service->bus, prefix, TOPICS_DEAD_LETTER, NULL, &options, true, &service->dead_letter_partitions, timeout_ms, error);
 }

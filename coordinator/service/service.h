@@ -20,6 +20,7 @@ struct service_options {
     int32_t progress_partitions; /* for a topic that has to be created */
     int64_t retention_ms;        /* what is older and needed by no run is deleted; 0: nothing is */
     bool begin_at_first;         /* where no checkpoint is committed and the log has lost its beginning: begin with what is left */
+    bool has_log;                /* it was there: where it is not any more, no empty one is made in its place, on which nobody would miss a run */
     int64_t checkpoint_bytes;    /* how much log a run may fall behind before its state is written anew; 0: 64 MiB, or 4 times the live state */
     int timeout_ms;              /* for the broker's answers at start */
     int64_t (*monotonic_ms)(void *clock); /* time that never jumps */

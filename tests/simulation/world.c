@@ -225,6 +225,11 @@ static bool watched_flush(struct bus *bus, int timeout_ms)
     return bus_flush(inner(bus), timeout_ms);
 }
 
+static bool watched_explain(struct bus *bus, char reason[BUS_REASON_BYTES])
+{
+    return bus_explain(inner(bus), reason);
+}
+
 static struct bus_backlog watched_backlog(const struct bus *bus)
 {
     return bus_backlog(inner(bus));
@@ -256,6 +261,7 @@ static const struct bus_operations watched_operations = {.ensure_topic = watched
                                                          .poll = watched_poll,
                                                          .flush = watched_flush,
                                                          .backlog = watched_backlog,
+                                                         .explain = watched_explain,
                                                          .wake = watched_wake,
                                                          .embedded = watched_embedded};
 
