@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What dies, and what comes of it: workers, their guard, coordinators, the broker; garbage on every topic."""
 
-import json
 import os
+import resource
 import signal
 import subprocess
 import threading
@@ -122,11 +122,14 @@ def topics_change():
         wide = 'cat >/dev/null\n[ "$1" = rollback ] && exit 0\necho x >>"$JOURNAL/pid"; while ! [ -e "$JOURNAL/go" ]; do sleep 0.05; done\n' \
                'x=$(head -c 30000 /dev/zero | tr "\\0" x); echo "{\\"data\\": {\\"x\\": \\"$x\\"}}"\n'
         steps = world.steps(first=wide, second=JOURNAL, third=JOURNAL)
-        coordinator = world.serve()
+        coordinator = world.coordinator = world.serve()
         worker = world.worker(steps, lease="2s")
         admin = AdminClient({"bootstrap.servers": world.brokers})
         results_too_large(world, admin, worker)
+        more_task_partitions(world, admin, worker)
+        tasks_topic_deleted(world, admin)
         workers_topic_deleted(world, admin, worker, coordinator)
+        progress_topic_deleted(world, admin)
         more_partitions(world, admin)
 
 
@@ -154,6 +157,30 @@ def results_too_large(world, admin, worker):
     check(world.wait_for_end(world.start(world.three))["status"] == "succeeded", "as others do")
 
 
+def more_task_partitions(world, admin, worker):
+    """A task topic may grow: a worker stays where it listens, one that comes takes a place among all."""
+    done(admin.create_partitions([NewPartitions(f"{world.prefix}.tasks.default", 64)]))
+    check(world.wait_for_end(world.start(world.three))["status"] == "succeeded", "the worker that was there goes on")
+    world.other = world.worker(world.directory / "steps", "--id", "late", lease="2s")
+    place = next(each["partition"] for each in world.workers() if each["worker"] == "late")
+    check(place >= 8, f"a worker that comes listens to one of the new partitions, {place}")
+    worker.signal(signal.SIGSTOP)
+    run_id = world.start(world.three)
+    check(world.wait_for_end(run_id)["status"] == "succeeded", "and gets its tasks there")
+    worker.signal(signal.SIGCONT)
+
+
+def tasks_topic_deleted(world, admin):
+    """Somebody deletes a task topic: its workers notice, make it again and begin anew; what they ran or were to run runs then"""
+    before, said = world.other.said().count("event=serving"), len(world.coordinator.said())
+    done(admin.delete_topics([f"{world.prefix}.tasks.default"]))
+    run_id = world.start(world.three)
+    check(world.wait_for_end(run_id)["status"] == "succeeded", "a run that was started meanwhile succeeds")
+    check(world.other.said().count("event=serving") > before and "it is not there any more" in world.other.said(), "the worker says which topic is gone")
+    lines = [line for line in world.coordinator.said()[said:].splitlines() if "level=error" in line]
+    check(len(lines) <= 2, f"the coordinator says so once, not with each heartbeat: {lines}")
+
+
 def workers_topic_deleted(world, admin, worker, coordinator):
     """The coordinator ends and says why, and the next one begins where the log stands; or it begins anew itself, where the worker
     was the first to look for the topic and has made it again."""
@@ -163,7 +190,7 @@ def workers_topic_deleted(world, admin, worker, coordinator):
     check(f"{world.prefix}.workers" in coordinator.said(), "the coordinator says which topic is missing")
     if not coordinator.is_running():
         check(coordinator.wait() == 5 and f"{world.prefix}.workers" in coordinator.said().splitlines()[-1], coordinator.said().splitlines()[-1])
-        world.serve()
+        world.coordinator = world.serve()
     check(world.wait_for_end(world.start(world.three))["status"] == "succeeded", "with the topic made anew runs succeed again")
     check(worker.is_running(), "on the same worker process")
 
@@ -173,6 +200,17 @@ def more_partitions(world, admin):
     done(admin.create_partitions([NewPartitions(f"{world.prefix}.progress", 8)]))
     grown = world.serve(ready=False)
     check(grown.wait() != 0 and "has 8 now" in grown.said(), grown.said().splitlines()[-1])
+
+
+def progress_topic_deleted(world, admin):
+    """Somebody deletes the log itself: the coordinator says so and ends. It makes no empty one, on which nobody would miss anything."""
+    done(admin.delete_topics([f"{world.prefix}.progress"]))
+    check(world.coordinator.wait() != 0, "the coordinator ends")
+    last = world.coordinator.said().splitlines()[-1]
+    check("cannot be read any more" in last or "the log that was there is not as it was" in last, last)
+    check("there is no topic" in world.cli("list", expect=2).stderr, "and has made no other")
+    world.cli("topics")
+    world.serve()
 
 
 def guard_dies():
@@ -265,8 +303,15 @@ def garbage():
         check(worker.is_running(), "the worker goes on")
 
 
+def fill_disk(directory):
+    """From here on nothing the broker writes is taken, as by a disk that is full: a limit on the size of its files, so that it needs no
+    disk of its own. It is that of the process, and ends with it."""
+    pid = kafka.running_pid(directory)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, resource.prlimit(pid, resource.RLIMIT_FSIZE)[1]))
+
+
 def broker_dies():
-    """The broker dies (SIGKILL) and comes back after 5 s: the runs go on, nothing acknowledged is lost"""
+    """The broker dies (SIGKILL), and again because its disk is full, and comes back: the runs go on, nothing acknowledged is lost"""
     with World() as world:
         brief = JOURNAL + "sleep 0.3\n"
         steps = world.steps(first=brief, second=brief, third=brief)
@@ -275,12 +320,23 @@ def broker_dies():
         ids = [world.start(world.three) for _ in range(10)]
         world.wait_for(lambda: sum(len(world.did(run_id)) for run_id in ids) >= 6, "some steps to run")
         kafka.kill(world.broker.directory)
-        time.sleep(5)  # the outage itself, not a wait for something
         kafka.restart(world.broker.directory)
-        world.wait_for(lambda: len(world.list("--status", "succeeded")) == 10, "all runs to succeed", 120)
-        check(True, "all 10 runs succeeded")
+        ids.append(disk_full(world))
+        world.wait_for(lambda: len(world.list("--status", "succeeded")) == 11, "all runs to succeed", 120)
+        check(True, "all 11 runs succeeded")
         check(coordinator.is_running() and worker.is_running(), "coordinator and worker are the same processes")
         check(all(world.did(run_id) == ["execute first 1", "execute second 1", "execute third 1"] for run_id in ids), "no step ran twice")
+
+
+def disk_full(world):
+    """A broker whose disk is full ends; with room again, and started again, it has all that it acknowledged."""
+    fill_disk(world.broker.directory)
+    world.wait_for(lambda: kafka.running_pid(world.broker.directory) is None, "the broker to end")
+    check(True, "a broker that can write nothing ends by itself")
+    done = world.cli("start", world.three, "--timeout", "1s", expect=5)
+    check("no broker answered" in done.stderr and done.stdout == "", "who starts a run is told that no broker answers, and no id")
+    kafka.restart(world.broker.directory)
+    return world.start(world.three)
 
 
 def nobody_serves():

@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Three brokers that replicate, and the network between them and one program: brokers die, leaders move, a cable is pulled out."""
+
+import os
+import threading
+import time
+
+from confluent_kafka import ElectionType, KafkaException
+from confluent_kafka.admin import AdminClient
+from cluster import Cluster, check, main
+from link import Link
+
+JOURNAL = """
+cat >/dev/null
+printf '%s %s %s\\n' "$1" "$BACKSTEP_STEP" "$BACKSTEP_ATTEMPT" >>"$JOURNAL/$BACKSTEP_RUN_ID"
+[ "$1" = rollback ] || sleep 0.3
+"""
+# Goes on when it is told to, and says where it ran: each worker has a place.
+HELD = """
+[ "$1" = rollback ] && exit 0
+cat >/dev/null
+echo $$ >"$JOURNAL/$BACKSTEP_RUN_ID.$PLACE.pid"
+while ! [ -e "$JOURNAL/$BACKSTEP_RUN_ID.$PLACE.go" ]; do sleep 0.05; done
+printf '{"data": {"place": "%s"}}\\n' "$PLACE"
+"""
+THREE = """
+name: three
+steps:
+  - {name: first, weight: 20}
+  - {name: second, weight: 60}
+  - {name: third, weight: 20}
+"""
+ONE = """
+name: one
+steps:
+  - {name: held}
+"""
+ONCE_EACH = ["execute first 1", "execute second 1", "execute third 1"]
+LEASE_S = 2
+LONG_LEASE = "120s"  # longer than any restart of a broker on a busy machine
+
+
+class World(Cluster):
+    def __init__(self):
+        super().__init__(brokers=3, links=("worker", "coordinator"))
+
+    def __enter__(self):
+        super().__enter__()
+        self.journal = self.directory / "journal"
+        self.journal.mkdir()
+        os.environ["JOURNAL"] = str(self.journal)
+        self.three, self.one = self.pipeline(THREE, "three.yaml"), self.pipeline(ONE, "one.yaml")
+        self.journaling = self.steps("journaling", first=JOURNAL, second=JOURNAL, third=JOURNAL)
+        self.held = self.steps("held", held=HELD)
+        self.admin = AdminClient({"bootstrap.servers": self.brokers})
+        return self
+
+    def did(self, run_id):
+        path = self.journal / run_id
+        return path.read_text().splitlines() if path.exists() else []
+
+    def leaders(self):
+        """Of all partitions of ours; {-1}: nobody says."""
+        try:
+            topics = self.admin.list_topics(timeout=5).topics
+        except KafkaException:
+            return {-1}
+        return {each.leader for name, topic in topics.items() if name.startswith(self.prefix) for each in topic.partitions.values()}
+
+    def wait_for_leaders(self, without):
+        self.wait_for(lambda: not self.leaders() & {-1, without}, f"broker {without} to lead nothing")
+
+    def wait_for_end(self, run_id):
+        self.wait_for(lambda: self.status(run_id)["status"] == "succeeded", f"{run_id} to succeed")
+
+    def worker_at(self, place, **options):
+        os.environ["PLACE"] = place
+        return self.worker(self.held, lease=f"{LEASE_S}s", **options)
+
+    def pid_at(self, place, run_id):
+        path = self.journal / f"{run_id}.{place}.pid"
+        return self.wait_for(lambda: path.exists() and path.read_text().strip(), f"{run_id} to run at {place}")
+
+    def go(self, place, run_id):
+        (self.journal / f"{run_id}.{place}.go").touch()
+
+
+def is_alive(pid):
+    try:
+        return "Z" not in open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+
+
+def one_at_a_time(world, runs):
+    """One broker is killed and comes back, then the next: leaders move, runs go on meanwhile"""
+    for number in (1, 2):
+        world.broker.kill(number)
+        world.wait_for_leaders(without=number)
+        runs.append(world.start(world.three))
+        world.wait_for_end(runs[-1])
+        check(not world.broker.is_running(number), f"with broker {number} dead a run begins and ends")
+        if number == 1:
+            world.broker.restart(number)
+            world.wait_for(lambda: 1 in elected(world), "broker 1 to lead again")
+            check(True, "leaders are moved back to the broker that has come back, while runs are under way")
+
+
+def elected(world):
+    """Who leads, once each partition's preferred leader was asked to, if it can."""
+    try:
+        world.admin.elect_leaders(ElectionType.PREFERRED).result(10)
+    except KafkaException:
+        pass  # it may not be in sync yet
+    return world.leaders()
+
+
+def two_gone(world, runs):
+    """Two of three are gone: what is written is refused, and it is said why; with one of them back all goes on"""
+    runs.append(world.start(world.three))
+    world.broker.stop(3)
+    refused = world.cli("start", world.three, "--id", "refused", "--timeout", "3s", expect=5)
+    taken_by_none = "did not take the request within 3 s" in refused.stderr and "1 of 3 replicas in sync" in refused.stderr
+    without_leader = "has no leader: too few of its brokers are up" in refused.stderr  # where broker 1 did not hear any more that it leads
+    check(taken_by_none or without_leader, refused.stderr.splitlines()[0])
+    check(not taken_by_none or "is not known: start it again with --id refused" in refused.stderr, "and what that means for the run")
+    check(refused.stdout == "", "the id of a run that is not on the log is not printed")
+    back = [threading.Thread(target=world.broker.restart, args=(number,)) for number in (2, 3)]
+    for thread in back:
+        thread.start()
+    for thread in back:
+        thread.join()
+    world.cli("start", world.three, "--id", "refused", "--if-exists", "return")
+    runs.append("refused")
+
+
+def brokers_die(world):
+    """Runs are under way all the time; in the end each step of each has run once"""
+    worker = world.worker(world.journaling, "--concurrency", "4", lease=LONG_LEASE)
+    runs = [world.start(world.three) for _ in range(4)]
+    one_at_a_time(world, runs)
+    two_gone(world, runs)
+    for run_id in runs:
+        world.wait_for_end(run_id)
+    wrong = {run_id: world.did(run_id) for run_id in runs if world.did(run_id) != ONCE_EACH}
+    check(not wrong, f"all {len(runs)} runs ended, and no step ran twice {wrong or ''}")
+    said = world.coordinator.said() + worker.said()
+    check("event=not_acknowledged" in said and "event=acknowledged_again" in said, "coordinator or worker said that nothing was taken, and when it was again")
+    check(world.coordinator.is_running() and "event=incarnation_ends" not in worker.said(), "coordinator and worker never began anew")
+    worker.stop()
+
+
+def worker_cut_off(world):
+    """A worker is cut off from the brokers beyond its lease: its program dies, its step runs elsewhere; mended, it comes back by itself"""
+    far = world.worker_at("far", link="worker")
+    run_id, other = world.start(world.one), world.start(world.one)
+    world.pid_at("far", run_id)
+    program = world.pid_at("far", other)
+    near = world.worker_at("near")
+    world.link("worker").cut()
+    cut_s = time.monotonic()
+    world.go("far", run_id)  # it ends well within the lease, and nobody hears of it
+    world.wait_for(lambda: not is_alive(program), "the program to be ended")
+    check(far.is_running() and time.monotonic() - cut_s > LEASE_S / 2, "what still ran at the worker that was cut off is ended with its lease")
+    for each in (run_id, other):
+        world.pid_at("near", each)
+        world.go("near", each)
+        world.wait_for_end(each)
+        check(world.status(each)["steps"][0]["data"] == {"place": "near"}, "the run goes on at another worker")
+    world.link("worker").mend()
+    world.wait_for(lambda: far.said().count("event=serving") == 2, "the worker to come back")
+    world.wait_for(lambda: far.id in [each["worker"] for each in world.workers()], "it to be known again")
+    ends = lambda: [line for line in world.records() if f" {run_id} " in line and "type=Done" in line]
+    world.wait_for(lambda: len(ends()) == 2, "what the worker said when it was cut off to be on the log")
+    check(world.status(run_id)["steps"][0]["data"] == {"place": "near"}, "the result that arrives late changes nothing")
+    for worker in (far, near):
+        worker.stop()
+
+
+def coordinator_cut_off(world):
+    """The coordinator is cut off for longer than a lease: no worker is lost for that, no step runs twice, and it comes back by itself"""
+    worker = world.worker_at("near")
+    run_id = world.start(world.one)
+    world.pid_at("near", run_id)
+    over = world.coordinator.said().count("event=worker_over")
+    for pull in (world.link("coordinator").cut, world.link("coordinator").refuse, lambda: world.link("coordinator").cut(Link.ANSWERS)):
+        pull()
+        time.sleep(LEASE_S * 1.5)  # the cut itself, not a wait for something
+        world.link("coordinator").mend()
+    world.go("near", run_id)
+    world.wait_for_end(run_id)
+    check(world.status(run_id)["steps"][0]["attempts"] == 1 and world.coordinator.said().count("event=worker_over") == over,
+          "no worker was believed dead, though the coordinator heard nothing of it for longer than its lease")
+    check(world.coordinator.is_running(), "the coordinator is the same process")
+    worker.stop()
+
+
+def three_brokers():
+    """Three brokers: killed one at a time, two at a time, and cut off from a worker and from a coordinator"""
+    with World() as world:
+        world.coordinator = world.serve(link="coordinator")
+        brokers_die(world)
+        worker_cut_off(world)
+        coordinator_cut_off(world)
+
+
+if __name__ == "__main__":
+    main(three_brokers)
