@@ -16,20 +16,15 @@ void service_fail(struct service *service, enum service_state state, const struc
     }
 }
 
-/* Once, for as long as it lasts: what a worker whose topic is gone is to be told is tried with each of its heartbeats. */
+#define NOT_SENT_SAY_MS 10000 /* of one topic: what a worker whose topic is gone is to be told is tried with each of its heartbeats */
+
 static void say_not_sent(struct service *service, const struct bus_send *record, const struct message *message, const struct error *error)
 {
-    if (strcmp(service->not_sent_to, record->topic) != 0) {
+    if (strcmp(service->not_sent_to, record->topic) != 0 || service->now_ms - service->not_sent_ms >= NOT_SENT_SAY_MS) {
         snprintf(service->not_sent_to, sizeof service->not_sent_to, "%s", record->topic);
+        service->not_sent_ms = service->now_ms;
         log_event(LOG_ERROR, "record_not_sent", "type=%s topic=%s error=%s", message_type(message->kind), record->topic,
                   LOG_QUOTED(error->message));
-    }
-}
-
-static void note_sent(struct service *service, const char *topic)
-{
-    if (service->not_sent_to[0] != '\0' && strcmp(service->not_sent_to, topic) == 0) {
-        service->not_sent_to[0] = '\0';
     }
 }
 
@@ -45,7 +40,6 @@ static bool send(struct service *service, struct bus_send *record, struct messag
     record->value = text_span(&service->bytes);
     record->headers[record->header_count++] = (struct bus_header){"type", span_of(message_type(message->kind))};
     if (bus_send(service->bus, record, &error)) {
-        note_sent(service, record->topic);
         return true;
     }
     if (error.kind == ERROR_INVALID) {

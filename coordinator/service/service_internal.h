@@ -102,7 +102,8 @@ struct service {
     struct service_options options;
     char *name; /* unique to this life: how an own claim is recognised */
     char progress_topic[TOPICS_NAME_BYTES], group[TOPICS_NAME_BYTES], workers_topic[TOPICS_NAME_BYTES], dead_letter_topic[TOPICS_NAME_BYTES];
-    char not_sent_to[TOPICS_NAME_BYTES]; /* a topic that took no record when last tried; "": all did */
+    char not_sent_to[TOPICS_NAME_BYTES]; /* the topic that last took no record */
+    int64_t not_sent_ms;                 /* when that was last said */
     int32_t progress_partitions, dead_letter_partitions;
     struct owned *owned; /* all progress partitions, by number */
     int32_t claimed_count; /* how many of them are HOLD_CLAIMED */
