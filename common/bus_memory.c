@@ -67,6 +67,35 @@ struct reading {
     int64_t drawn_for; /* offset whose time is drawn; -1: none */
 };
 
+/* Of a group. Whoever's bus is open and not frozen is alive: a client's heartbeats come from a thread of its own. */
+struct member {
+    struct member *next;
+    struct memory_bus *bus; /* NULL: it was closed without leaving */
+    int64_t silent_ms;      /* since when it is frozen, crashed or closed; INT64_MAX: it is not */
+    int session_ms;
+};
+
+/* What the group has decided about a partition, on its way to a member. */
+struct dealt {
+    struct dealt *prev, *next;
+    int64_t ready_ms;
+    enum bus_event_kind kind;
+    int32_t partition;
+    bool lost;
+};
+
+struct group {
+    struct group *next;
+    char *name;
+    struct topic *topic;
+    struct member *members; /* as they came */
+    struct share {
+        struct member *holder; /* was given it, and has not taken in that it was taken back; NULL: nobody */
+        struct member *wanted; /* is to have it next; NULL: whoever has least */
+        bool leaving;          /* it is being taken back */
+    } *shares;                 /* by partition */
+};
+
 struct memory_bus {
     struct bus bus;
     struct memory_bus *prev, *next;
@@ -78,6 +107,13 @@ struct memory_bus {
     size_t reading_count, turn;
     size_t unacknowledged;
     bool crashed, failed, frozen;
+    struct group *group; /* it has joined; NULL: none */
+    struct member *member; /* of that group; NULL: it is out, or has left */
+    int session_ms;
+    bool left;
+    bool *told; /* by partition: it knows that it has it */
+    struct dealt *dealt; /* by time */
+    int64_t dealt_ms; /* of the last one */
 };
 
 struct commit {
@@ -91,6 +127,7 @@ struct commit {
 
 struct memory_cluster {
     struct commit *commits;
+    struct group *groups;
     int64_t now_ms;
     uint64_t random_state;
     int64_t jumped_ms; /* the brokers' clock against it */
@@ -265,6 +302,277 @@ static struct partition *partition_of(const struct memory_cluster *cluster, cons
     return topic != NULL ? &topic->partitions[partition] : NULL;
 }
 
+static struct memory_bus *memory_of(struct bus *bus)
+{
+    return (struct memory_bus *)bus;
+}
+
+/* ---- groups: who is given which partition. Cooperative: what one has and another is to have is taken back first. */
+
+static uint32_t count_members(const struct group *group)
+{
+    uint32_t count = 0;
+    for (const struct member *member = group->members; member != NULL; member = member->next) {
+        count++;
+    }
+    return count;
+}
+
+/* What it will have when all is told. */
+static int32_t held_by(const struct group *group, const struct member *member)
+{
+    int32_t count = 0;
+    for (int32_t i = 0; i < group->topic->count; i++) {
+        count += group->shares[i].holder == member && !group->shares[i].leaving;
+    }
+    return count;
+}
+
+static void tell(struct memory_cluster *cluster, struct memory_bus *bus, enum bus_event_kind kind, int32_t partition, bool lost)
+{
+    struct dealt *dealt = zeroed(sizeof *dealt);
+    bus->dealt_ms = later_of(bus->dealt_ms, cluster->now_ms + delay_up_to(cluster, cluster->faults.group_delay_ms));
+    *dealt = (struct dealt){.ready_ms = bus->dealt_ms, .kind = kind, .partition = partition, .lost = lost};
+    DL_APPEND(bus->dealt, dealt);
+}
+
+static void take_back(struct memory_cluster *cluster, struct share *share, int32_t partition)
+{
+    if (share->holder != NULL && !share->leaving) {
+        share->leaving = true;
+        if (share->holder->bus != NULL) {
+            tell(cluster, share->holder->bus, BUS_REVOKED, partition, false);
+        }
+    }
+}
+
+static void give(struct memory_cluster *cluster, struct group *group, int32_t partition)
+{
+    struct share *share = &group->shares[partition];
+    struct member *chosen = share->wanted != NULL ? share->wanted : group->members;
+    for (struct member *member = group->members; member != NULL && share->wanted == NULL; member = member->next) {
+        chosen = held_by(group, member) < held_by(group, chosen) ? member : chosen;
+    }
+    share->holder = chosen;
+    share->wanted = NULL;
+    if (chosen != NULL && chosen->bus != NULL) {
+        tell(cluster, chosen->bus, BUS_ASSIGNED, partition, false);
+    }
+}
+
+/* Nobody keeps more than his share, what is nobody's is given away, and all else stays where it is. */
+static void deal(struct memory_cluster *cluster, struct group *group)
+{
+    uint32_t members = count_members(group);
+    int32_t most = members > 0 ? (group->topic->count + (int32_t)members - 1) / (int32_t)members : 0;
+    for (struct member *member = group->members; member != NULL; member = member->next) {
+        for (int32_t i = 0; i < group->topic->count && held_by(group, member) > most; i++) {
+            if (group->shares[i].holder == member) {
+                take_back(cluster, &group->shares[i], i);
+            }
+        }
+    }
+    for (int32_t i = 0; i < group->topic->count; i++) {
+        if (group->shares[i].holder == NULL) {
+            give(cluster, group, i);
+        }
+    }
+}
+
+static void drop_dealt(struct memory_bus *bus)
+{
+    struct dealt *dealt, *next;
+    DL_FOREACH_SAFE (bus->dealt, dealt, next) {
+        free(dealt);
+    }
+    bus->dealt = NULL;
+}
+
+/* Takes `member` in. What it had is nobody's. */
+static void remove_member(struct memory_cluster *cluster, struct group *group, struct member *member)
+{
+    LL_DELETE(group->members, member);
+    for (int32_t i = 0; i < group->topic->count; i++) {
+        struct share *share = &group->shares[i];
+        share->wanted = share->wanted == member ? NULL : share->wanted;
+        if (share->holder == member) {
+            share->holder = NULL;
+            share->leaving = false;
+        }
+    }
+    if (member->bus != NULL) {
+        member->bus->member = NULL;
+        drop_dealt(member->bus);
+    }
+    free(member);
+    deal(cluster, group);
+}
+
+static int64_t session_ends_ms(const struct member *member)
+{
+    return member->silent_ms == INT64_MAX ? INT64_MAX : member->silent_ms + member->session_ms;
+}
+
+static void end_sessions(struct memory_cluster *cluster)
+{
+    for (struct group *group = cluster->groups; group != NULL; group = group->next) {
+        struct member *member, *next;
+        LL_FOREACH_SAFE (group->members, member, next) {
+            if (session_ends_ms(member) <= cluster->now_ms) {
+                remove_member(cluster, group, member);
+            }
+        }
+    }
+}
+
+static struct group *group_of(struct memory_cluster *cluster, const char *name, struct topic *topic)
+{
+    struct group *group = cluster->groups;
+    while (group != NULL && strcmp(group->name, name) != 0) {
+        group = group->next;
+    }
+    if (group == NULL) {
+        group = zeroed(sizeof *group);
+        group->name = strdup(name);
+        group->topic = topic;
+        group->shares = zeroed((size_t)topic->count * sizeof *group->shares);
+        LL_APPEND(cluster->groups, group);
+    }
+    return group;
+}
+
+static void add_member(struct memory_bus *bus)
+{
+    struct member *member = zeroed(sizeof *member);
+    *member = (struct member){.bus = bus, .silent_ms = INT64_MAX, .session_ms = bus->session_ms};
+    bus->member = member;
+    LL_APPEND(bus->group->members, member);
+    deal(bus->cluster, bus->group);
+}
+
+static bool memory_join(struct bus *base, const char *name, const char *topic_name, int session_ms, struct error *error)
+{
+    struct memory_bus *bus = memory_of(base);
+    struct topic *topic = topic_with(bus->cluster, topic_name, 0, error);
+    if (topic == NULL) {
+        return false;
+    }
+    assert(bus->group == NULL);
+    bus->group = group_of(bus->cluster, name, topic);
+    bus->session_ms = session_ms;
+    bus->told = zeroed((size_t)topic->count * sizeof *bus->told);
+    tell(bus->cluster, bus, BUS_JOINED, 0, false);
+    add_member(bus);
+    return true;
+}
+
+static void memory_leave(struct bus *base, int timeout_ms)
+{
+    struct memory_bus *bus = memory_of(base);
+    (void)timeout_ms;
+    bus->left = true;
+    if (bus->member != NULL && !bus->crashed) {
+        remove_member(bus->cluster, bus->group, bus->member);
+    }
+}
+
+static bool memory_members(struct bus *bus, const char *name, int *count, int timeout_ms, struct error *error)
+{
+    (void)timeout_ms, (void)error;
+    *count = 0;
+    end_sessions(memory_of(bus)->cluster);
+    for (const struct group *group = memory_of(bus)->cluster->groups; group != NULL; group = group->next) {
+        *count += strcmp(group->name, name) == 0 ? (int)count_members(group) : 0;
+    }
+    return true;
+}
+
+/* It was silent for too long: whatever it believes to have is another's, and it comes back as somebody new. */
+static void come_back(struct memory_bus *bus)
+{
+    for (int32_t i = 0; i < bus->group->topic->count; i++) {
+        if (bus->told[i]) {
+            tell(bus->cluster, bus, BUS_REVOKED, i, true);
+        }
+    }
+    add_member(bus);
+}
+
+static void take_in(struct memory_bus *bus, const struct dealt *dealt)
+{
+    struct share *share = &bus->group->shares[dealt->partition];
+    bus->told[dealt->partition] = dealt->kind == BUS_ASSIGNED;
+    if (dealt->kind == BUS_REVOKED && !dealt->lost) {
+        share->holder = NULL;
+        share->leaving = false;
+        deal(bus->cluster, bus->group);
+    }
+}
+
+static bool next_dealt(struct memory_bus *bus, struct bus_event *event)
+{
+    end_sessions(bus->cluster);
+    if (bus->group != NULL && bus->member == NULL && !bus->left) {
+        come_back(bus);
+    }
+    struct dealt *dealt = bus->dealt;
+    if (dealt == NULL || dealt->ready_ms > bus->cluster->now_ms) {
+        return false;
+    }
+    DL_DELETE(bus->dealt, dealt);
+    event->kind = dealt->kind;
+    event->topic = bus->group->topic->name;
+    event->partition = dealt->partition;
+    event->lost = dealt->lost;
+    if (dealt->kind != BUS_JOINED) {
+        take_in(bus, dealt);
+    }
+    free(dealt);
+    return true;
+}
+
+static void fall_silent(struct memory_bus *bus, bool silent)
+{
+    if (bus->member != NULL) {
+        bool was = bus->member->silent_ms != INT64_MAX;
+        bus->member->silent_ms = !silent ? INT64_MAX : was ? bus->member->silent_ms : bus->cluster->now_ms;
+    }
+}
+
+void memory_cluster_move(struct memory_cluster *cluster, int32_t partition, uint64_t random)
+{
+    struct group *group = cluster->groups;
+    uint32_t members = group != NULL ? count_members(group) : 0;
+    if (members == 0 || partition >= group->topic->count) {
+        return;
+    }
+    struct member *member = group->members;
+    for (uint64_t i = random % members; i > 0; i--) {
+        member = member->next;
+    }
+    struct share *share = &group->shares[partition];
+    if (share->holder != member) {
+        share->wanted = member;
+        take_back(cluster, share, partition);
+    }
+}
+
+static void groups_free(struct memory_cluster *cluster)
+{
+    while (cluster->groups != NULL) {
+        struct group *group = cluster->groups;
+        cluster->groups = group->next;
+        while (group->members != NULL) {
+            struct member *member = group->members;
+            group->members = member->next;
+            free(member);
+        }
+        free(group->shares);
+        free(group->name);
+        free(group);
+    }
+}
+
 /* ---- sends on their way */
 
 static int by_arrival(const struct flight *a, const struct flight *b)
@@ -408,11 +716,6 @@ static void hurry_flights(struct memory_bus *bus, const struct flight *only)
     }
 }
 
-static struct memory_bus *memory_of(struct bus *bus)
-{
-    return (struct memory_bus *)bus;
-}
-
 static struct flight *flight_new(struct memory_bus *bus, struct topic *topic, const struct bus_send *send)
 {
     struct memory_cluster *cluster = bus->cluster;
@@ -437,6 +740,7 @@ static struct flight *flight_new(struct memory_bus *bus, struct topic *topic, co
 static bool crash(struct memory_bus *bus, struct flight *flight, struct error *error)
 {
     bus->crashed = true;
+    fall_silent(bus, true);
     if (bus->cluster->crash_arrives) {
         flight->fails = false;
         flight->is_there = true;
@@ -655,7 +959,9 @@ static void memory_poll(struct bus *base, int timeout_ms, struct bus_event *even
         snprintf(event->reason, sizeof event->reason, "%s", bus->crashed ? "the bus has crashed" : "a delivery has failed");
         return;
     }
-    next_record(bus, event);
+    if (!next_dealt(bus, event)) {
+        next_record(bus, event);
+    }
 }
 
 static bool memory_flush(struct bus *base, int timeout_ms)
@@ -775,12 +1081,22 @@ static bool memory_committed(struct bus *bus, const char *group, const char *nam
     return true;
 }
 
+/* A member may, and anybody while there is none. */
+static bool may_commit(const struct memory_bus *bus, const char *name)
+{
+    const struct group *group = bus->cluster->groups;
+    while (group != NULL && strcmp(group->name, name) != 0) {
+        group = group->next;
+    }
+    return group == NULL || (bus->group == group ? bus->member != NULL : group->members == NULL);
+}
+
 /* At once: what is lost of a commit is found again from the one before it. */
 static void memory_commit(struct bus *bus, const char *group, const char *name, int32_t partition, int64_t offset, const char *metadata)
 {
     struct memory_cluster *cluster = memory_of(bus)->cluster;
     struct topic *topic = topic_with(cluster, name, partition, NULL);
-    if (topic == NULL || memory_of(bus)->crashed) {
+    if (topic == NULL || memory_of(bus)->crashed || !may_commit(memory_of(bus), group)) {
         return;
     }
     struct commit *commit = commit_of(cluster, group, topic, partition);
@@ -791,24 +1107,6 @@ static void memory_commit(struct bus *bus, const char *group, const char *name, 
     }
     commit->offset = offset;
     snprintf(commit->metadata, sizeof commit->metadata, "%s", metadata);
-}
-
-static bool memory_join(struct bus *bus, const char *group, const char *topic, int session_ms, struct error *error)
-{
-    (void)bus, (void)group, (void)topic, (void)session_ms;
-    return error_set(error, ERROR_INVALID, "no groups here");
-}
-
-static void memory_leave(struct bus *bus, int timeout_ms)
-{
-    (void)bus, (void)timeout_ms;
-}
-
-static bool memory_members(struct bus *bus, const char *group, int *count, int timeout_ms, struct error *error)
-{
-    (void)bus, (void)group, (void)timeout_ms, (void)error;
-    *count = 0;
-    return true;
 }
 
 static bool memory_embedded(const struct bus *bus)
@@ -824,6 +1122,12 @@ static void memory_close(struct bus *base)
     struct memory_bus *bus = memory_of(base);
     struct report *report, *next;
     give_up_flights(bus);
+    fall_silent(bus, true);
+    if (bus->member != NULL) {
+        bus->member->bus = NULL;
+    }
+    drop_dealt(bus);
+    free(bus->told);
     DL_FOREACH_SAFE (bus->reports, report, next) {
         free(report);
     }
@@ -889,6 +1193,7 @@ void memory_cluster_free(struct memory_cluster *cluster)
         free(commit->group);
         free(commit);
     }
+    groups_free(cluster);
     struct topic *topic, *next;
     LL_FOREACH_SAFE (cluster->topics, topic, next) {
         topic_free(topic);
@@ -932,6 +1237,10 @@ static int64_t bus_next_ms(struct memory_bus *bus)
     if (bus->crashed || bus->failed) {
         return bus->cluster->now_ms;
     }
+    if (bus->group != NULL && bus->member == NULL && !bus->left) {
+        return bus->cluster->now_ms;
+    }
+    next_ms = bus->dealt != NULL && bus->dealt->ready_ms < next_ms ? bus->dealt->ready_ms : next_ms;
     for (size_t i = 0; i < bus->reading_count; i++) {
         int64_t ms = reading_next_ms(bus->cluster, &bus->readings[i]);
         next_ms = ms < next_ms ? ms : next_ms;
@@ -939,21 +1248,37 @@ static int64_t bus_next_ms(struct memory_bus *bus)
     return next_ms;
 }
 
+static int64_t session_next_ms(const struct memory_cluster *cluster)
+{
+    int64_t next_ms = INT64_MAX;
+    for (const struct group *group = cluster->groups; group != NULL; group = group->next) {
+        for (const struct member *member = group->members; member != NULL; member = member->next) {
+            int64_t ms = session_ends_ms(member);
+            next_ms = ms < next_ms ? ms : next_ms;
+        }
+    }
+    return next_ms;
+}
+
 int64_t memory_cluster_next_ms(struct memory_cluster *cluster)
 {
     let_arrive(cluster);
+    end_sessions(cluster);
     int64_t next_ms = cluster->flights != NULL ? cluster->flights->arrive_ms : INT64_MAX;
     struct memory_bus *bus;
     DL_FOREACH (cluster->buses, bus) {
         int64_t ms = bus_next_ms(bus);
         next_ms = ms < next_ms ? ms : next_ms;
     }
+    int64_t session_ms = session_next_ms(cluster);
+    next_ms = session_ms < next_ms ? session_ms : next_ms;
     return next_ms == INT64_MAX ? next_ms : later_of(next_ms, cluster->now_ms);
 }
 
 void memory_bus_set_frozen(struct bus *bus, bool frozen)
 {
     memory_of(bus)->frozen = frozen;
+    fall_silent(memory_of(bus), frozen);
 }
 
 void memory_cluster_set_faults(struct memory_cluster *cluster, const struct memory_faults *faults)

@@ -38,6 +38,7 @@ struct memory_faults {
     uint32_t read_delay_ms; /* a reader sees a record up to so much after it arrived; each reader its own, in order */
     uint32_t loss_ppm; /* of the sends fail: the record is there or not, later ones may be, the bus gets BUS_FATAL */
     uint32_t duplicate_ppm; /* of the records stand in the log a second time, up to send_delay_ms later */
+    uint32_t group_delay_ms; /* what a group decides about a partition is known up to so much later; to each member in order */
     uint32_t orphan_ppm; /* of what a closed or crashed bus had under way arrives all the same, in order */
 };
 void memory_cluster_set_faults(struct memory_cluster *cluster, const struct memory_faults *faults);
@@ -48,6 +49,9 @@ struct memory_counts {
     uint64_t failed_in_a_batch; /* sends that failed while others of the same bus were under way */
 };
 struct memory_counts memory_cluster_counts(const struct memory_cluster *cluster);
+
+/* The group takes a partition back from whoever has it, and gives it to one of its members, by chance. Nothing where there is no group. */
+void memory_cluster_move(struct memory_cluster *cluster, int32_t partition, uint64_t random);
 
 /* The `number`-th send from the beginning (see memory_cluster_sends(); 0: none) kills the bus that does it: the record, with what went
  * to its partition before it, arrives or does not, and all else the bus had under way is lost (or orphaned). */

@@ -76,10 +76,16 @@ static void freeze_the_owner_for_long(struct world *world)
     world_add_coordinator(world);
 }
 
-/* Who had to give way claims again, and whoever has the partitions now gives way to him. */
+/* Who had to give way claims again, and whoever has the partitions now gives way to him; in a group they are dealt out anew, perhaps more
+ * than once before anybody has read his claim. */
 static void move_the_partitions_back(struct world *world)
 {
-    world_move_back(world);
+    world_move(world, draw());
+}
+
+static void stop_the_owner(struct world *world)
+{
+    world_stop_coordinator(world);
 }
 
 static void kill_the_owner_and_add_a_worker(struct world *world)
@@ -126,6 +132,7 @@ static const struct blow_kind {
              {freeze_the_owner_for_long, TALLY_OWNERS_LONG_FROZEN},
              {add_a_coordinator, TALLY_COORDINATORS_ADDED},
              {move_the_partitions_back, TALLY_MOVED_BACK},
+             {stop_the_owner, TALLY_OWNERS_STOPPED},
              {kill_the_owner_and_add_a_worker, TALLY_JOINED_A_TAKEOVER},
              {crash_someone_soon, TALLY_CRASHES},
              {duplicate, TALLY_DUPLICATED},

@@ -303,6 +303,8 @@ void drawn_world(uint64_t seed, const struct drawn_cuts *cuts, struct drawn_worl
     chance_begin(seed);
     world->quiet = seed % 3 == 0;
     world->options = draw_options(seed, world->quiet);
+    world->options.group = seed % 2 == 0;
+    world->options.faults.group_delay_ms = world->options.faults.read_delay_ms;
     world->blows = world->quiet ? (struct blows){.count = 0} : draw_blows();
     if (cuts != NULL) {
         cut_controls(&world->options, cuts->controls);

@@ -59,6 +59,15 @@ static void workers_freeze(struct world *world)
     }
 }
 
+/* The group gives them to another, and back. */
+static void partitions_move(struct world *world)
+{
+    for (int i = 0; i < 5; i++) {
+        world_advance_until(world, world_now_ms(world) + 100 + below(2500));
+        world_move(world, draw());
+    }
+}
+
 static void owners_read_late(struct world *world)
 {
     world_add_worker(world);
@@ -88,13 +97,15 @@ static const struct mask {
     int64_t execute_ms;
     uint32_t fails;
     struct memory_faults faults;
+    bool group;
 } masks[] = {
-    {"fence", RULE_FENCE, 150, tasks_come_late, 2000, 0, {0}},
-    {"handshake", RULE_HANDSHAKE, 1, owners_change, 2000, 0, {0}},
-    {"guard", GUARD, 1, workers_freeze, LONG_MS, 0, {0}},
-    {"mark", RULE_MARK, 1750, owners_read_late, LONG_MS, 0, {.read_delay_ms = 7000}},
-    {"tickets", RULE_TICKETS, 288, answers_come_twice, 600, 2, {0}},
-    {"confirm", RULE_CONFIRM, 23, workers_die, 300, 0, {0}},
+    {"fence", RULE_FENCE, 150, tasks_come_late, 2000, 0, {0}, false},
+    {"handshake", RULE_HANDSHAKE, 1, owners_change, 2000, 0, {0}, false},
+    {"handshake_in_a_group", RULE_HANDSHAKE, 1, partitions_move, 2000, 0, {0}, true},
+    {"guard", GUARD, 1, workers_freeze, LONG_MS, 0, {0}, false},
+    {"mark", RULE_MARK, 1750, owners_read_late, LONG_MS, 0, {.read_delay_ms = 7000}, false},
+    {"tickets", RULE_TICKETS, 288, answers_come_twice, 600, 2, {0}, false},
+    {"confirm", RULE_CONFIRM, 23, workers_die, 300, 0, {0}, false},
 };
 
 static int taken_away = -1;
@@ -111,6 +122,7 @@ static void play_in_child(uint64_t seed, const struct mask *mask, bool away, int
     dup2(output, STDERR_FILENO);
     drawn_world(seed, NULL, &drawn);
     drawn.options.faults = mask->faults;
+    drawn.options.group = mask->group;
     for (uint32_t i = 0; i < DRAWN_RUNS; i++) {
         drawn.options.runs[i].may_end_bits = UINT32_MAX; /* how it ends is not what is asked here */
     }

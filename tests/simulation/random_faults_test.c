@@ -27,6 +27,8 @@ static struct world_options draw_options(uint64_t seed)
     options.faults = draw_faults();
     options.only_the_bus = below(2) == 0;
     options.workers = 1 + below(3);
+    options.group = seed / scenario_count() % 2 == 1;
+    options.faults.group_delay_ms = options.faults.read_delay_ms;
     options.trace = getenv("SIM_TRACE") != NULL;
     for (size_t i = 0; i < WORLD_RUNS_MAX && options.runs[i].id != NULL; i++) {
         if (options.runs[i].may_end == RUN_NONE) {

@@ -285,6 +285,7 @@ static void start_coordinator(struct world *world, struct process *process)
     struct error error = {0};
     const struct service_options options = {.prefix = ORACLE_PREFIX,
                                             .name = process->name,
+                                            .session_ms = world->options.group ? WORLD_SESSION_MS : 0,
                                             .own_last = -1,
                                             .progress_partitions = PROGRESS_PARTITIONS,
                                             .checkpoint_bytes = CHECKPOINT_BYTES,
@@ -331,6 +332,7 @@ static void step_coordinator(struct world *world, struct process *process)
         return;
     case SERVICE_FATAL:
         tell(world, process, "begins anew");
+        bus_leave(process->bus.inner, 0);
         end_coordinator(process, false);
         return;
     case SERVICE_FAILED: oracle_fail("%s: %s", process->name, error.message);
@@ -775,12 +777,17 @@ static bool has_delays(const struct world *world)
 /* Two are awake and have read their claims, and neither has read yet that the other has claimed since. */
 static bool two_own(const struct world *world)
 {
-    uint32_t owners = 0;
-    for (uint32_t i = 0; i < world->process_count; i++) {
-        const struct process *process = &world->processes[i];
-        owners += process->alive && process->thaw_ms == 0 && process->service != NULL && process->service->owned[0].epoch >= 0;
+    for (int32_t p = 0; p < PROGRESS_PARTITIONS; p++) {
+        uint32_t owners = 0;
+        for (uint32_t i = 0; i < world->process_count; i++) {
+            const struct process *process = &world->processes[i];
+            owners += process->alive && process->thaw_ms == 0 && process->service != NULL && process->service->owned[p].epoch >= 0;
+        }
+        if (owners > 1) {
+            return true;
+        }
     }
-    return owners > 1;
+    return false;
 }
 
 static void compare_folds(struct world *world)
@@ -981,6 +988,9 @@ struct world *world_new(const struct world_options *options)
     world->registry = make_registry();
     add_process(world, CLIENT, "client", 0);
     add_process(world, COORDINATOR, "c", world->coordinator_count++);
+    if (options->group) {
+        add_process(world, COORDINATOR, "c", world->coordinator_count++);
+    }
     while (world->worker_count < options->workers) {
         add_process(world, WORKER, "w", world->worker_count++);
     }
@@ -1075,8 +1085,27 @@ void world_freeze_coordinator(struct world *world, int64_t for_ms)
     freeze(world, owner(world), for_ms);
 }
 
-void world_move_back(struct world *world)
+void world_stop_coordinator(struct world *world)
 {
+    struct process *process = owner(world);
+    if (process != NULL) {
+        tell(world, process, "is stopped");
+        bus_flush(process->bus.inner, 0);
+        bus_leave(process->bus.inner, 0);
+        end_coordinator(process, false);
+    }
+}
+
+void world_move(struct world *world, uint64_t random)
+{
+    if (world->options.group) {
+        for (uint64_t moves = 1 + random % 4; moves > 0; moves--) {
+            random /= 4;
+            memory_cluster_move(world->cluster, (int32_t)(random % PROGRESS_PARTITIONS), random / PROGRESS_PARTITIONS);
+            tally_add(TALLY_PARTITIONS_MOVED, 1);
+        }
+        return;
+    }
     for (uint32_t i = 0; i < world->process_count; i++) {
         struct process *process = &world->processes[i];
         if (process->kind == COORDINATOR && process->gone) {

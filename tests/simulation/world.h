@@ -11,6 +11,7 @@
 #define WORLD_COORDINATORS_MAX 3
 #define WORLD_RUNS_MAX 12
 #define WORLD_LEASE_MS 4000
+#define WORLD_SESSION_MS 2000 /* of coordinators in a group */
 
 struct world_run {
     const char *id; /* NULL: the end of the list */
@@ -47,6 +48,7 @@ struct world_options {
     struct world_control controls[WORLD_CONTROLS_MAX];
     bool cares; /* somebody looks after what is paused, and decides by chance */
     bool unguarded; /* past the end of a lease nobody kills what runs: to see that this is noticed */
+    bool group; /* coordinators share the partitions as a group; else each owns all, and the last one wins */
     bool only_the_bus; /* a crash by a send is the bus's: the process lives, and begins anew */
     bool trace;
 };
@@ -74,8 +76,10 @@ void world_freeze_worker(struct world *world, uint32_t index, int64_t for_ms);
 /* The owner is frozen, and another coordinator takes over meanwhile (or not). */
 void world_freeze_coordinator(struct world *world, int64_t for_ms);
 void world_add_coordinator(struct world *world);
-/* A coordinator that gave way is started again, or a new one where none has. */
-void world_move_back(struct world *world);
+/* A coordinator that gave way is started again, or a new one where none has. In a group a partition moves to another member, or the same. */
+void world_move(struct world *world, uint64_t random);
+/* The owner is stopped, as an operator stops it: in a group the others have its partitions at once. It is started again. */
+void world_stop_coordinator(struct world *world);
 void world_add_worker(struct world *world);
 /* A copy of what somebody wrote to the progress or workers topic, as a retry may leave it; never of a claim or an announcement. */
 void world_duplicate(struct world *world, uint64_t random);
