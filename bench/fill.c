@@ -20,7 +20,7 @@
 struct fill {
     struct client client;
     struct text bytes;
-    int64_t *epochs; /* by partition */
+    int64_t *epochs, *next; /* by partition; the offset of the next record: nobody else writes */
     uint64_t request;
     long records;
 };
@@ -62,6 +62,7 @@ static void append(struct fill *fill, int32_t partition, struct span key, struct
         die("sending", &error);
     }
     fill->records++;
+    fill->next[partition]++;
 }
 
 static void claim_all(struct fill *fill)
@@ -74,6 +75,7 @@ static void claim_all(struct fill *fill)
         if (!bus_bounds(fill->client.bus, fill->client.progress, i, &first, &fill->epochs[i], TIMEOUT_MS, &error)) {
             die(fill->client.progress, &error);
         }
+        fill->next[i] = fill->epochs[i];
         append(fill, i, (struct span){0}, &claim);
         wait_for_room(fill, 0);
     }
@@ -93,7 +95,7 @@ static void begin(struct fill *fill, int32_t partition, struct span key, const s
     append(fill, partition, key, &answered);
 }
 
-static void end(struct fill *fill, int32_t partition, struct span key, const struct plan *plan)
+static void end(struct fill *fill, int32_t partition, struct span key, const struct plan *plan, int64_t start_offset)
 {
     for (uint32_t i = 0; i < plan->step_count; i++) {
         struct message done = {.kind = MESSAGE_DONE};
@@ -108,6 +110,9 @@ static void end(struct fill *fill, int32_t partition, struct span key, const str
                                .pipeline = plan->name,
                                .steps_executed = plan->step_count,
                                .steps_total = plan->step_count,
+                               .start_offset = start_offset,
+                               .started_ms = clock_realtime_ms(),
+                               .finished_ms = clock_realtime_ms(),
                                .progress_ppm = PPM_ONE};
     append(fill, partition, key, &finished);
 }
@@ -119,9 +124,10 @@ static void fill_runs(struct fill *fill, long count, bool finished)
     for (long i = 0; i < count; i++) {
         run_id_generate(id, plan->name, clock_realtime_ms() / 1000);
         int32_t partition = bus_partition_of(span_of(id), fill->client.partitions);
+        int64_t start_offset = fill->next[partition];
         begin(fill, partition, span_of(id), plan);
         if (finished) {
-            end(fill, partition, span_of(id), plan);
+            end(fill, partition, span_of(id), plan, start_offset);
         }
         if (i == 0) {
             memcpy(first, id, sizeof first);
@@ -145,10 +151,15 @@ int main(int argc, char **argv)
     }
     text_init(&fill.bytes, LIMIT_RECORD_BYTES);
     fill.epochs = calloc((size_t)fill.client.partitions, sizeof *fill.epochs);
+    fill.next = calloc((size_t)fill.client.partitions, sizeof *fill.next);
+    if (fill.epochs == NULL || fill.next == NULL) {
+        abort();
+    }
     claim_all(&fill);
     fill_runs(&fill, atol(argv[3]), strcmp(argv[4], "finished") == 0);
     client_close(&fill.client);
     text_fini(&fill.bytes);
     free(fill.epochs);
+    free(fill.next);
     return 0;
 }
