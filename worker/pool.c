@@ -257,20 +257,23 @@ static void *thread_main(void *state)
 
 /* ---------------------------------------------------------------- for the worker */
 
-/* Lock, and hand over what has begun. One job, one thread; a busy one looks by itself. */
-static void lock_all(struct pool *pool)
+/* What has begun, to the threads. One job, one thread; a busy one looks by itself. They are woken when the lock is free, for that is the
+ * first that they want. */
+static void hand_over(struct pool *pool)
 {
-    lock(pool);
     if (pool->fresh == NULL) {
         return;
     }
-    for (uint32_t wakes = pool->fresh_count < pool->idle_count ? pool->fresh_count : pool->idle_count; wakes > 0; wakes--) {
-        pthread_cond_signal(&pool->work);
-    }
+    lock(pool);
     DL_CONCAT(pool->queue, pool->fresh);
     pool->queue_count += pool->fresh_count;
+    uint32_t wakes = pool->fresh_count < pool->idle_count ? pool->fresh_count : pool->idle_count;
+    unlock(pool);
     pool->fresh = NULL;
     pool->fresh_count = 0;
+    for (; wakes > 0; wakes--) {
+        pthread_cond_signal(&pool->work);
+    }
 }
 
 static void pool_begin(struct runner *runner, const struct runner_task *task)
@@ -285,8 +288,7 @@ static void pool_begin(struct runner *runner, const struct runner_task *task)
     HASH_ADD(hh, pool->jobs, task.id, sizeof job->task.id, job);
     DL_APPEND(pool->fresh, job);
     if (++pool->fresh_count == HAND_OVER_JOBS) {
-        lock_all(pool);
-        unlock(pool);
+        hand_over(pool);
     }
 }
 
@@ -300,7 +302,8 @@ static struct job *find(struct pool *pool, uint64_t id)
 static void pool_go(struct runner *runner, uint64_t id)
 {
     struct pool *pool = pool_of(runner);
-    lock_all(pool);
+    hand_over(pool);
+    lock(pool);
     struct job *job = find(pool, id);
     if (job != NULL && !job->withdrawn) {
         job->going = true;
@@ -329,7 +332,8 @@ static bool withdraw(struct pool *pool, struct job *job)
 static bool pool_withdraw(struct runner *runner, uint64_t id)
 {
     struct pool *pool = pool_of(runner);
-    lock_all(pool);
+    hand_over(pool);
+    lock(pool);
     struct job *job = find(pool, id);
     bool withdrawn = job != NULL && withdraw(pool, job);
     unlock(pool);
@@ -339,7 +343,8 @@ static bool pool_withdraw(struct runner *runner, uint64_t id)
 static bool pool_cancel(struct runner *runner, uint64_t id)
 {
     struct pool *pool = pool_of(runner);
-    lock_all(pool);
+    hand_over(pool);
+    lock(pool);
     struct job *job = find(pool, id);
     bool withdrawn = job != NULL && withdraw(pool, job);
     if (job != NULL && !withdrawn) {
@@ -407,7 +412,8 @@ static bool pool_poll(struct runner *runner, int64_t now_ms, struct runner_repor
     if (report_taken(pool, now_ms, report)) {
         return true;
     }
-    lock_all(pool);
+    hand_over(pool);
+    lock(pool);
     pool->taken = pool->ended;
     pool->ended = NULL;
     bool found = report_taken(pool, now_ms, report);
@@ -426,7 +432,8 @@ static bool pool_poll(struct runner *runner, int64_t now_ms, struct runner_repor
 static int64_t pool_due_ms(struct runner *runner)
 {
     struct pool *pool = pool_of(runner);
-    lock_all(pool);
+    hand_over(pool);
+    lock(pool);
     int64_t due_ms = pool->queue != NULL ? pool->polled_ms + (pool->gathering ? GATHER_MS : LOOK_MS) : INT64_MAX;
     for (struct job *job = pool->slots; job != NULL; job = job->next) {
         int64_t job_ms = !job->started_told ? pool->polled_ms + LOOK_MS : job->news ? job->next_report_ms : INT64_MAX;
@@ -447,7 +454,8 @@ static void pool_wait(struct runner *runner, int timeout_ms)
         until.tv_sec++;
         until.tv_nsec -= 1000000000;
     }
-    lock_all(pool);
+    hand_over(pool);
+    lock(pool);
     if (!pool->woken) {
         pthread_cond_timedwait(&pool->reports, &pool->mutex, &until);
     }
@@ -528,7 +536,8 @@ struct pool *pool_new(uint32_t threads, const struct pool_guard *guard, struct e
 static void stop(struct pool *pool)
 {
     struct job *job, *next;
-    lock_all(pool);
+    hand_over(pool);
+    lock(pool);
     pool->stopping = true;
     pool->wake = NULL;
     HASH_ITER (hh, pool->jobs, job, next) {
