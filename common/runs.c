@@ -656,7 +656,7 @@ static enum runs_result apply_to(struct runs *runs, struct entry *entry, struct 
 static bool is_disowned(const struct entry *entry, const struct message *message)
 {
     const struct saga *saga = &entry->run.saga;
-    bool says_start = message->kind == MESSAGE_RUN_FINISHED || (message->kind == MESSAGE_ANSWERED && message->start_offset > 0);
+    bool says_start = (message->kind == MESSAGE_RUN_FINISHED || message->kind == MESSAGE_ANSWERED) && message->start_offset > 0;
     if (says_start && saga->status != RUN_NONE && message->start_offset < saga->start_offset) {
         return true;
     }

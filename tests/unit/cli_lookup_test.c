@@ -265,6 +265,68 @@ static void a_start_that_is_repeated_long_after_is_not_taken_for_a_run(void **st
     end(&place);
 }
 
+/* `events` may follow for weeks, `list` shows what has ended. */
+static void who_follows_for_long_forgets_what_has_ended(void **state)
+{
+    (void)state;
+    for (int forgets = 0; forgets < 2; forgets++) {
+        struct error error;
+        struct place place = new_place();
+        uint64_t hash = message_hash(span_of("ends"));
+        start(&place, "ends");
+        start(&place, "goes-on");
+        finish(&place, "ends");
+        WRITE(&place, {.kind = MESSAGE_FINISHED_IDS,
+                       .state_offset = memory_cluster_end(place.cluster, PROGRESS, 0),
+                       .previous = -1,
+                       .hashes = &hash,
+                       .hash_count = 1});
+        struct reader_options options = client_reads(&place.client, NULL);
+        options.forget_ended = forgets;
+        struct reader *reader = reader_new(&options, &error);
+        assert_non_null(reader);
+        assert_true(reader_catch_up(reader, NULL, NULL, &error));
+        assert_int_equal(reader_find(reader, "ends") == NULL, forgets);
+        assert_non_null(reader_find(reader, "goes-on"));
+        reader_free(reader);
+        end(&place);
+    }
+}
+
+static void all_that_is_under_way_is_known_from_the_checkpoint_on(void **state)
+{
+    (void)state;
+    struct error error;
+    struct place place = new_place();
+    start(&place, "old");
+    start(&place, "ended");
+    finish(&place, "ended");
+    pass_time(&place, 20);
+    snapshot(&place, "old");
+    start(&place, "new");
+    int64_t begin = runs_find(place.owner, span_of("old"))->base_offset;
+    WRITE(&place, {.kind = MESSAGE_FINISHED_IDS,
+                   .state_offset = memory_cluster_end(place.cluster, PROGRESS, 0),
+                   .previous = -1,
+                   .hashes = (uint64_t[]){message_hash(span_of("ended"))},
+                   .hash_count = 1});
+    commit(&place);
+    struct reader_options options = client_reads(&place.client, NULL);
+    options.from_checkpoint = true;
+    struct reader *reader = reader_new(&options, &error);
+    assert_non_null(reader);
+    assert_true(reader_catch_up(reader, NULL, NULL, &error));
+    assert_true(reader_is_from_checkpoint(reader));
+    assert_int_equal(reader_begin_of(reader, 0), begin);
+    size_t count = 0;
+    for (struct run *run = NULL; (run = reader_next(reader, run)) != NULL; count++) {
+        assert_false(span_equal(run->saga.run_id, span_of("ended")));
+    }
+    assert_int_equal(count, 2);
+    reader_free(reader);
+    end(&place);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -273,6 +335,8 @@ int main(void)
         cmocka_unit_test(of_one_that_has_ended_the_end_is_known_when_its_start_is_not),
         cmocka_unit_test(what_may_be_older_than_the_log_is_not_said_to_have_never_been),
         cmocka_unit_test(a_start_that_is_repeated_long_after_is_not_taken_for_a_run),
+        cmocka_unit_test(who_follows_for_long_forgets_what_has_ended),
+        cmocka_unit_test(all_that_is_under_way_is_known_from_the_checkpoint_on),
     };
     return cmocka_run_group_tests_name("cli_lookup", tests, NULL, NULL);
 }

@@ -37,7 +37,7 @@ static int64_t next_offset;
     }
 #define FINISHED_OF(id, at)                                                                                                        \
     {                                                                                                                              \
-        .kind = MESSAGE_RUN_FINISHED, .epoch = (at), .start_offset = INT64_MAX, .status = RUN_SUCCEEDED, .pipeline = S("p"),       \
+        .kind = MESSAGE_RUN_FINISHED, .epoch = (at), .status = RUN_SUCCEEDED, .pipeline = S("p"),                                  \
         .event = {.kind = EVENT_FINISHED, RUN(id) }                                                                                \
     }
 #define LOST_OF(id, t, at)                                                                                                         \
