@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -127,6 +128,7 @@ static _Noreturn void compile_and_exit(struct span expression, int fd)
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     dup2(fd, STDOUT_FILENO);
     close_range(STDERR_FILENO, ~0u, 0); /* jq writes to standard error when it gives up */
     if (!jq_confine()) {

@@ -38,8 +38,8 @@ def fails_on():
 
 def worker_fails():
     """a worker whose producer fails for good begins another incarnation, and every run ends"""
-    # The last one after a few seconds: each failure makes a worker wait longer before it begins anew.
-    with Embedded(*(f"error={error},after={after_ms}ms" for after_ms, error in zip(range(1000, 5000, 500), 4 * FATAL))) as world:
+    # They come to an end: each makes a worker wait longer before it begins anew.
+    with Embedded(*(f"error={error},after={after_ms}ms" for after_ms, error in zip(range(1000, 13000, 800), 8 * FATAL))) as world:
         steps = world.steps(one=WORK, two=WORK)
         worker = world.worker(steps, "--concurrency", "2", lease="2s", known=False)
         world.begin(world.pipeline(PAIR), *RUNS)
@@ -54,15 +54,16 @@ def worker_fails():
 def coordinator_fails():
     """a coordinator whose producer fails for good claims its partitions again, and does what is due"""
     # Once the runs are started it alone has something to say: that their deadline is over.
-    with Embedded(*(f"error={error},after={after_ms}ms" for after_ms, error in zip(range(1000, 7000, 1000), 3 * FATAL))) as world:
+    with Embedded(*(f"error={error},after={after_ms}ms" for after_ms, error in zip(range(1000, 16000, 1000), 8 * FATAL))) as world:
         world.begin(world.pipeline(UNSERVED), *RUNS[:2])
         world.wait_for(lambda: len(re.findall("event=ready partitions=4", world.dev.said())) >= 2, "the coordinator to claim again")
         check("event=begin_anew" in world.dev.said() and world.dev.is_running(), "the coordinator has begun anew, and is the same process")
-        world.worker(world.steps(nobody=WORK), lease="20s", known=False)
-        world.wait_for_all(RUNS[:2], "rolled_back")
         for run_id in RUNS[:2]:
-            check(world.end_of(run_id)["error"] == "Step 'nobody' failed: no worker began it within its start_timeout of 3s", f"the deadline of {run_id} was seen to")
-            check("execute nobody 1" not in world.did(run_id), "and nothing of it was begun")
+            error = "Step 'nobody' failed: no worker began it within its start_timeout of 3s"
+            world.wait_for(lambda run_id=run_id: [run for run in world.objects("status", run_id) if run["error"] == error], f"the deadline of {run_id} to be seen to")
+        world.worker(world.steps(nobody=WORK), lease="4s", known=False)  # which has nothing to do but to take back what may have begun
+        world.wait_for_all(RUNS[:2], "rolled_back")
+        check(not any("execute nobody 1" in world.did(run_id) for run_id in RUNS[:2]), "nothing of them was begun")
 
 
 def catches_sigterm(process):
@@ -84,7 +85,7 @@ def told_to_end(fault, is_there):
             begun = time.monotonic()
             code = process.stop()
             took_s = time.monotonic() - begun
-            check(code == 0 and took_s < 5, f"{program[0].name} under {fault}: exit {code} after {took_s:.2f} s")
+            check(code == 0 and took_s < 20, f"{program[0].name} under {fault}: exit {code} after {took_s:.2f} s")
 
 
 def told_to_end_before_a_broker_has_answered():

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A worker whose handlers end its process: "at_once", before anybody has heard that they began, and "later", after that. Each says in
- * JOURNAL/RUN what it was about to do. */
+ * JOURNAL/RUN what it was about to do. And others that end well: "work", "slow", once there is a file
+ * JOURNAL/go, and "quick", which widens the worker's window. */
 #include "worker/backstep.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 static void note(const struct backstep_context *context)
 {
@@ -41,6 +43,23 @@ static enum backstep_outcome undo(struct backstep_context *context, const struct
     return backstep_succeed(result, NULL);
 }
 
+static enum backstep_outcome quick(struct backstep_context *context, struct backstep_result *result)
+{
+    (void)context;
+    return backstep_succeed(result, NULL);
+}
+
+static enum backstep_outcome slow(struct backstep_context *context, struct backstep_result *result)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/go", getenv("JOURNAL"));
+    note(context);
+    while (access(path, F_OK) != 0) {
+        nanosleep(&(struct timespec){.tv_nsec = 20 * 1000000L}, NULL);
+    }
+    return backstep_succeed(result, NULL);
+}
+
 static enum backstep_outcome work(struct backstep_context *context, struct backstep_result *result)
 {
     note(context);
@@ -51,6 +70,8 @@ int main(int argc, char **argv)
 {
     static const struct backstep_step steps[] = {
         {.name = "work", .execute = work, .rollback = undo},
+        {.name = "quick", .execute = quick},
+        {.name = "slow", .execute = slow},
         {.name = "at_once", .execute = crash, .rollback = undo},
         {.name = "later", .execute = crash_later, .rollback = undo},
     };

@@ -39,7 +39,8 @@ static void it_is_down_for_as_long_as_was_said(void **state)
         int64_t ms;
         bool down;
         int64_t next_ms;
-    } rows[] = {{0, false, 1000}, {999, false, 1000}, {1000, true, 3000}, {2999, true, 3000}, {3000, false, 11000}, {11500, true, 13500}, {13500, false, 21500}};
+    } rows[] = {{0, false, 1000},     {999, false, 1000},   {1000, true, 3000},    {2999, true, 3000},
+                {3000, false, 11000}, {11500, true, 13500}, {13500, false, 21500}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct faults_state now = at(&faults, rows[i].ms);
         assert_int_equal(now.down, rows[i].down);

@@ -271,6 +271,19 @@ static void a_worker_is_silent_a_lease_and_a_quarter_after_it_was_heard(void **s
     dispatch_free(dispatch);
 }
 
+static void who_is_heard_in_time_is_never_silent(void **state)
+{
+    (void)state;
+    struct dispatch *dispatch = new_dispatch();
+    join(dispatch, 1, 1, 1);
+    struct presence presence = presence_of(1, 1, 1);
+    for (int64_t at = 0; at < 3 * 3600 * 1000; at += LEASE_MS) { /* three of four heartbeats may come late or not at all */
+        assert_null(dispatch_next_silent(dispatch, at));
+        hear(dispatch, &presence, false, at);
+    }
+    dispatch_free(dispatch);
+}
+
 static const unsigned char nonce[16] = {7}, other_nonce[16] = {8};
 
 static void a_mark_proves_the_end_unless_the_worker_was_heard_of_since(void **state)
@@ -381,6 +394,7 @@ int main(void)
         cmocka_unit_test(an_inherited_item_is_adopted_and_uses_credit),
         cmocka_unit_test(whoever_is_known_at_a_takeover_is_awaited_until_he_answers_or_is_over),
         cmocka_unit_test(a_worker_is_silent_a_lease_and_a_quarter_after_it_was_heard),
+        cmocka_unit_test(who_is_heard_in_time_is_never_silent),
         cmocka_unit_test(a_mark_proves_the_end_unless_the_worker_was_heard_of_since),
         cmocka_unit_test(who_is_over_gives_up_all_it_had_and_is_never_used_again),
         cmocka_unit_test(a_hello_may_change_what_is_served),

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #define LEASE_MS 10000
+#define HOURS_MS (3 * 3600 * 1000)
 #define EPOCH 7
 #define PARTITION 1
 #define JOBS_MAX 16
@@ -583,6 +584,23 @@ static void heartbeats_renew_the_lease(void **state)
     message_free(&heartbeat);
 }
 
+static void a_step_of_hours_is_held_all_the_time(void **state)
+{
+    struct stage *stage = *state;
+    ready(stage);
+    task(stage, "run-1");
+    runs(stage, 1);
+    for (int64_t at = 1; at < HOURS_MS; at += LEASE_MS / 4) {
+        assert_int_equal(step_at(stage, at), WORKER_WORKING);
+    }
+    assert_int_equal(worker_load(stage->worker), 1);
+    assert_false(stage->script.jobs[1].cancelled);
+    ends(stage, 1, OUTCOME_OK);
+    assert_int_equal(step(stage), WORKER_WORKING);
+    expect_done(stage, "run-1", OUTCOME_OK);
+    assert_int_equal(worker_counts(stage->worker)->incarnations, 1);
+}
+
 /* Reports are held back, as by a broker that has gone away. */
 static void silence(struct stage *stage)
 {
@@ -824,6 +842,7 @@ int main(void)
         ON_STAGE(with_confirm_nothing_begins_before_started_is_acknowledged),
         ON_STAGE(started_and_progress_go_out_in_order),
         ON_STAGE(heartbeats_renew_the_lease),
+        ON_STAGE(a_step_of_hours_is_held_all_the_time),
         ON_STAGE(without_acknowledgements_the_incarnation_ends_after_a_lease),
         ON_STAGE(an_acknowledgement_after_the_end_changes_nothing),
         ON_STAGE(what_had_finished_is_delivered_whatever_happens),
