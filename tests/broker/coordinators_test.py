@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Several coordinators share the progress partitions as a group, while runs are under way: one comes, one is stopped, one is killed, one is
-frozen until the others have its partitions and wakes. How long runs stand still for that is read from the times at which their steps begin."""
+frozen until the others have its partitions and wakes. How long runs stand still for that is read from the times at which their steps begin.
+
+By hand, for the figures in OPERATIONS.md: coordinators_test.py how_long"""
 
 import os
 import re
 import signal
+import sys
 import time
 
 from cluster import Cluster, check, main
@@ -58,10 +61,10 @@ class World(Cluster):
     def all_are_held(self, *processes):
         return sum(map(self.has, processes)) == PARTITIONS
 
-    def begin_runs(self):
+    def begin_runs(self, prefix="run-"):
         """Two on each partition."""
         pipeline = self.pipeline(CHAIN)
-        names = [f"run-{number}" for number in range(100)]
+        names = [f"{prefix}{number}" for number in range(100)]
         ids = [[name for name in names if partition_of(name) == partition][:2] for partition in range(PARTITIONS)]
         return [self.start(pipeline, "--id", name) for pair in ids for name in pair]
 
@@ -157,5 +160,32 @@ def coordinators_come_and_go():
         runs_end(world, ids)
 
 
+def how_long():
+    """Ten coordinators are stopped, five are killed: how long the runs of theirs stand still"""
+    with World() as world:
+        staying = world.coordinator(PARTITIONS)
+        for _ in range(2):
+            world.worker(world.steps(work=JOURNAL), "--concurrency", "12", "--no-actions")
+        took = {"SIGTERM": [], "SIGKILL": [], "nothing": []}
+        for ending in ["SIGTERM", "SIGKILL", "nothing", "SIGTERM"] * 5:
+            (world.journal / "hurry").unlink(missing_ok=True)
+            leaving = world.coordinator(PARTITIONS // 2, staying)
+            ids = world.begin_runs(f"{len(world.processes)}-")
+            world.wait_for(lambda: all((world.journal / run_id).exists() for run_id in ids), "all runs to begin")
+            settled = time.time() + 2  # librdkafka joins again at most once a second
+            world.wait_for(lambda: time.time() > settled, "the group to settle")
+            since = time.time()
+            if ending != "nothing":
+                leaving.signal(signal.Signals[ending])
+                world.wait_for(lambda: world.has(staying) == PARTITIONS, "the other to have all partitions")
+            world.wait_for(lambda: all(max(at for at, _, _ in world.steps_begun(run_id)) > since + 1 for run_id in ids), "the runs to go on")
+            took[ending].append(round(1000 * world.stood_still_s(ids, since)))
+            (world.journal / "hurry").touch()
+            world.wait_for(lambda: all(len(world.steps_begun(run_id)) == STEPS for run_id in ids), "the runs to end")
+            leaving.stop()
+        for ending, pauses in took.items():
+            print(f"note: {ending}: runs stand still for {sorted(pauses)} ms, with a session of {SESSION_S} s", flush=True)
+
+
 if __name__ == "__main__":
-    main(coordinators_come_and_go)
+    main(coordinators_come_and_go, *([how_long] if "how_long" in sys.argv else []))
