@@ -3,11 +3,12 @@
 """Three brokers that replicate, and the network between them and one program: brokers die, leaders move, a cable is pulled out."""
 
 import os
+import re
 import threading
 import time
 
 from confluent_kafka import ElectionType, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 from cluster import Cluster, check, main
 from link import Link
 
@@ -15,6 +16,7 @@ JOURNAL = """
 cat >/dev/null
 printf '%s %s %s\\n' "$1" "$BACKSTEP_STEP" "$BACKSTEP_ATTEMPT" >>"$JOURNAL/$BACKSTEP_RUN_ID"
 [ "$1" = rollback ] || sleep 0.3
+while [ -e "$JOURNAL/hold" ]; do sleep 0.05; done
 """
 # Goes on when it is told to, and says where it ran: each worker has a place.
 HELD = """
@@ -37,7 +39,9 @@ steps:
   - {name: held}
 """
 ONCE_EACH = ["execute first 1", "execute second 1", "execute third 1"]
+PARTITIONS = 4
 LEASE_S = 2
+SESSION_S = 5
 LONG_LEASE = "120s"  # longer than any restart of a broker on a busy machine
 
 
@@ -73,6 +77,12 @@ class World(Cluster):
 
     def wait_for_end(self, run_id):
         self.wait_for(lambda: self.status(run_id)["status"] == "succeeded", f"{run_id} to succeed")
+
+    def said(self):
+        return self.journaling_worker.said() + self.coordinator.said()
+
+    def begin_coordinator(self, **options):
+        return self.serve("--session-timeout", f"{SESSION_S}s", group=True, **options)
 
     def worker_at(self, place, **options):
         os.environ["PLACE"] = place
@@ -116,37 +126,55 @@ def elected(world):
     return world.leaders()
 
 
+def too_few_in_sync(world, runs):
+    """Fewer replicas are in sync than the topic asks for: what is written is refused, and it is said why; once it is taken all goes on"""
+    def ask_for(replicas):
+        entry = ConfigEntry("min.insync.replicas", str(replicas), incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource("topic", world.topic("progress"), incremental_configs=[entry])
+        for done in world.admin.incremental_alter_configs([resource]).values():
+            done.result(20)
+    ask_for(3)
+    refused = world.cli("start", world.three, "--id", "refused", "--timeout", "2s", expect=5)
+    check("did not take the request within 2 s" in refused.stderr and "2 of 3 replicas in sync" in refused.stderr, refused.stderr.splitlines()[0])
+    check("is not known: start it again with --id refused" in refused.stderr and refused.stdout == "", "and what that means for the run")
+    ask_for(2)
+    world.cli("start", world.three, "--id", "refused", "--if-exists", "return")
+    runs.append("refused")
+
+
 def two_gone(world, runs):
-    """Two of three are gone: what is written is refused, and it is said why; with one of them back all goes on"""
+    """Two of three are gone: nothing is written; with them back all goes on"""
+    hold, said = world.journal / "hold", world.said().count("event=not_acknowledged")
+    hold.touch()
     runs.append(world.start(world.three))
+    world.wait_for(lambda: world.did(runs[-1]), "its first step to run")
     world.broker.stop(3)
-    refused = world.cli("start", world.three, "--id", "refused", "--timeout", "3s", expect=5)
-    taken_by_none = "did not take the request within 3 s" in refused.stderr and "1 of 3 replicas in sync" in refused.stderr
-    without_leader = "has no leader: too few of its brokers are up" in refused.stderr  # where broker 1 did not hear any more that it leads
-    check(taken_by_none or without_leader, refused.stderr.splitlines()[0])
-    check(not taken_by_none or "is not known: start it again with --id refused" in refused.stderr, "and what that means for the run")
-    check(refused.stdout == "", "the id of a run that is not on the log is not printed")
+    hold.unlink()  # it ends now, and its worker has something to say
+    refused = world.cli("start", world.three, "--id", "late", "--timeout", "1s", expect=5)
+    reasons = "1 of 3 replicas in sync", "has no leader: too few of its brokers are up", "no broker answers"
+    check(any(reason in refused.stderr for reason in reasons) and refused.stdout == "", refused.stderr.splitlines()[0])
+    world.wait_for(lambda: world.said().count("event=not_acknowledged") > said, "the worker or the coordinator to say that nothing is taken")
     back = [threading.Thread(target=world.broker.restart, args=(number,)) for number in (2, 3)]
     for thread in back:
         thread.start()
     for thread in back:
         thread.join()
-    world.cli("start", world.three, "--id", "refused", "--if-exists", "return")
-    runs.append("refused")
+    world.cli("start", world.three, "--id", "late", "--if-exists", "return")
+    runs.append("late")
 
 
 def brokers_die(world):
     """Runs are under way all the time; in the end each step of each has run once"""
-    worker = world.worker(world.journaling, "--concurrency", "4", lease=LONG_LEASE)
+    worker = world.journaling_worker = world.worker(world.journaling, "--concurrency", "4", lease=LONG_LEASE)
     runs = [world.start(world.three) for _ in range(4)]
     one_at_a_time(world, runs)
+    too_few_in_sync(world, runs)
     two_gone(world, runs)
     for run_id in runs:
         world.wait_for_end(run_id)
     wrong = {run_id: world.did(run_id) for run_id in runs if world.did(run_id) != ONCE_EACH}
     check(not wrong, f"all {len(runs)} runs ended, and no step ran twice {wrong or ''}")
-    said = world.coordinator.said() + worker.said()
-    check("event=not_acknowledged" in said and "event=acknowledged_again" in said, "coordinator or worker said that nothing was taken, and when it was again")
+    check("event=acknowledged_again" in world.said(), "coordinator or worker said that nothing was taken, and when it was again")
     check(world.coordinator.is_running() and "event=incarnation_ends" not in worker.said(), "coordinator and worker never began anew")
     worker.stop()
 
@@ -179,27 +207,42 @@ def worker_cut_off(world):
 
 
 def coordinator_cut_off(world):
-    """The coordinator is cut off for longer than a lease: no worker is lost for that, no step runs twice, and it comes back by itself"""
+    """A coordinator is cut off: no worker is lost for that; when its session is over another goes on, and mended it comes back by itself"""
     worker = world.worker_at("near")
     run_id = world.start(world.one)
     world.pid_at("near", run_id)
     over = world.coordinator.said().count("event=worker_over")
-    for pull in (world.link("coordinator").cut, world.link("coordinator").refuse, lambda: world.link("coordinator").cut(Link.ANSWERS)):
-        pull()
-        time.sleep(LEASE_S * 1.5)  # the cut itself, not a wait for something
-        world.link("coordinator").mend()
+    world.link("coordinator").cut(Link.ANSWERS)
+    time.sleep(LEASE_S * 1.5)  # the cut itself, not a wait for something: longer than the lease, shorter than the session
+    world.link("coordinator").mend()
+    other = world.begin_coordinator()
+    world.wait_for(lambda: has(other) == has(world.coordinator) == PARTITIONS // 2, "each to have half of the partitions")
+    world.link("coordinator").cut()
+    world.wait_for(lambda: has(other) == PARTITIONS, "the other to take over")
     world.go("near", run_id)
     world.wait_for_end(run_id)
+    check(True, "what runs goes on with the other coordinator")
+    given = world.coordinator.said().count("event=partition_given")
+    world.link("coordinator").refuse()
+    world.link("coordinator").mend()
+    world.wait_for(lambda: world.coordinator.said().count("event=partition_given") > given and has(world.coordinator) + has(other) == PARTITIONS,
+                   "the one that was cut off to have its share again")
     check(world.status(run_id)["steps"][0]["attempts"] == 1 and world.coordinator.said().count("event=worker_over") == over,
           "no worker was believed dead, though the coordinator heard nothing of it for longer than its lease")
-    check(world.coordinator.is_running(), "the coordinator is the same process")
+    check(world.coordinator.is_running(), "the coordinator that comes back is the same process")
     worker.stop()
+
+
+def has(process):
+    """How many partitions a coordinator has."""
+    said = re.findall(r"event=(ready partitions=|partition_given|partition_revoked|partition_lost|claimed_by_another)(\d*)", process.said())
+    return int(said[-1][1]) if said and said[-1][0].startswith("ready") else 0
 
 
 def three_brokers():
     """Three brokers: killed one at a time, two at a time, and cut off from a worker and from a coordinator"""
     with World() as world:
-        world.coordinator = world.serve(link="coordinator")
+        world.coordinator = world.begin_coordinator(link="coordinator")
         brokers_die(world)
         worker_cut_off(world)
         coordinator_cut_off(world)
