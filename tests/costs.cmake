@@ -8,6 +8,7 @@ set(costs
   "container.image 75 2"
   "broker.large 105 1"
   "broker.faults 65 1"
+  "broker.three_brokers 45 2"
   "broker.coordinators 45 1"
   "container.services 43 1"
   "broker.python_worker 40 1"

@@ -33,7 +33,7 @@ CANCELLED = 0.05  # of the runs
 SABOTAGED_S = 60
 
 TROUBLE = {"kill_worker": 40, "kill_coordinator": 22, "freeze_worker": 16, "freeze_coordinator": 8, "replace_coordinator": 6, "kill_guard": 4,
-           "drain_worker": 3, "drain_coordinator": 2, "freeze_broker": 3, "cut_worker": 6, "cut_coordinator": 4}
+           "drain_worker": 3, "drain_coordinator": 2, "freeze_broker": 3, "cut_worker": 6, "cut_coordinator": 4, "blackout": 1}
 
 # Each rule, and the trouble against which it stands: what a long chaos would bring in time, sooner. The last: how many runs are started.
 SABOTAGE = {
@@ -207,7 +207,7 @@ class Chaos:
             ends[run.status] = ends.get(run.status, 0) + 1
         return {"seed": self.options.seed, "runs": len(log.runs), **ends, "kills": nemesis["kills"], "freezes": nemesis["freezes"],
                 "broker restarts": nemesis["broker restarts"], "cuts": nemesis["cuts"], "takeovers": nemesis["takeovers"], "guards": nemesis["guards"],
-                "drains": nemesis["drains"], "executions": self.journal.executions, "extra": checks.extra_executions(log, self.journal),
+                "drains": nemesis["drains"], "blackouts": nemesis["blackouts"], "executions": self.journal.executions, "extra": checks.extra_executions(log, self.journal),
                 "lost": sum(end.kind == "lost" for run in log.runs.values() for ends in run.ends.values() for end in ends),
                 "claims": log.claims, "fenced": log.fenced, "records": log.records,
                 **dict(zip(("snapshots", "checkpoints", "compared states"), self.replayed)), "seconds": round(self.elapsed_s())}

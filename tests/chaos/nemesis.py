@@ -79,6 +79,16 @@ class Nemesis:
         self.kill(self.coordinators[number])
         self.coordinators[number] = self.new_coordinator(number)
 
+    def blackout(self):
+        """All programs at once, as when a machine loses its power."""
+        for number, process in enumerate(self.workers):
+            self.kill(process)
+            self.workers[number] = self.new_worker(number)
+        for number, process in enumerate(self.coordinators):
+            self.kill(process)
+            self.coordinators[number] = self.new_coordinator(number)
+        self.counts["blackouts"] += 1
+
     def freeze_one(self, processes, least_s, most_s):
         awake = self.awake(processes)
         if awake:
