@@ -132,19 +132,19 @@ static int explain_silence(const struct client *client, const struct request *re
     return EXIT_UNREACHABLE;
 }
 
-static void print_answer(const struct control *control, const struct run *run, const struct request *request)
+static void print_answer(const struct call *call, const struct control *control, enum run_status status, const struct request *request)
 {
     struct text out;
     text_init(&out, 64 * KIB);
     text_append_string(&out, "{\"run_id\":");
-    text_append_json_string(&out, run->saga.run_id);
+    text_append_json_string(&out, span_of(call->arguments[0]));
     text_format(&out, ",\"request\":\"%s\",\"answer\":\"%s\"", control->command,
                 request->verdict == VERDICT_REFUSED ? "refused" : "accepted");
     if (request->reason[0] != '\0') {
         text_append_string(&out, ",\"reason\":");
         text_append_json_string(&out, span_of(request->reason));
     }
-    text_format(&out, ",\"status\":\"%s\"}", run_status_name((enum run_status)run->saga.status));
+    text_format(&out, ",\"status\":\"%s\"}", run_status_name(status));
     print_line(&out);
     text_fini(&out);
 }
@@ -163,11 +163,11 @@ static void say_accepted(const struct call *call, const struct control *control,
 }
 
 static int report(const struct call *call, const struct control *control, const struct resolution *resolution,
-                  const struct run *run, const struct request *request)
+                  enum run_status status, const struct request *request)
 {
     bool refused = request->verdict == VERDICT_REFUSED, waits = option_flag(call->options, "wait");
     if (call->json && (refused || !waits)) { /* else the run's own object comes at its end */
-        print_answer(control, run, request);
+        print_answer(call, control, status, request);
     }
     if (refused) {
         complain("%s %s: %s", call->arguments[0], control->refused, request->reason[0] != '\0' ? request->reason : "refused");
@@ -186,6 +186,16 @@ static int wait_for_end(struct follow *follow, const struct control *control)
     return control->kind == MESSAGE_PAUSE && code == EXIT_PAUSED ? EXIT_DONE : code;
 }
 
+/* Of a run that has ended for good no more was read than its end: all that stands behind it need not be read to see the answer. */
+static bool read_on_from_end(struct follow *follow, struct error *error)
+{
+    struct reader_options options = client_reads(follow->client, follow->run_id);
+    options.from_end = true;
+    reader_free(follow->reader);
+    follow->reader = reader_new(&options, error);
+    return follow->reader != NULL;
+}
+
 static int ask(struct follow *follow, const struct control *control, const struct resolution *resolution, struct error *error)
 {
     const struct call *call = follow->call;
@@ -196,8 +206,11 @@ static int ask(struct follow *follow, const struct control *control, const struc
         return complain_of(error);
     }
     bool waits = option_flag(call->options, "wait");
+    enum run_status status = (enum run_status)run->saga.status;
     if (waits) {
         follow_skip(follow);
+    } else if (saga_is_closed(&run->saga) && !read_on_from_end(follow, error)) {
+        return complain_of(error);
     }
     if (!client_send_control(follow->client, &request, follow->run_id, &message, error)) {
         return complain_of(error);
@@ -205,7 +218,8 @@ static int ask(struct follow *follow, const struct control *control, const struc
     if (!client_await(follow->client, follow->reader, &request, waits ? follow_record : NULL, follow, error)) {
         return explain_silence(follow->client, &request, error);
     }
-    int code = report(call, control, resolution, reader_find(follow->reader, follow->run_id), &request);
+    run = reader_find(follow->reader, follow->run_id);
+    int code = report(call, control, resolution, run != NULL ? (enum run_status)run->saga.status : status, &request);
     return code == EXIT_DONE && waits ? wait_for_end(follow, control) : code;
 }
 

@@ -223,6 +223,61 @@ static void old_records_are_deleted_on_request(void **state)
     bus_close(bus);
 }
 
+/* Standard error goes to a file until end_listening(), which says how often `what` stood there. */
+static FILE *begin_listening(int *kept)
+{
+    FILE *file = tmpfile();
+    assert_non_null(file);
+    fflush(stderr);
+    *kept = dup(STDERR_FILENO);
+    assert_true(dup2(fileno(file), STDERR_FILENO) >= 0);
+    return file;
+}
+
+static int end_listening(FILE *file, int kept, const char *what)
+{
+    char line[2048];
+    int count = 0;
+    fflush(stderr);
+    assert_true(dup2(kept, STDERR_FILENO) >= 0);
+    close(kept);
+    rewind(file);
+    while (fgets(line, sizeof line, file) != NULL) {
+        count += strstr(line, what) != NULL;
+    }
+    fclose(file);
+    return count;
+}
+
+/* A topic that is compacted allows it to nobody, as one where the user lacks the right. */
+static void that_records_may_not_be_deleted_is_said_once(void **state)
+{
+    (void)state;
+    struct bus *bus = open_bus();
+    struct bus_event event;
+    const char *const settings[] = {"cleanup.policy=compact", NULL};
+    struct bus_topic topic = {.name = "compacted", .partitions = 1, .settings = settings};
+    assert_true(bus_ensure_topic(bus, &topic, true, NULL, PATIENCE_MS, NULL));
+    must_ensure(bus, "may", TOPICS_WORKERS, 1);
+    send_number(bus, "may.workers", 1);
+    assert_true(bus_flush(bus, PATIENCE_MS));
+    int kept;
+    FILE *said = begin_listening(&kept);
+    for (int i = 0; i < 3; i++) {
+        bus_delete_before(bus, "compacted", 0, 0);
+    }
+    bus_delete_before(bus, "may.workers", 0, 1); /* answered after the others */
+    int64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
+    while (first_of(bus, "may.workers") != 1 && clock_monotonic_ms() < until_ms) {
+        bus_poll(bus, 20, &event);
+    }
+    bus_poll(bus, 100, &event);
+    int times = end_listening(said, kept, "event=old_records_not_deleted");
+    assert_int_equal(first_of(bus, "may.workers"), 1);
+    assert_int_equal(times, 1);
+    bus_close(bus);
+}
+
 struct stream {
     uint64_t sent, acknowledged, read;
 };
@@ -303,6 +358,7 @@ int main(void)
         cmocka_unit_test(nobody_makes_a_topic_by_asking_for_it),
         cmocka_unit_test(offsets_are_found_by_time),
         cmocka_unit_test(old_records_are_deleted_on_request),
+        cmocka_unit_test(that_records_may_not_be_deleted_is_said_once),
         cmocka_unit_test(the_first_records_of_a_new_topic_come_in_order),
         cmocka_unit_test(a_killed_broker_loses_and_reorders_nothing),
     };
