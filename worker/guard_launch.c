@@ -19,7 +19,22 @@
 #define FORK_FOR_MS 1000  /* after such a wait: where one file hangs the next may, too */
 #define SIGNAL_OF_PATIENCE SIGPROF /* as fatal as SIGKILL for who has no handler, and yet told from another's SIGKILL */
 
-static int64_t fork_until_ms;
+static int64_t fork_until_ms; /* monotonic */
+
+/* Where vfork() only forks, as under some tools, it does not wait, and nobody would see that patience was lost. */
+void guard_launch_set_up(void)
+{
+    static volatile bool shared;
+    pid_t pid = vfork();
+    if (pid == 0) {
+        shared = true;
+        _exit(0);
+    }
+    if (pid > 0) {
+        waitpid(pid, NULL, 0);
+    }
+    fork_until_ms = shared ? 0 : INT64_MAX;
+}
 
 static int64_t monotonic_ms(void)
 {

@@ -13,6 +13,9 @@ struct guard_launch {
     char **variables;
 };
 
+/* Before the first, once a process. */
+void guard_launch_set_up(void);
+
 /* Returns the process id, its group's too, or -errno. Where execve() fails the process says so on the status pipe, and ends. It has
  * default signals if the caller ignores none, and none blocked. Async-signal-safe. */
 pid_t guard_launch(const struct guard_launch *launch);

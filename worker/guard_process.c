@@ -129,6 +129,7 @@ static void set_up(struct guard_page *page, int socket_fd, int worker_fd)
     prctl(PR_SET_NAME, "backstep-guard", 0, 0, 0);
     keep_only(socket_fd, worker_fd);
     inherit_environment();
+    guard_launch_set_up();
     for (size_t i = 0; i < GUARD_PLACES; i++) {
         atomic_store(&page->programs[i], 0);
     }
