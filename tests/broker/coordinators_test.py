@@ -15,7 +15,7 @@ from cluster import Cluster, check, main
 
 PARTITIONS = 4
 SESSION_S = 3
-STEPS = 100
+STEPS = 160
 STEP_S = 0.25
 JOURNAL = f"""
 cat >/dev/null
@@ -62,11 +62,11 @@ class World(Cluster):
         return sum(map(self.has, processes)) == PARTITIONS
 
     def begin_runs(self, prefix="run-"):
-        """Two on each partition."""
+        """One on each partition."""
         pipeline = self.pipeline(CHAIN)
         names = [f"{prefix}{number}" for number in range(100)]
-        ids = [[name for name in names if partition_of(name) == partition][:2] for partition in range(PARTITIONS)]
-        return [self.start(pipeline, "--id", name) for pair in ids for name in pair]
+        ids = [next(name for name in names if partition_of(name) == partition) for partition in range(PARTITIONS)]
+        return [self.start(pipeline, "--id", name) for name in ids]
 
     def steps_begun(self, run_id):
         """(time, step, attempt) of each."""
@@ -84,9 +84,12 @@ class World(Cluster):
             pauses += [b - a for a, b in zip([before, *after], after)]
         return max(pauses) - STEP_S
 
+    def wait_until_all_go_on(self, ids, since, what):
+        self.wait_for(lambda: all(max(at for at, _, _ in self.steps_begun(run_id)) > since for run_id in ids), f"the runs to go on {what}")
+
     def pause(self, ids, since, what, most_s):
         """Every run goes on; how long the longest stood still."""
-        self.wait_for(lambda: all(max(at for at, _, _ in self.steps_begun(run_id)) > since + most_s / 3 for run_id in ids), f"the runs to go on {what}")
+        self.wait_until_all_go_on(ids, time.time(), what)
         pause = self.stood_still_s(ids, since)
         print(f"note: {what} a run stood still for {1000 * pause:.0f} ms at most")
         check(pause < most_s, f"runs go on {what}")
@@ -178,7 +181,7 @@ def how_long():
             if ending != "nothing":
                 leaving.signal(signal.Signals[ending])
                 world.wait_for(lambda: world.has(staying) == PARTITIONS, "the other to have all partitions")
-            world.wait_for(lambda: all(max(at for at, _, _ in world.steps_begun(run_id)) > since + 1 for run_id in ids), "the runs to go on")
+            world.wait_until_all_go_on(ids, since + 1, ending)
             took[ending].append(round(1000 * world.stood_still_s(ids, since)))
             (world.journal / "hurry").touch()
             world.wait_for(lambda: all(len(world.steps_begun(run_id)) == STEPS for run_id in ids), "the runs to end")
