@@ -198,6 +198,8 @@ def workers_topic_deleted(world, admin, worker, coordinator):
 def more_partitions(world, admin):
     """A progress topic that has grown is refused: the runs that are there would be looked for in other partitions."""
     done(admin.create_partitions([NewPartitions(f"{world.prefix}.progress", 8)]))
+    refused = world.cli("start", world.three, "--id", "old", expect=7).stderr  # of 8 partitions it falls on the first
+    check("its writer saw another number of progress partitions" in refused, refused.strip())
     grown = world.serve(ready=False)
     check(grown.wait() != 0 and "has 8 now" in grown.said(), grown.said().splitlines()[-1])
 

@@ -209,8 +209,11 @@ def worker_cut_off(world):
 def coordinator_cut_off(world):
     """A coordinator is cut off: no worker is lost for that; when its session is over another goes on, and mended it comes back by itself"""
     worker = world.worker_at("near")
+    world.link("coordinator").delay(0.1)
     run_id = world.start(world.one)
     world.pid_at("near", run_id)
+    world.link("coordinator").mend()
+    check(True, "a step is begun though each word takes the coordinator 100 ms more")
     over = world.coordinator.said().count("event=worker_over")
     world.link("coordinator").cut(Link.ANSWERS)
     time.sleep(LEASE_S * 1.5)  # the cut itself, not a wait for something: longer than the lease, shorter than the session
