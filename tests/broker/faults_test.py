@@ -317,7 +317,7 @@ def broker_dies():
     with World() as world:
         brief = JOURNAL + "sleep 0.3\n"
         steps = world.steps(first=brief, second=brief, third=brief)
-        coordinator = world.serve()
+        coordinator = world.coordinator = world.serve("--session-timeout", "3s", group=True)
         worker = world.worker(steps, "--concurrency", "2", lease="120s")  # longer than any restart of a broker on a busy machine
         ids = [world.start(world.three) for _ in range(10)]
         world.wait_for(lambda: sum(len(world.did(run_id)) for run_id in ids) >= 6, "some steps to run")
@@ -331,14 +331,16 @@ def broker_dies():
 
 
 def disk_full(world):
-    """A broker whose disk is full ends; with room again, and started again, it has all that it acknowledged."""
+    """A broker whose disk is full ends; with room again, and started again, it has all that it acknowledged. Who has lost his partitions
+    meanwhile, since that took longer than his session, is given them again."""
     fill_disk(world.broker.directory)
     world.wait_for(lambda: kafka.running_pid(world.broker.directory) is None, "the broker to end")
     check(True, "a broker that can write nothing ends by itself")
     done = world.cli("start", world.three, "--timeout", "1s", expect=5)
     check("no broker answered" in done.stderr and done.stdout == "", "who starts a run is told that no broker answers, and no id")
+    world.wait_for(lambda: "event=partition_lost" in world.coordinator.said(), "the coordinator's session to be over")
     kafka.restart(world.broker.directory)
-    return world.start(world.three)
+    return world.start(world.three, "--timeout", "60s")
 
 
 def nobody_serves():
