@@ -42,11 +42,18 @@ static void ask_for_workers(struct service *service)
     }
 }
 
-static void welcome(struct service *service, struct dispatch_worker *worker)
+static bool is_asked_by(const struct owned *owned, const struct message *mark)
+{
+    return owned->workers_asked && memcmp(mark->nonce, owned->sync_nonce, sizeof owned->sync_nonce) == 0;
+}
+
+/* `mark`: only to the partitions that were waiting for it; NULL: to all that do not know what it holds. */
+static void welcome(struct service *service, struct dispatch_worker *worker, const struct message *mark)
 {
     bool sent = true;
     for (struct owned *owned = owned_next(service, NULL); sent && owned != NULL; owned = owned_next(service, owned)) {
-        if (owned->workers_read && !dispatch_has_holding(worker, (uint32_t)owned->partition)) {
+        bool meant = owned->workers_read && (mark == NULL || is_asked_by(owned, mark));
+        if (meant && !dispatch_has_holding(worker, (uint32_t)owned->partition)) {
             struct message message = {.kind = MESSAGE_WELCOME, .coordinator = span_of(service->name)};
             sent = publish_task(service, owned, worker, &message);
         }
@@ -68,7 +75,7 @@ static void hear(struct service *service, struct message *message, int64_t time_
     }
     service->served_changed |= is_new || message->kind == MESSAGE_HELLO;
     if (service->workers_read) {
-        welcome(service, worker);
+        welcome(service, worker, NULL);
     }
 }
 
@@ -108,7 +115,7 @@ static bool workers_are_read(struct service *service, const struct message *mark
 {
     bool ours = false;
     for (struct owned *owned = owned_next(service, NULL); owned != NULL; owned = owned_next(service, owned)) {
-        if (owned->workers_asked && !owned->workers_read && memcmp(mark->nonce, owned->sync_nonce, sizeof owned->sync_nonce) == 0) {
+        if (is_asked_by(owned, mark) && !owned->workers_read) {
             owned->workers_read = ours = true;
             dispatch_await_all(service->dispatch, (uint32_t)owned->partition);
         }
@@ -121,7 +128,7 @@ static bool workers_are_read(struct service *service, const struct message *mark
     }
     struct dispatch_worker *worker = NULL;
     while ((worker = dispatch_next_worker(service->dispatch, worker)) != NULL) {
-        welcome(service, worker);
+        welcome(service, worker, mark);
     }
     struct owned *first = owned_of(service, 0);
     if (first != NULL && first->workers_read) {

@@ -103,7 +103,7 @@ static const struct mask {
     {"handshake", RULE_HANDSHAKE, 1, owners_change, 2000, 0, {0}, false},
     {"handshake_in_a_group", RULE_HANDSHAKE, 1, partitions_move, 2000, 0, {0}, true},
     {"guard", GUARD, 1, workers_freeze, LONG_MS, 0, {0}, false},
-    {"mark", RULE_MARK, 1750, owners_read_late, LONG_MS, 0, {.read_delay_ms = 7000}, false},
+    {"mark", RULE_MARK, 1, owners_read_late, 4 * LONG_MS, 0, {.read_delay_ms = 7000}, false},
     {"tickets", RULE_TICKETS, 288, answers_come_twice, 600, 2, {0}, false},
     {"confirm", RULE_CONFIRM, 23, workers_die, 300, 0, {0}, false},
 };

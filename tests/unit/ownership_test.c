@@ -129,15 +129,20 @@ static void who_falls_silent_loses_all_when_his_session_is_over_and_comes_back(v
     memory_cluster_free(cluster);
 }
 
-static void claim_as_somebody(struct memory_cluster *cluster, int32_t partition)
+static void append(struct memory_cluster *cluster, const char *topic, int32_t partition, struct message *message)
 {
     struct text bytes;
+    text_init(&bytes, LIMIT_RECORD_BYTES);
+    assert_true(message_encode(message, &bytes, NULL));
+    memory_cluster_append(cluster, topic, partition, (struct span){0}, text_span(&bytes));
+    text_fini(&bytes);
+}
+
+static void claim_as_somebody(struct memory_cluster *cluster, int32_t partition)
+{
     struct message message = {
         .kind = MESSAGE_OWNER_CLAIM, .coordinator = span_of("somebody"), .progress_partitions = PARTITIONS};
-    text_init(&bytes, LIMIT_RECORD_BYTES);
-    assert_true(message_encode(&message, &bytes, NULL));
-    memory_cluster_append(cluster, PROGRESS, partition, (struct span){0}, text_span(&bytes));
-    text_fini(&bytes);
+    append(cluster, PROGRESS, partition, &message);
 }
 
 static void what_another_claims_is_claimed_again_a_session_later(void **state)
@@ -204,6 +209,39 @@ static void only_a_member_commits_while_there_are_members(void **state)
     memory_cluster_free(cluster);
 }
 
+/* Partitions that are ready one after the other: each says so for itself. */
+static void a_worker_is_welcomed_once_for_each_partition(void **state)
+{
+    (void)state;
+    struct memory_cluster *cluster = memory_cluster_new(3);
+    struct span handler = span_of("work");
+    struct message hello = {.kind = MESSAGE_HELLO,
+                            .presence = {.worker = span_of("w"),
+                                         .incarnation = {{1}},
+                                         .queue = span_of("default"),
+                                         .handlers = &handler,
+                                         .handler_count = 1,
+                                         .slots = 1,
+                                         .window = 1,
+                                         .lease_ms = LIMIT_LEASE_MAX_MS,
+                                         .sequence = 1}};
+    memory_cluster_create_topic(cluster, "p.workers", 1);
+    memory_cluster_create_topic(cluster, "p.tasks.default", 1);
+    append(cluster, "p.workers", 0, &hello);
+    memory_cluster_set_faults(cluster, &(struct memory_faults){.read_delay_ms = 1000});
+    struct coordinator one = begin(cluster, "a");
+    for (int i = 0; i < 1000 && !service_is_ready(one.service); i++) {
+        struct error error;
+        service_step(one.service, 0, &error);
+        pass(cluster, 10);
+    }
+    assert_int_equal(owned_by(&one), PARTITIONS);
+    assert_true(memory_cluster_end(cluster, "p.workers", 0) > 2); /* more marks than one */
+    assert_int_equal(memory_cluster_end(cluster, "p.tasks.default", 0), PARTITIONS);
+    end(&one);
+    memory_cluster_free(cluster);
+}
+
 static void a_list_is_refused_while_there_is_a_group(void **state)
 {
     (void)state;
@@ -232,6 +270,7 @@ int main(void)
         cmocka_unit_test(what_another_claims_is_claimed_again_a_session_later),
         cmocka_unit_test(a_partition_that_cannot_be_owned_does_not_stop_the_others),
         cmocka_unit_test(only_a_member_commits_while_there_are_members),
+        cmocka_unit_test(a_worker_is_welcomed_once_for_each_partition),
         cmocka_unit_test(a_list_is_refused_while_there_is_a_group),
     };
     return cmocka_run_group_tests_name("ownership", tests, NULL, NULL);
