@@ -7,8 +7,9 @@
 
 #include <assert.h>
 
-#define PATIENCE_MS 1000    /* for what a broker knows of one partition, while the others wait */
-#define AGAIN_MS 500        /* where it did not answer */
+#define PATIENCE_MS 1000 /* for what a broker knows of one partition, while the others wait */
+#define AGAIN_MS 500 /* where it did not answer */
+#define CLAIMS_AT_ONCE 4 /* each asks the broker three things; then the others have their turn */
 
 static bool is_dealt(const struct service *service)
 {
@@ -130,12 +131,14 @@ static struct span claim_name(const struct owned *owned, struct text *name)
 
 static void read_checkpoints(struct service *service)
 {
-    for (int32_t i = 0; i < service->progress_partitions && service->state == SERVICE_WORKING; i++) {
+    int left = is_dealt(service) ? CLAIMS_AT_ONCE : service->progress_partitions;
+    for (int32_t i = 0; i < service->progress_partitions && service->state == SERVICE_WORKING && left > 0; i++) {
         struct owned *owned = &service->owned[i];
         struct error error;
         if (owned->hold != HOLD_WANTED || owned->claim_ms > service->now_ms) {
             continue;
         }
+        left--;
         begin(owned);
         if (!checkpoint_read(owned, &error)) {
             ownership_refuse(owned, &error);
