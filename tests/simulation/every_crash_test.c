@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#define CRASH_POINTS_MIN 300
+#define CRASH_POINTS_MIN 1900
 
 /* How the sender ends. */
 enum how { DIES_BEFORE, DIES_AFTER, BUS_FAILS_AFTER, HOWS };
