@@ -99,7 +99,9 @@ class Nemesis:
         self.freeze_one(self.workers, 0.3, 6)
 
     def freeze_worker_long(self):
-        self.freeze_one(self.workers, 5, 7)
+        """Two stay awake, to take what the frozen ones had while that still runs."""
+        if len(self.awake(self.workers)) > 2:
+            self.freeze_one(self.workers, 5, 7)
 
     def freeze_coordinator(self):
         self.freeze_one(self.coordinators, 0.3, 4)
