@@ -31,13 +31,14 @@ SETTLE_S = 240
 LOOK_EVERY_S = 2
 CANCELLED = 0.05  # of the runs
 SABOTAGED_S = 60
+RARE_S = {"worker-epoch": 180}  # one takeover in fifty or more shows it
 
 TROUBLE = {"kill_worker": 40, "kill_coordinator": 22, "freeze_worker": 16, "freeze_coordinator": 8, "replace_coordinator": 6, "kill_guard": 4,
            "drain_worker": 3, "drain_coordinator": 2, "freeze_broker": 3, "cut_worker": 6, "cut_coordinator": 4, "blackout": 1}
 
 # Each rule, and the trouble against which it stands: what a long chaos would bring in time, sooner. The last: how many runs are started.
 SABOTAGE = {
-    "worker-epoch": ({"replace_coordinator": 1}, 1.0, {"brief": 50, "quick": 50}, 600),
+    "worker-epoch": ({"replace_coordinator": 1}, 1.0, {"brief": 50, "quick": 50}, 1800),
     "handshake": ({"kill_coordinator": 1}, 1.5, {"slow": 40, "long": 20, "brief": 40}, 500),
     "guard": ({"freeze_worker_long": 1}, 1.0, {"long": 30, "brief": 70}, 120),
     "mark": ({"freeze_coordinator_long": 2, "drain_worker": 1}, 1.0, {"long": 30, "brief": 70}, 120),
@@ -103,7 +104,7 @@ class Chaos:
         self.restarts = 0 if sabotage else options.broker_restarts
         self.random = random_module.Random(options.seed)
         weights, pause_s, mixture, self.runs = SABOTAGE.get(sabotage, (TROUBLE, options.pause, pipelines.MIXED, options.runs))
-        self.seconds = SABOTAGED_S if sabotage else options.seconds
+        self.seconds = RARE_S.get(sabotage, SABOTAGED_S) if sabotage else options.seconds
         programs = PROGRAMS if sabotage else BIN
         world.cli("topics", "--prefix", self.prefix)
         self.world = world
