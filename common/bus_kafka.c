@@ -1941,7 +1941,8 @@ static bool kafka_explain(struct bus *bus, char reason[BUS_REASON_BYTES])
     return true;
 }
 
-/* Without this an outage in which brokers answer, and take nothing, is seen by nobody: librdkafka tries again and says nothing. */
+/* Without this an outage in which brokers answer, and take nothing, is seen by nobody: librdkafka tries again and says nothing. It is for
+ * who stays; a command that waits says it in its own words. */
 static void look_at_backlog(struct kafka_bus *kafka)
 {
     struct reports *reports = &kafka->reports;
@@ -1960,7 +1961,7 @@ static void look_at_backlog(struct kafka_bus *kafka)
     } else if (!kafka->unacknowledged_said && now_ms - kafka->unacknowledged_since_ms >= UNACKNOWLEDGED_MS) {
         char reason[BUS_REASON_BYTES];
         explain_wait(kafka, reason);
-        log_event(LOG_WARN, "not_acknowledged", "records=%zu error=%s", waiting, LOG_QUOTED(reason));
+        log_event(LOG_INFO, "not_acknowledged", "records=%zu error=%s", waiting, LOG_QUOTED(reason));
         kafka->unacknowledged_said = true;
     }
 }
