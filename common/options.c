@@ -661,6 +661,7 @@ bool option_flag(const struct options *options, const char *name)
 {
     const char *value = option_text(options, name);
     bool flag = false;
+    assert(setting_of(options, name)->spec->kind == OPTION_FLAG);
     return value != NULL && parse_flag(value, &flag) && flag;
 }
 
@@ -668,6 +669,7 @@ int64_t option_number(const struct options *options, const char *name)
 {
     const char *value = option_text(options, name);
     int64_t number = 0;
+    assert(setting_of(options, name)->spec->kind == OPTION_NUMBER);
     return value != NULL && parse_integer(value, &number) ? number : 0;
 }
 
@@ -675,6 +677,7 @@ int64_t option_duration_ms(const struct options *options, const char *name)
 {
     const char *value = option_text(options, name);
     int64_t duration_ms = 0;
+    assert(setting_of(options, name)->spec->kind == OPTION_DURATION); /* read as a number it would be 0 */
     return value != NULL && duration_parse(span_of(value), &duration_ms, NULL) ? duration_ms : 0;
 }
 

@@ -154,10 +154,10 @@ static bool read_own(const struct call *call, struct service_options *service)
 /* 0: for good. */
 static bool read_retention(const struct call *call, struct service_options *service)
 {
-    service->retention_ms = option_number(call->options, "retention");
+    service->retention_ms = option_duration_ms(call->options, "retention");
     if (service->retention_ms > 0 && service->retention_ms < LIMIT_RETENTION_MIN_MS) {
-        complain("--retention: must be 0s, which keeps all, or at least %d h: the ids of runs that have ended stand on the log for a day",
-                 (int)(LIMIT_RETENTION_MIN_MS / 3600000));
+        complain("--retention: '%s' is neither 0s, which keeps all, nor at least %dh: ids of runs that have ended are kept for a day",
+                 option_text(call->options, "retention"), (int)(LIMIT_RETENTION_MIN_MS / 3600000));
         return false;
     }
     return true;

@@ -20,6 +20,8 @@ check "an unknown option: exit 2" is "$code" 2
 check "... and what was meant" has "$work/err" "did you mean '--limit'?"
 run backstep dev -b 127.0.0.1:9092
 check "dev has a broker of its own and refuses another: exit 2" is "$code" 2
+run backstep serve -b 127.0.0.1:1 --timeout 200ms --retention 24h
+check "serve deletes nothing that is younger than 25 h: exit 2" is "$code" 2
 run backstep status
 check "an argument too few: exit 2" is "$code" 2
 code=0
