@@ -89,6 +89,7 @@ struct kafka_bus {
     rd_kafka_t *keeper; /* of what a group commits; NULL: nobody asked */
     char *keeper_group;
     rd_kafka_queue_t *group_events; /* of the keeper */
+    bool was_dealt; /* the group has answered the keeper at least once */
     int session_ms; /* > 0: the keeper is a member of the group, */
     struct topic *dealt_topic; /* which deals these partitions out */
     struct dealt *dealt;
@@ -294,6 +295,7 @@ static const struct refused_property {
     {"group.instance.id", NULL, "a coordinator that is stopped would keep its partitions until its session is over"},
     {"partition.assignment.strategy", NULL, "all coordinators must have the same"},
     {"session.timeout.ms", NULL, "it is given by --session-timeout"},
+    {"heartbeat.interval.ms", NULL, "a member that asks more seldom learns late that another has left"},
     {"auto.offset.reset", "error", "a reader whose records are gone must say so, never skip"},
     {"enable.auto.commit", "false", "no offset is ever committed behind our back"},
     {"auto.commit.enable", "false", "no offset is ever committed behind our back"},
@@ -1163,6 +1165,7 @@ static bool kafka_offset_at(struct bus *bus, const char *name, int32_t partition
 
 /* ---- the group, and what it commits */
 
+#define FIRST_THAT_FORGIVES 0x02030000 /* librdkafka 2.3.0; see keeper_destroy() */
 #define LEAVE_SLICE_MS 20 /* between two looks at whether we are out */
 #define KEEPER_SLICE_MS 500 /* between two looks at whether the group is refused */
 
@@ -1229,8 +1232,9 @@ static void take_group_error(struct kafka_bus *kafka, rd_kafka_event_t *event)
     kafka->group_refusal = code;
     if (kafka->session_ms > 0) {
         char reason[512];
-        snprintf(reason, sizeof reason, "group '%.120s' does not take us: %.120s%s", kafka->keeper_group,
-                 code == RD_KAFKA_RESP_ERR__FATAL ? rd_kafka_event_error_string(event) : rd_kafka_err2str(code), group_hint(code));
+        snprintf(reason, sizeof reason, "group '%.120s' does not take us with a session of %d ms: %.120s%s", kafka->keeper_group,
+                 kafka->session_ms, code == RD_KAFKA_RESP_ERR__FATAL ? rd_kafka_event_error_string(event) : rd_kafka_err2str(code),
+                 group_hint(code));
         fail(kafka, reason);
     }
 }
@@ -1264,6 +1268,7 @@ static void take_rebalance(struct kafka_bus *kafka, rd_kafka_event_t *event)
 {
     bool given = rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
     rd_kafka_topic_partition_list_t *list = rd_kafka_event_topic_partition_list(event);
+    kafka->was_dealt = kafka->was_dealt || given;
     struct dealt dealt = {.kind = given ? BUS_ASSIGNED : BUS_REVOKED, .lost = !given && rd_kafka_assignment_lost(kafka->keeper)};
     for (int i = 0; i < list->cnt; i++) {
         dealt.partition = list->elems[i].partition;
@@ -2051,6 +2056,16 @@ static void handle_destroy(rd_kafka_t *handle)
     }
 }
 
+/* Up to 2.2 librdkafka aborts when a member is destroyed that has joined and was not told yet what is dealt to it: where the leader died in
+ * between, for a session. It has left, or is about to, and is left alone then; nearly always the process ends next. */
+static void keeper_destroy(const struct kafka_bus *kafka)
+{
+    bool may_abort = kafka->session_ms > 0 && !kafka->was_dealt && rd_kafka_version() < FIRST_THAT_FORGIVES;
+    if (!may_abort) {
+        handle_destroy(kafka->keeper);
+    }
+}
+
 static void kafka_close(struct bus *bus)
 {
     struct kafka_bus *kafka = kafka_of(bus);
@@ -2065,7 +2080,7 @@ static void kafka_close(struct bus *bus)
     queue_close(kafka->commits);
     queue_close(kafka->group_events);
     topics_free(kafka->topics);
-    handle_destroy(kafka->keeper);
+    keeper_destroy(kafka);
     free(kafka->keeper_group);
     handle_destroy(kafka->consumer);
     handle_destroy(kafka->producer);
