@@ -1166,6 +1166,7 @@ static bool kafka_offset_at(struct bus *bus, const char *name, int32_t partition
 /* ---- the group, and what it commits */
 
 #define FIRST_THAT_FORGIVES 0x02030000 /* librdkafka 2.3.0; see keeper_destroy() */
+#define DESTROY_S 2 /* of patience with the destruction of a member */
 #define LEAVE_SLICE_MS 20 /* between two looks at whether we are out */
 #define KEEPER_SLICE_MS 500 /* between two looks at whether the group is refused */
 
@@ -2056,13 +2057,32 @@ static void handle_destroy(rd_kafka_t *handle)
     }
 }
 
+static void *destroy_member(void *handle)
+{
+    handle_destroy(handle);
+    return NULL;
+}
+
 /* Up to 2.2 librdkafka aborts when a member is destroyed that has joined and was not told yet what is dealt to it: where the leader died in
- * between, for a session. It has left, or is about to, and is left alone then; nearly always the process ends next. */
+ * between, for a session. It has left, or is about to, and is left alone then. And the destruction of a member whose topic was deleted may
+ * never end: we wait for it, but not for ever. Nearly always the process ends next. */
 static void keeper_destroy(const struct kafka_bus *kafka)
 {
-    bool may_abort = kafka->session_ms > 0 && !kafka->was_dealt && rd_kafka_version() < FIRST_THAT_FORGIVES;
-    if (!may_abort) {
+    pthread_t thread;
+    struct timespec until;
+    if (kafka->session_ms == 0) {
         handle_destroy(kafka->keeper);
+        return;
+    }
+    bool may_abort = !kafka->was_dealt && rd_kafka_version() < FIRST_THAT_FORGIVES;
+    if (kafka->keeper == NULL || may_abort || pthread_create(&thread, NULL, destroy_member, kafka->keeper) != 0) {
+        return;
+    }
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += DESTROY_S;
+    if (pthread_timedjoin_np(thread, NULL, &until) != 0) {
+        pthread_detach(thread);
+        log_event(LOG_WARN, "member_left_alone", "group=%s", kafka->keeper_group);
     }
 }
 
