@@ -9,6 +9,7 @@
 
 #define PATIENCE_MS 1000 /* for what a broker knows of one partition, while the others wait */
 #define AGAIN_MS 500 /* where it did not answer */
+#define REFUSED_SAY_MS 10000 /* of one partition: it is tried more often than anybody wants to read of */
 #define CLAIMS_AT_ONCE 4 /* each asks the broker three things; then the others have their turn */
 
 static bool is_dealt(const struct service *service)
@@ -47,6 +48,7 @@ static void begin(struct owned *owned)
                             .partition = owned->partition,
                             .hold = HOLD_CLAIMED,
                             .claims = owned->claims + 1,
+                            .refused_ms = owned->refused_ms,
                             .epoch = -1,
                             .runs = runs_new((uint32_t)service->progress_partitions)};
     dispatch_set_owned(service->dispatch, (uint32_t)++service->claimed_count);
@@ -69,6 +71,7 @@ static void forget(struct owned *owned, enum hold hold)
                             .hold = hold,
                             .claims = owned->claims,
                             .claim_ms = owned->claim_ms,
+                            .refused_ms = owned->refused_ms,
                             .epoch = -1};
     service->all_ready = false;
 }
@@ -113,6 +116,10 @@ void ownership_refuse(struct owned *owned, const struct error *error)
     int64_t wait_ms = error->kind == ERROR_TRANSIENT ? AGAIN_MS : service->options.session_ms;
     owned->let_go = true;
     owned->claim_ms = service->now_ms + wait_ms;
+    if (owned->refused_ms != 0 && service->now_ms - owned->refused_ms < REFUSED_SAY_MS) {
+        return;
+    }
+    owned->refused_ms = service->now_ms;
     log_event(error->kind == ERROR_TRANSIENT ? LOG_WARN : LOG_ERROR, "partition_refused", "partition=%d again_in_ms=%lld error=%s",
               (int)owned->partition, (long long)wait_ms, LOG_QUOTED(error->message));
 }

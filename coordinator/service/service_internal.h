@@ -31,6 +31,7 @@ struct owned {
     enum hold hold;
     int64_t claim_ms;    /* HOLD_WANTED: when to claim it */
     uint32_t claims;     /* of ours so far: each has a name of its own */
+    int64_t refused_ms;  /* when the log last said that it cannot be owned; 0: never */
     bool let_go;         /* another has claimed it since, or it cannot be owned: forgotten before anything else is done */
     int64_t epoch;       /* offset of our claim; -1 until it was read: then nothing is acted on */
     bool claim_sent;

@@ -182,6 +182,16 @@ static void a_partition_that_cannot_be_owned_does_not_stop_the_others(void **sta
     assert_int_equal(owned_by(&one), PARTITIONS - 1);
     assert_false(service_is_ready(one.service));
     assert_int_equal(memory_cluster_end(cluster, PROGRESS, 1), 1); /* it was not claimed */
+    const struct owned *refused = &one.service->owned[1];
+    int64_t said_ms = refused->refused_ms;
+    uint32_t claims = refused->claims;
+    pass(cluster, SESSION_MS);
+    let_work(&one, 1);
+    assert_true(refused->claims > claims); /* it was tried again, */
+    assert_int_equal(refused->refused_ms, said_ms); /* and not said again so soon */
+    pass(cluster, 10000);
+    let_work(&one, 1);
+    assert_true(refused->refused_ms > said_ms);
     end(&one);
     memory_cluster_free(cluster);
 }
