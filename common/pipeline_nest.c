@@ -62,23 +62,31 @@ static bool is_expression(const struct node *node)
     return text.size > 3 && memcmp(text.bytes, "${", 2) == 0 && text.bytes[text.size - 1] == '}';
 }
 
+static void append_reference(struct text *json, struct span reference)
+{
+    text_append_string(json, "{\"$secret\":");
+    text_append_span(json, reference);
+    text_append_char(json, '}');
+}
+
 /* What stands in the file stands on the log. An expression may hand on a secret of the pipeline around. */
 static void append_secret(struct reader *reader, const struct node *given, struct text *json)
 {
+    if (is_expression(given)) {
+        node_append_json(given, json);
+        return;
+    }
     struct text value;
     text_init(&value, LIMIT_CONTEXT_BYTES);
     node_append_json(given, &value);
-    bool expression = is_expression(given);
-    if (!expression && !pipeline_is_reference(text_span(&value))) {
+    if (!pipeline_is_reference(text_span(&value))) {
         size_t outer = reader_enter(reader, "%s", SHOWN(given->key));
         reader_problem(reader, given->line,
                        "is secret, and its value would stand on the log: give {env: NAME} or {file: NAME}, which the worker resolves, or "
                        "${ .params.NAME } of a secret parameter");
         reader_leave(reader, outer);
     }
-    text_append_string(json, expression ? "" : "{\"$secret\":");
-    text_append_span(json, text_span(&value));
-    text_append_string(json, expression ? "" : "}");
+    append_reference(json, text_span(&value));
     text_fini(&value);
 }
 
@@ -135,9 +143,7 @@ static struct span params_of(struct nest *nest, uint32_t index)
         } else if (given != NULL) {
             node_append_json(given, &json);
         } else if (param->secret) {
-            text_append_string(&json, "{\"$secret\":");
-            text_append_span(&json, param->fallback);
-            text_append_char(&json, '}');
+            append_reference(&json, param->fallback);
         } else {
             append_default(&json, param->fallback, nest->written[index].templated);
         }
