@@ -133,7 +133,7 @@ class Broker:
 
 
 class Cluster:
-    """`brokers` and `links` as of Broker: cluster.broker.kill(2), cluster.link("worker").cut()."""
+    """`brokers` and `links` as of Broker: cluster.broker.kill(2), cluster.link("worker").cut(). Steps find the directory `journal` as $JOURNAL."""
 
     number = 0
 
@@ -146,6 +146,8 @@ class Cluster:
         self.how = {"properties": broker_properties, "secured": secured, "count": brokers, "links": links}
         self.processes = []
         self.count = 0
+        self.journal = self.directory / "journal"
+        self.journal.mkdir()
 
     def __enter__(self):
         try:
@@ -155,6 +157,7 @@ class Cluster:
             raise
         self.brokers = self.broker.address
         os.environ["BACKSTEP_PREFIX"] = self.prefix
+        os.environ["JOURNAL"] = str(self.journal)
         return self
 
     def __exit__(self, kind, value, trace):
@@ -212,6 +215,11 @@ class Cluster:
 
     def topic(self, name):
         return f"{self.prefix}.{name}"
+
+    def did(self, run_id):
+        """The lines of the journal's file of that name."""
+        path = self.journal / run_id
+        return path.read_text().splitlines() if path.exists() else []
 
     def start(self, pipeline, *options):
         return self.cli("start", pipeline, *options).stdout.strip()

@@ -3,7 +3,6 @@
 """What people ask of a run: pause, resume, retry, rollback, resolve; and that a coordinator's death in between changes nothing."""
 
 import json
-import os
 
 from cluster import Cluster, check, main
 
@@ -34,9 +33,6 @@ steps:
 class World(Cluster):
     def __enter__(self):
         super().__enter__()
-        self.journal = self.directory / "journal"
-        self.journal.mkdir()
-        os.environ["JOURNAL"] = str(self.journal)
         self.three = self.pipeline(THREE)
         self.coordinator = self.serve()
         self.worker(self.steps(first=STEP, second=STEP, third=STEP))
@@ -53,9 +49,6 @@ class World(Cluster):
     def begin(self, run_id, *what):
         self.allow(run_id, *what)
         return self.start(self.three, "--id", run_id)
-
-    def did(self, run_id):
-        return (self.journal / run_id).read_text().splitlines()
 
     def wait_for_step(self, run_id, index, status):
         self.wait_for(lambda: self.status(run_id)["steps"][index]["status"] == status, f"step {index} of {run_id} to be {status}")

@@ -5,7 +5,6 @@ frozen until the others have its partitions and wakes. How long runs stand still
 
 By hand, for the figures in OPERATIONS.md: coordinators_test.py how_long"""
 
-import os
 import re
 import signal
 import sys
@@ -40,13 +39,6 @@ def partition_of(key):
 
 
 class World(Cluster):
-    def __enter__(self):
-        super().__enter__()
-        self.journal = self.directory / "journal"
-        self.journal.mkdir()
-        os.environ["JOURNAL"] = str(self.journal)
-        return self
-
     def coordinator(self, partitions, *others):
         """One more, that has so many partitions once it and the others are ready."""
         process = self.serve("--session-timeout", f"{SESSION_S}s", group=True, ready=False)

@@ -32,15 +32,8 @@ steps:
 class World(Cluster):
     def __enter__(self):
         super().__enter__()
-        self.journal = self.directory / "journal"
-        self.journal.mkdir()
-        os.environ["JOURNAL"] = str(self.journal)
         self.three = self.pipeline(THREE)
         return self
-
-    def did(self, run_id):
-        path = self.journal / run_id
-        return path.read_text().splitlines() if path.exists() else []
 
     def wait_until_running(self, step, run_id):
         def is_running():

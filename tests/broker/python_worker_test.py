@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import functools
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -76,9 +75,6 @@ class World(Cluster):
 
     def __enter__(self):
         super().__enter__()
-        self.journal = self.directory / "journal"
-        self.journal.mkdir()
-        os.environ["JOURNAL"] = str(self.journal)
         self.found, self.read = [], dict.fromkeys(range(4), 0)
         return self
 
@@ -122,10 +118,6 @@ class World(Cluster):
 
     def wait_for_worker(self, process):
         self.wait_for(lambda: process.id in [worker["worker"] for worker in self.workers()], f"worker {process.id} to be known")
-
-    def did(self, run_id):
-        path = self.journal / run_id
-        return path.read_text().splitlines() if path.exists() else []
 
     def wait_for_end(self, run_id, timeout_s=60):
         return self.wait_for(lambda: (lambda run: run if run["status"] in ENDS else None)(self.status(run_id)), f"{run_id} to end", timeout_s)

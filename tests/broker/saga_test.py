@@ -3,7 +3,6 @@
 """The whole saga on a real broker: one coordinator, two workers, and every shape a run can take."""
 
 import json
-import os
 import subprocess
 from collections import Counter
 
@@ -87,9 +86,7 @@ steps:
 class Saga:
     def __init__(self, cluster):
         self.cluster = cluster
-        self.journal = cluster.directory / "journal"
-        self.journal.mkdir()
-        os.environ["JOURNAL"] = str(self.journal)
+        self.journal, self.did = cluster.journal, cluster.did
         steps = cluster.steps(step=STEP, tiny=TINY)
         cluster.serve()
         for _ in range(2):
@@ -99,12 +96,6 @@ class Saga:
         name = text.split()[1]
         options = [part for key, value in params.items() for part in ("-p", f"{key}={json.dumps(value)}")]
         return self.cluster.start(self.cluster.pipeline(text, f"{name}.yaml"), *options)
-
-    def did(self, run_id):
-        try:
-            return (self.journal / run_id).read_text().splitlines()
-        except FileNotFoundError:
-            return []
 
     def until(self, run_id, *statuses):
         self.cluster.wait_for(lambda: self.cluster.status(run_id)["status"] in statuses, f"{run_id} to be {statuses}")

@@ -51,18 +51,11 @@ class World(Cluster):
 
     def __enter__(self):
         super().__enter__()
-        self.journal = self.directory / "journal"
-        self.journal.mkdir()
-        os.environ["JOURNAL"] = str(self.journal)
         self.three, self.one = self.pipeline(THREE, "three.yaml"), self.pipeline(ONE, "one.yaml")
         self.journaling = self.steps("journaling", first=JOURNAL, second=JOURNAL, third=JOURNAL)
         self.held = self.steps("held", held=HELD)
         self.admin = AdminClient({"bootstrap.servers": self.brokers})
         return self
-
-    def did(self, run_id):
-        path = self.journal / run_id
-        return path.read_text().splitlines() if path.exists() else []
 
     def leaders(self):
         """Of all partitions of ours; {-1}: nobody says."""

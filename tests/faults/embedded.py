@@ -24,8 +24,6 @@ class Embedded(Cluster):
 
     def __enter__(self):
         address = self.directory / "address"
-        self.journal = self.directory / "journal"
-        self.journal.mkdir()
         self.dev = self.spawn("dev", BIN / "backstep", "dev", "--address-file", address, "--log-level", "info", *self.faults)
         self.wait_for(lambda: address.exists() or not self.dev.is_running(), "the embedded broker")
         self.broker = self
@@ -43,10 +41,6 @@ class Embedded(Cluster):
 
     def spawn(self, name, *command, environment=None):
         return super().spawn(name, *command, environment={"JOURNAL": str(self.journal), **(environment or {})})
-
-    def did(self, run_id):
-        path = self.journal / run_id
-        return path.read_text().splitlines() if path.exists() else []
 
     def begin(self, pipeline, *run_ids):
         """Whatever the broker does meanwhile: a start that was not heard is made again."""
