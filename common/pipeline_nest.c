@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Pipelines in pipelines become one plan: the step that uses one stays, as its scope, and the inner steps follow it. */
+#include "common/expression.h"
 #include "common/json.h"
 #include "common/limits.h"
 #include "common/names.h"
@@ -56,10 +57,11 @@ static void append_default(struct text *json, struct span fallback, bool templat
     }
 }
 
+/* One, and no text beside it: what stands in "${ .params.user }:hunter2" stands on the log. */
 static bool is_expression(const struct node *node)
 {
-    struct span text = node->kind == NODE_SCALAR ? node->scalar : (struct span){0};
-    return text.size > 3 && memcmp(text.bytes, "${", 2) == 0 && text.bytes[text.size - 1] == '}';
+    struct span expression;
+    return node->kind == NODE_SCALAR && template_is_value(node->scalar, &expression);
 }
 
 static void append_reference(struct text *json, struct span reference)

@@ -85,6 +85,11 @@ static const struct row rows[] = {
       {"i.yaml", SECRETIVE}},
      "DIR/a.yaml:4: steps[0].with.a: is secret, and its value would stand on the log: give {env: NAME} or {file: NAME}, which the worker resolves, or ${ .params.NAME } of a secret parameter\n"
      "DIR/a.yaml:4: steps[0].with.b: is secret, and its value would stand on the log: give {env: NAME} or {file: NAME}, which the worker resolves, or ${ .params.NAME } of a secret parameter\n"},
+    {"nor text around an expression, or between two",
+     {{"a.yaml", "name: p\nparams: {t: {secret: true}}\nsteps:\n  - {name: in, uses: 'pipeline:i', with: {a: '${ .params.t }hunter${ .params.t }', b: '${ .params.t }:hunter}'}}\n"},
+      {"i.yaml", SECRETIVE}},
+     "DIR/a.yaml:4: steps[0].with.a: is secret, and its value would stand on the log: give {env: NAME} or {file: NAME}, which the worker resolves, or ${ .params.NAME } of a secret parameter\n"
+     "DIR/a.yaml:4: steps[0].with.b: is secret, and its value would stand on the log: give {env: NAME} or {file: NAME}, which the worker resolves, or ${ .params.NAME } of a secret parameter\n"},
     {"what is wrong in it is said of it",
      {{"a.yaml", "name: p\nsteps:\n  - {name: in, uses: 'pipeline:inner'}\n"}, {"inner.yaml", "name: inner\nsteps:\n  - {name: x, needs: [q]}\n"}},
      "DIR/inner.yaml:3: steps[0].needs[0]: there is no step 'q'\n"},
