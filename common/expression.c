@@ -1,19 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/expression.h"
 
-#include "common/clock.h"
-#include "common/jq.h"
+#include "common/jq_compile.h"
 #include "common/limits.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdint.h>
-#include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include <string.h>
 
 /* ---------------------------------------------------------------- for messages */
 
@@ -119,92 +111,7 @@ bool expression_extent(struct span text, size_t *size, struct error *error)
     return true;
 }
 
-/* ---------------------------------------------------------------- compiling one, in a process of its own */
-
-/* In the child. What is said on the pipe: nothing, if all is well, else the message. */
-static _Noreturn void compile_and_exit(struct span expression, int fd)
-{
-    struct error error = {0};
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    dup2(fd, STDOUT_FILENO);
-    close_range(STDERR_FILENO, ~0u, 0); /* jq writes to standard error when it gives up */
-    if (!jq_confine()) {
-        _exit(1);
-    }
-    if (jq_program_new(expression, &error) != NULL) { /* it goes with the process */
-        _exit(0);
-    }
-    ssize_t written = write(STDOUT_FILENO, error.message, strlen(error.message));
-    _exit(written > 0 ? 2 : 1);
-}
-
-static size_t read_all(int fd, char *message, size_t room, int64_t deadline_ms)
-{
-    size_t size = 0;
-    for (;;) {
-        int64_t left_ms = deadline_ms - clock_monotonic_ms();
-        struct pollfd readable = {.fd = fd, .events = POLLIN};
-        int ready = left_ms > 0 ? poll(&readable, 1, (int)left_ms) : 0;
-        if (ready == 0) {
-            return SIZE_MAX;
-        }
-        ssize_t got = ready > 0 ? read(fd, message + size, room - size) : -1;
-        if (got == 0 || (got < 0 && errno != EINTR)) {
-            return size;
-        }
-        size += got > 0 ? (size_t)got : 0;
-    }
-}
-
-static bool judge(int status, size_t size, const char *message, struct error *error)
-{
-    if (size == SIZE_MAX) {
-        return error_set(error, ERROR_INVALID, "compiling it takes longer than %d s", LIMIT_EXPRESSION_MS / 1000);
-    }
-    if (WIFEXITED(status) && WEXITSTATUS(status) == JQ_EXIT_MEMORY) {
-        return error_set(error, ERROR_INVALID, "compiling it needs more than %d MiB", LIMIT_EXPRESSION_MEMORY_BYTES / MIB);
-    }
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 2) {
-        return error_set(error, ERROR_INVALID, "%.*s", (int)size, message);
-    }
-    if (WIFSIGNALED(status)) {
-        return error_set(error, ERROR_INVALID, "jq crashes on it");
-    }
-    return WEXITSTATUS(status) == 0 || error_set(error, ERROR_TRANSIENT, "jq could not be confined");
-}
-
-static bool await(pid_t pid, int fd, struct error *error)
-{
-    char message[ERROR_MESSAGE_BYTES];
-    int status = 0;
-    size_t size = read_all(fd, message, sizeof message - 1, clock_monotonic_ms() + LIMIT_EXPRESSION_MS);
-    if (size == SIZE_MAX) {
-        kill(pid, SIGKILL);
-    }
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-    }
-    return judge(status, size, message, error);
-}
-
-static bool compile(struct span expression, struct error *error)
-{
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC) != 0) {
-        return error_set(error, ERROR_TRANSIENT, "no pipe to jq: %s", strerror(errno));
-    }
-    pid_t pid = fork();
-    if (pid == 0) {
-        compile_and_exit(expression, ends[1]);
-    }
-    int failure = errno;
-    close(ends[1]);
-    bool ok = pid > 0 ? await(pid, ends[0], error) : error_set(error, ERROR_TRANSIENT, "no process for jq: %s", strerror(failure));
-    close(ends[0]);
-    return ok;
-}
+/* ---------------------------------------------------------------- compiling one */
 
 static bool is_blank(char character)
 {
@@ -252,7 +159,7 @@ bool expression_check(struct span expression, struct error *error)
     if (!is_sound(expression, error)) {
         return false;
     }
-    return (expression_is_balanced(expression, error) && compile(expression, error)) ||
+    return (expression_is_balanced(expression, error) && jq_compile_apart(expression, error)) ||
            expression_blame(expression, "is not jq", error);
 }
 
@@ -269,7 +176,7 @@ static bool all_compile(const struct span *expressions, size_t count)
         text_append_span(&whole, expressions[i]);
         text_append_string(&whole, "\n)"); /* a comment may end it */
     }
-    ok = ok && !whole.overflow && compile(text_span(&whole), NULL);
+    ok = ok && !whole.overflow && jq_compile_apart(text_span(&whole), NULL);
     text_fini(&whole);
     return ok;
 }

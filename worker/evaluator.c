@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/expression.h"
 #include "common/jq.h"
+#include "common/jq_helper.h"
 #include "common/text.h"
 #include "worker/evaluator_protocol.h"
 
@@ -22,7 +23,6 @@
 #include <unistd.h>
 
 #define LOOK_MS 50 /* who waits for a helper looks so often whether he is cancelled */
-#define GREETING_MS 10000 /* a busy machine takes its time to start a program */
 #define END_MS 5000 /* for the guard to say how a helper ended */
 
 extern const char evaluator_process_is_linked;
@@ -208,29 +208,10 @@ static enum evaluation_end judge(const struct call *call, enum transfer transfer
 
 /* ---------------------------------------------------------------- starting one */
 
-/* What a dynamic linker and a sanitizer must be told; nothing else of the worker's is the helper's business. */
-static const char *const let_through[] = {"LD_LIBRARY_PATH", "LD_PRELOAD", "ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS"};
-#define LET_THROUGH (sizeof let_through / sizeof *let_through)
-
-static void make_environment(char *environment[LET_THROUGH + 2])
-{
-    size_t count = 0;
-    environment[count] = strdup(EVALUATOR_VARIABLE "=1");
-    count += environment[count] != NULL;
-    for (size_t i = 0; i < LET_THROUGH; i++) {
-        const char *value = getenv(let_through[i]);
-        if (value != NULL && asprintf(&environment[count], "%s=%s", let_through[i], value) >= 0) {
-            count++;
-        }
-    }
-    environment[count] = NULL;
-}
-
 static bool spawn_with(struct evaluator *evaluator, struct helper *helper, int theirs, struct error *error)
 {
     int null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    char *environment[LET_THROUGH + 2];
-    make_environment(environment);
+    char **environment = jq_helper_environment(EVALUATOR_ROLE);
     struct guard_spawn spawn = {.path = "/proc/self/exe", /* as it was when it began: an upgrade meanwhile changes nothing */
                                 .environment = (const char *const *)environment,
                                 .bare = true,
@@ -239,9 +220,7 @@ static bool spawn_with(struct evaluator *evaluator, struct helper *helper, int t
                                 .error_fd = null_fd};
     bool ok = null_fd >= 0 ? guard_spawn(evaluator->guard, &spawn, &helper->program, error)
                            : error_set(error, ERROR_TRANSIENT, "/dev/null: %s", strerror(errno));
-    for (size_t i = 0; environment[i] != NULL; i++) {
-        free(environment[i]);
-    }
+    jq_helper_environment_free(environment);
     if (null_fd >= 0) {
         close(null_fd);
     }
@@ -265,10 +244,10 @@ static bool spawn(struct evaluator *evaluator, struct helper *helper, struct err
 
 static enum evaluation_end greet(struct call *call)
 {
-    char greeting[sizeof EVALUATOR_GREETING - 1];
-    call->deadline_ms = clock_monotonic_ms() + GREETING_MS;
+    char greeting[sizeof JQ_HELPER_GREETING - 1];
+    call->deadline_ms = clock_monotonic_ms() + JQ_HELPER_GREETING_MS;
     enum transfer transfer = receive(call, greeting, sizeof greeting);
-    if (transfer == TRANSFER_DONE && memcmp(greeting, EVALUATOR_GREETING, sizeof greeting) == 0) {
+    if (transfer == TRANSFER_DONE && memcmp(greeting, JQ_HELPER_GREETING, sizeof greeting) == 0) {
         return EVALUATION_DONE;
     }
     if (transfer == TRANSFER_DONE || transfer == TRANSFER_LATE) {

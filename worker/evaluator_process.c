@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The helper's side: a process that reads expressions on descriptor 0 and answers on 1, until 0 ends. */
+/* The helper's side: a process that reads expressions and answers, until there is nobody who asks. */
 #include "common/expression.h"
 #include "common/jq.h"
+#include "common/jq_helper.h"
 #include "common/text.h"
 #include "worker/evaluator_protocol.h"
-#include "worker/guard_protocol.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 #define PROGRAMS 32 /* compiled and kept: compiling one takes 40 ms, running it hardly any */
@@ -37,34 +35,11 @@ static void *allocate(size_t size)
     return memory;
 }
 
-/* The other end is gone, and there is nobody to be told anything. */
-static void read_exactly(void *bytes, size_t size)
-{
-    for (size_t done = 0; done < size;) {
-        ssize_t got = read(STDIN_FILENO, (char *)bytes + done, size - done);
-        if (got == 0 || (got < 0 && errno != EINTR)) {
-            _exit(0);
-        }
-        done += got > 0 ? (size_t)got : 0;
-    }
-}
-
-static void write_exactly(const void *bytes, size_t size)
-{
-    for (size_t done = 0; done < size;) {
-        ssize_t put = write(STDOUT_FILENO, (const char *)bytes + done, size - done);
-        if (put < 0 && errno != EINTR) {
-            _exit(0);
-        }
-        done += put > 0 ? (size_t)put : 0;
-    }
-}
-
 static void answer(bool is_error, struct span span)
 {
     struct evaluator_answer head = {is_error, (uint32_t)span.size};
-    write_exactly(&head, sizeof head);
-    write_exactly(span.bytes, span.size);
+    jq_helper_write(&head, sizeof head);
+    jq_helper_write(span.bytes, span.size);
 }
 
 /* ---------------------------------------------------------------- compiled programs */
@@ -169,12 +144,12 @@ static char *read_expressions(uint32_t count, struct span *expressions)
     char *bytes = NULL;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t more = 0;
-        read_exactly(&more, sizeof more);
+        jq_helper_read(&more, sizeof more);
         bytes = realloc(bytes, size + more + 1);
         if (bytes == NULL) {
             _exit(JQ_EXIT_MEMORY);
         }
-        read_exactly(bytes + size, more);
+        jq_helper_read(bytes + size, more);
         expressions[i].size = more;
         size += more;
     }
@@ -190,7 +165,7 @@ static void serve(const struct evaluator_request *request)
 {
     struct error error = {0};
     char *json = allocate(request->input_size);
-    read_exactly(json, request->input_size);
+    jq_helper_read(json, request->input_size);
     struct span *expressions = allocate(request->count * sizeof *expressions);
     char *bytes = read_expressions(request->count, expressions);
     struct jq_input *input = jq_input_new((struct span){json, request->input_size}, &error);
@@ -208,30 +183,16 @@ static void serve(const struct evaluator_request *request)
     free(bytes);
 }
 
-static _Noreturn void live(void)
-{
-    prctl(PR_SET_NAME, "backstep-jq", 0, 0, 0);
-    if (!jq_confine()) {
-        _exit(1);
-    }
-    write_exactly(EVALUATOR_GREETING, sizeof EVALUATOR_GREETING - 1);
-    for (;;) {
-        struct evaluator_request request;
-        read_exactly(&request, sizeof request);
-        serve(&request);
-    }
-}
-
-/* Before main(), whosever it is: any program with our library in it can be its own helper, and there is none to install or to be missing. Only a
- * guard gives both variables, for it lets none of ours through from outside. */
+/* Any program with our library in it can be its own helper, and there is none to install or to be missing. */
 __attribute__((constructor)) static void become_helper(void)
 {
-    static const char mark[] = GUARD_MARK;
-    char name[sizeof mark];
-    memcpy(name, mark, sizeof mark);
-    name[sizeof mark - 2] = '\0'; /* without its '=' */
-    if (getenv(EVALUATOR_VARIABLE) != NULL && getenv(name) != NULL) {
-        live();
+    if (!jq_helper_begin(EVALUATOR_ROLE)) {
+        return;
+    }
+    for (;;) {
+        struct evaluator_request request;
+        jq_helper_read(&request, sizeof request);
+        serve(&request);
     }
 }
 

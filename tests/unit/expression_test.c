@@ -2,12 +2,14 @@
 #include "common/expression.h"
 #include "common/limits.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -64,6 +66,21 @@ static void a_home_with_jq_definitions_changes_nothing(void **state)
     remove(path);
     remove(home);
     assert_false(known);
+}
+
+static _Noreturn void refuse_to_live(void)
+{
+    _exit(99);
+}
+
+/* A process that has threads must execute something at once after fork(), and what it forks this way runs no such handler. */
+static void nothing_runs_in_a_fork_of_this_process(void **state)
+{
+    (void)state;
+    struct error error = {0};
+    assert_int_equal(pthread_atfork(NULL, NULL, refuse_to_live), 0);
+    assert_true(expression_check(span_of(".a"), &error));
+    assert_string_equal(error.message, "");
 }
 
 static void of_many_expressions_the_first_that_is_none_is_named(void **state)
@@ -200,6 +217,7 @@ int main(void)
         cmocka_unit_test(a_home_with_jq_definitions_changes_nothing),
         cmocka_unit_test(of_many_expressions_the_first_that_is_none_is_named),
         cmocka_unit_test(an_expression_has_a_bound),
+        cmocka_unit_test(nothing_runs_in_a_fork_of_this_process),
         cmocka_unit_test(a_template_falls_into_text_and_expressions),
         cmocka_unit_test(brackets_within_brackets_have_a_bound),
         cmocka_unit_test(a_template_that_is_one_expression_is_a_value),

@@ -2,50 +2,51 @@
 #include "worker/actions/export/sieve.h"
 
 #include "common/jq.h"
+#include "common/jq_helper.h"
 #include "common/limits.h"
 #include "worker/actions/export/aside.h"
 #include "worker/actions/export/record.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define TELL_RECORDS 512 /* between two reports to the parent */
-#define SAFE_FD 64 /* beyond the places things get in the child */
+#define TELL_RECORDS 512 /* between two reports to who asks */
+#define ROLE "sieve"
 
-/* How the child says its end. 3 is jq's, where memory is out. */
+/* What the helper is asked; the filter follows. It answers with struct sieve_counts, again and again. */
+struct request {
+    uint64_t max_failed, filter_size;
+    bool csv;
+};
+
+/* How it says its end. 3 is jq's, where memory is out. */
 enum sieve_exit { SIEVE_DONE = 0, SIEVE_NOT_CONFINED = 1, SIEVE_NOT_JQ = 2, SIEVE_TOO_MANY = 4, SIEVE_DISK = 5, SIEVE_SOURCE = 6 };
 
-/* ---------------------------------------------------------------- the child */
+/* ---------------------------------------------------------------- the helper */
 
 struct straining {
-    const struct sieve *sieve;
+    FILE *items, *aside;
+    uint64_t max_failed;
     struct record_source *source;
     struct jq_program *program;
     struct sieve_counts counts;
     struct text output;
-    int report_fd;
 };
 
 static void tell(const struct straining *straining)
 {
-    ssize_t written = write(straining->report_fd, &straining->counts, sizeof straining->counts);
-    if (written != sizeof straining->counts) {
-        _exit(SIEVE_DISK); /* nobody reads: the parent is gone */
-    }
+    jq_helper_write(&straining->counts, sizeof straining->counts);
 }
 
 static bool keep_aside(struct straining *straining, const struct error *error)
 {
     straining->counts.failed++;
-    return aside_write(straining->sieve->aside, "line", straining->source->line, error->message,
-                       text_span(&straining->source->json));
+    return aside_write(straining->aside, "line", straining->source->line, error->message, text_span(&straining->source->json));
 }
 
 static bool strain(struct straining *straining, struct error *error)
@@ -63,7 +64,7 @@ static bool write_items(struct straining *straining)
     for (size_t i = 0; i < output->size; i++) {
         straining->counts.items += output->bytes[i] == '\n';
     }
-    return fwrite(text_string(output), 1, output->size, straining->sieve->items) == output->size;
+    return fwrite(text_string(output), 1, output->size, straining->items) == output->size;
 }
 
 static enum sieve_exit strain_all(struct straining *straining)
@@ -75,74 +76,65 @@ static enum sieve_exit strain_all(struct straining *straining)
         if (!(ok ? write_items(straining) : keep_aside(straining, &error))) {
             return SIEVE_DISK;
         }
-        if (straining->counts.failed > straining->sieve->max_failed) {
+        if (straining->counts.failed > straining->max_failed) {
             return SIEVE_TOO_MANY;
         }
         if (++straining->counts.read % TELL_RECORDS == 0) {
             tell(straining);
         }
     }
-    return ferror(straining->sieve->source) ? SIEVE_SOURCE : SIEVE_DONE;
+    return ferror(straining->source->file) ? SIEVE_SOURCE : SIEVE_DONE;
 }
 
-/* Keep the three files and the report, and nothing else: not the guard's socket, not a connection. */
-static int close_all_but(const struct sieve *sieve, int report_fd)
+/* The descriptors are where jq_helper_start() puts them. */
+static FILE *opened(int which, const char *mode)
 {
-    const int kept[] = {fileno(sieve->source), fileno(sieve->items), fileno(sieve->aside)};
-    int report = fcntl(report_fd, F_DUPFD, SAFE_FD);
-    for (int fd = 0; fd < SAFE_FD; fd++) {
-        if (fd != kept[0] && fd != kept[1] && fd != kept[2]) {
-            close(fd);
-        }
+    FILE *file = fdopen(JQ_HELPER_FIRST_FILE + which, mode);
+    if (file == NULL) {
+        _exit(JQ_EXIT_MEMORY);
     }
-    for (unsigned begin = SAFE_FD; begin != 0;) { /* ranges between what is kept */
-        unsigned next = ~0u;
-        const int all[] = {kept[0], kept[1], kept[2], report};
-        for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-            if ((unsigned)all[i] >= begin && (unsigned)all[i] < next) {
-                next = (unsigned)all[i];
-            }
-        }
-        if (next > begin) {
-            close_range(begin, next == ~0u ? ~0u : next - 1, 0);
-        }
-        begin = next == ~0u ? 0 : next + 1;
-    }
-    return report;
+    return file;
 }
 
-static _Noreturn void run_child(const struct sieve *sieve, int report_fd)
+static struct span read_filter(size_t size)
+{
+    char *bytes = malloc(size + 1);
+    if (bytes == NULL) {
+        _exit(JQ_EXIT_MEMORY);
+    }
+    jq_helper_read(bytes, size);
+    return (struct span){bytes, size};
+}
+
+__attribute__((constructor)) static void become_helper(void)
 {
     struct error error = {0};
-    struct straining straining = {.sieve = sieve};
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    straining.report_fd = close_all_but(sieve, report_fd);
-    if (straining.report_fd < 0 || !jq_confine()) {
-        _exit(SIEVE_NOT_CONFINED);
+    struct request request;
+    if (!jq_helper_begin(ROLE)) {
+        return;
     }
-    straining.program = jq_program_new(sieve->filter, &error);
+    jq_helper_read(&request, sizeof request);
+    struct straining straining = {.max_failed = request.max_failed, .items = opened(1, "w"), .aside = opened(2, "w")};
+    straining.program = jq_program_new(read_filter(request.filter_size), &error);
     if (straining.program == NULL) {
         _exit(SIEVE_NOT_JQ);
     }
-    straining.source = record_source_new(sieve->source, sieve->csv);
+    straining.source = record_source_new(opened(0, "r"), request.csv);
     text_init(&straining.output, LIMIT_SIEVE_OUTPUT_BYTES);
     enum sieve_exit code = strain_all(&straining);
-    if (code == SIEVE_DONE && (fflush(sieve->items) != 0 || fflush(sieve->aside) != 0)) {
+    if (code == SIEVE_DONE && (fflush(straining.items) != 0 || fflush(straining.aside) != 0)) {
         code = SIEVE_DISK;
     }
     tell(&straining);
     _exit((int)code);
 }
 
-/* ---------------------------------------------------------------- the parent */
+/* ---------------------------------------------------------------- who asks */
 
-/* Take in what the child reports until it has ended, or the step is to stop. */
-static bool listen(const struct sieve *sieve, int report_fd, struct sieve_counts *counts)
+/* Take in what it reports until it has ended, or the step is to stop. */
+static bool listen_to(const struct sieve *sieve, int fd, struct sieve_counts *counts)
 {
-    struct pollfd fds[] = {{.fd = report_fd, .events = POLLIN}, {.fd = sieve->cancel_fd, .events = POLLIN}};
+    struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = sieve->cancel_fd, .events = POLLIN}};
     for (;;) {
         int ready = poll(fds, 2, -1);
         if (ready < 0 && errno != EINTR) {
@@ -152,9 +144,9 @@ static bool listen(const struct sieve *sieve, int report_fd, struct sieve_counts
             return false;
         }
         if (ready > 0 && fds[0].revents != 0) {
-            ssize_t got = read(report_fd, counts, sizeof *counts); /* whole: a pipe keeps small writes whole */
+            ssize_t got = read(fd, counts, sizeof *counts); /* whole: a socket keeps small writes whole */
             if (got != sizeof *counts) {
-                return got == 0;
+                return got <= 0;
             }
             sieve->counted(sieve->state, counts);
         }
@@ -180,36 +172,20 @@ static bool judge(const struct sieve *sieve, int status, const struct sieve_coun
     }
 }
 
-static bool await(const struct sieve *sieve, pid_t pid, int report_fd, struct sieve_counts *counts, struct error *error)
-{
-    int status = 0;
-    bool ended = listen(sieve, report_fd, counts);
-    if (!ended) {
-        kill(pid, SIGKILL);
-    }
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-    }
-    return ended ? judge(sieve, status, counts, error) : error_set(error, ERROR_TRANSIENT, "it was cancelled");
-}
-
 bool sieve_run(const struct sieve *sieve, struct sieve_counts *counts, struct error *error)
 {
-    int ends[2];
+    const int files[] = {fileno(sieve->source), fileno(sieve->items), fileno(sieve->aside)};
+    struct jq_helper helper;
     *counts = (struct sieve_counts){0};
-    if (pipe2(ends, O_CLOEXEC) != 0) {
-        return error_set(error, ERROR_TRANSIENT, "no pipe to jq: %s", strerror(errno));
-    }
     fflush(sieve->items);
     fflush(sieve->aside);
-    pid_t pid = fork();
-    if (pid == 0) {
-        close(ends[0]);
-        run_child(sieve, ends[1]);
+    if (!jq_helper_start(&helper, ROLE, files, sizeof files / sizeof *files, error)) {
+        return false;
     }
-    int failure = errno;
-    close(ends[1]);
-    bool ok = pid > 0 ? await(sieve, pid, ends[0], counts, error)
-                      : error_set(error, ERROR_TRANSIENT, "no process for jq: %s", strerror(failure));
-    close(ends[0]);
-    return ok;
+    struct request request = {.max_failed = sieve->max_failed, .filter_size = sieve->filter.size, .csv = sieve->csv};
+    jq_helper_ask(&helper, (struct span){(const char *)&request, sizeof request});
+    jq_helper_ask(&helper, sieve->filter);
+    bool ended = listen_to(sieve, helper.fd, counts);
+    int status = jq_helper_end(&helper, !ended);
+    return ended ? judge(sieve, status, counts, error) : error_set(error, ERROR_TRANSIENT, "it was cancelled");
 }
