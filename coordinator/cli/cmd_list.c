@@ -165,6 +165,10 @@ int cmd_list(struct call *call)
                  status);
         return EXIT_USAGE;
     }
+    if (status == NULL && option_flag(call->options, "all")) {
+        complain("--all goes with --status, and says to look for rare ones as far back as the log is kept; --limit N shows more runs");
+        return EXIT_USAGE;
+    }
     struct error error = {0};
     struct client client;
     int code = client_open(&client, &call->client, &error) ? show(call, &client, &error) : complain_of(&error);

@@ -18,6 +18,9 @@ check "... and what was meant" has "$work/err" "did you mean 'start'?"
 run backstep list --limt 3
 check "an unknown option: exit 2" is "$code" 2
 check "... and what was meant" has "$work/err" "did you mean '--limit'?"
+run backstep list --all -b 127.0.0.1:1 --timeout 200ms
+check "list --all without a status: exit 2" is "$code" 2
+check "... and what to write instead" has "$work/err" "--limit N"
 run backstep dev -b 127.0.0.1:9092
 check "dev has a broker of its own and refuses another: exit 2" is "$code" 2
 run backstep serve -b 127.0.0.1:1 --timeout 200ms --retention 24h
