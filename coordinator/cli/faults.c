@@ -122,8 +122,10 @@ static const struct fault_key {
     {"every", false, ANY_KIND, read_every},
 };
 
-static bool read_part(struct fault *fault, bool first, struct span part, struct error *error)
+/* `seen`: a bit for each key that stands before it. */
+static bool read_part(struct fault *fault, unsigned *seen, struct span part, struct error *error)
 {
+    bool first = *seen == 0;
     const char *equals = part.size > 0 ? memchr(part.bytes, '=', part.size) : NULL;
     struct span name = {part.bytes, equals != NULL ? (size_t)(equals - part.bytes) : part.size};
     for (size_t i = 0; i < sizeof keys / sizeof *keys && equals != NULL; i++) {
@@ -131,6 +133,10 @@ static bool read_part(struct fault *fault, bool first, struct span part, struct 
         if (!span_equal(span_of(key->name), name) || key->first != first || (!first && (key->kinds & 1 << fault->kind) == 0)) {
             continue;
         }
+        if ((*seen & 1u << i) != 0) {
+            return error_set(error, ERROR_INVALID, "'%s' stands there twice", key->name);
+        }
+        *seen |= 1u << i;
         struct span value = {equals + 1, part.size - name.size - 1};
         return key->read(fault, value, error) || error_prefix(error, "%s=%s", key->name, SHOWN(value));
     }
@@ -140,17 +146,16 @@ static bool read_part(struct fault *fault, bool first, struct span part, struct 
 
 static bool fault_read(struct fault *fault, struct span text, struct error *error)
 {
-    bool first = true;
+    unsigned seen = 0;
     for (;;) {
         const char *comma = text.size > 0 ? memchr(text.bytes, ',', text.size) : NULL;
         struct span part = {text.bytes, comma != NULL ? (size_t)(comma - text.bytes) : text.size};
-        if (!read_part(fault, first, part, error)) {
+        if (!read_part(fault, &seen, part, error)) {
             return false;
         }
         if (comma == NULL) {
             break;
         }
-        first = false;
         text = (struct span){comma + 1, text.size - part.size - 1};
     }
     if (fault->every_ms > 0 && fault->for_ms >= fault->every_ms) {

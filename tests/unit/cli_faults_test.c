@@ -98,6 +98,8 @@ static void a_slip_is_refused_and_said(void **state)
         {"down=2s,every=2s", "it would never end"},
         {"down=2s,every=50ms", "every=50ms"},
         {"after=2s,down=2s", "'after=2s' cannot stand there"},
+        {"rtt=5ms,for=2s,after=1s,for=3s", "'for' stands there twice"},
+        {"error=none,count=2,count=2", "'count' stands there twice"},
         {"rtt=61s", "must be from 1ms to 60s"},
         {"error=BAD_LUCK", "is no error of Kafka's protocol"},
         {"error=_TRANSPORT", "is no error of Kafka's protocol"},
