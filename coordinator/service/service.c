@@ -37,11 +37,17 @@ static void unique_name(struct service *service)
 
 static bool check_list(const struct service *service, int32_t *first, int32_t *last, struct error *error)
 {
+    char to[16] = "";
     *last = service->options.own_last < 0 ? service->progress_partitions - 1 : service->options.own_last;
     *first = service->options.own_first;
-    return (*first <= *last && *last < service->progress_partitions) ||
-           error_set(error, ERROR_INVALID, "--own %d-%d: '%s' has the partitions 0 to %d", (int)*first, (int)*last,
-                     service->progress_topic, (int)service->progress_partitions - 1);
+    if (*first <= *last && *last < service->progress_partitions) {
+        return true;
+    }
+    if (*first != *last) {
+        snprintf(to, sizeof to, "-%d", (int)*last);
+    }
+    return error_set(error, ERROR_INVALID, "--own %d%s: '%s' has the partitions 0 to %d", (int)*first, to, service->progress_topic,
+                     (int)service->progress_partitions - 1);
 }
 
 static bool ensure_topics(struct service *service, struct error *error)

@@ -33,17 +33,22 @@ struct coordinator {
     struct service *service;
 };
 
+static struct service_options options_of(struct memory_cluster *cluster, const char *name, int session_ms)
+{
+    return (struct service_options){.prefix = "p",
+                                    .name = name,
+                                    .session_ms = session_ms,
+                                    .own_last = -1,
+                                    .progress_partitions = PARTITIONS,
+                                    .timeout_ms = 100,
+                                    .monotonic_ms = now_ms,
+                                    .clock = cluster,
+                                    .random = random_of};
+}
+
 static struct service *serve(struct memory_cluster *cluster, struct bus *bus, const char *name, int session_ms, struct error *error)
 {
-    const struct service_options options = {.prefix = "p",
-                                            .name = name,
-                                            .session_ms = session_ms,
-                                            .own_last = -1,
-                                            .progress_partitions = PARTITIONS,
-                                            .timeout_ms = 100,
-                                            .monotonic_ms = now_ms,
-                                            .clock = cluster,
-                                            .random = random_of};
+    const struct service_options options = options_of(cluster, name, session_ms);
     return service_new(bus, &options, error);
 }
 
@@ -272,6 +277,31 @@ static void a_list_is_refused_while_there_is_a_group(void **state)
     memory_cluster_free(cluster);
 }
 
+static void a_list_names_partitions_that_are_there(void **state)
+{
+    (void)state;
+    static const struct {
+        int32_t first, last;
+        const char *said;
+    } rows[] = {
+        {PARTITIONS, PARTITIONS, "--own 4: 'p.progress' has the partitions 0 to 3"},
+        {2, PARTITIONS, "--own 2-4: 'p.progress' has the partitions 0 to 3"},
+    };
+    struct memory_cluster *cluster = memory_cluster_new(1);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct service_options options = options_of(cluster, "a", 0);
+        struct bus *bus = bus_memory_open(cluster);
+        struct error error;
+        options.own_first = rows[i].first;
+        options.own_last = rows[i].last;
+        assert_null(service_new(bus, &options, &error));
+        assert_int_equal(error.kind, ERROR_INVALID);
+        assert_string_equal(error.message, rows[i].said);
+        bus_close(bus);
+    }
+    memory_cluster_free(cluster);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -282,6 +312,7 @@ int main(void)
         cmocka_unit_test(only_a_member_commits_while_there_are_members),
         cmocka_unit_test(a_worker_is_welcomed_once_for_each_partition),
         cmocka_unit_test(a_list_is_refused_while_there_is_a_group),
+        cmocka_unit_test(a_list_names_partitions_that_are_there),
     };
     return cmocka_run_group_tests_name("ownership", tests, NULL, NULL);
 }
