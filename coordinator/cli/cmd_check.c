@@ -6,37 +6,12 @@
 
 #include <stdio.h>
 
-#define PROBLEMS_BYTES_MAX (4 * MIB)
-
-static void print_problems(const struct call *call, const struct pipeline *pipeline)
-{
-    struct text out;
-    text_init(&out, PROBLEMS_BYTES_MAX);
-    if (!call->json) {
-        pipeline_append_problems(pipeline, &out);
-        fwrite(text_string(&out), 1, out.size, stderr);
-    }
-    for (size_t i = 0; call->json && i < pipeline->problem_count; i++) {
-        const struct pipeline_problem *problem = &pipeline->problems[i];
-        text_clear(&out);
-        text_append_string(&out, "{\"file\":");
-        text_append_json_string(&out, span_of(problem->file));
-        text_format(&out, ",\"line\":%d,\"field\":", problem->line);
-        text_append_json_string(&out, span_of(problem->field));
-        text_append_string(&out, ",\"problem\":");
-        text_append_json_string(&out, span_of(problem->text));
-        text_append_char(&out, '}');
-        print_line(&out);
-    }
-    text_fini(&out);
-}
-
 static bool check_file(const struct call *call, const char *path, const char *directory)
 {
     struct pipeline *pipeline = pipeline_read_file(path);
     bool ok = pipeline->problem_count == 0;
     if (!ok) {
-        print_problems(call, pipeline);
+        pipeline_print_problems(pipeline, call->json);
     } else if (directory != NULL) {
         ok = pipeline_is_served_by(pipeline, directory);
     }

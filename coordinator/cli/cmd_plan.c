@@ -3,6 +3,7 @@
 #include "common/limits.h"
 #include "common/pipeline.h"
 #include "coordinator/cli/command.h"
+#include "coordinator/cli/launch.h"
 #include "coordinator/cli/plan_drawing.h"
 
 #include <langinfo.h>
@@ -60,8 +61,7 @@ int cmd_plan(struct call *call)
     struct text out;
     text_init(&out, DRAWING_BYTES_MAX);
     if (!ok) {
-        pipeline_append_problems(pipeline, &out);
-        fwrite(text_string(&out), 1, out.size, stderr);
+        pipeline_print_problems(pipeline, call->json);
     } else {
         (call->json ? append_file : append_drawing)(&out, pipeline);
         print_text(&out);

@@ -13,17 +13,31 @@
 
 #define PROBLEMS_BYTES_MAX (4 * MIB)
 
-static bool report_problems(const struct pipeline *pipeline)
+static void print_problem(const struct pipeline_problem *problem, struct text *out)
 {
-    if (pipeline->problem_count == 0) {
-        return true;
+    text_clear(out);
+    text_append_string(out, "{\"file\":");
+    text_append_json_string(out, span_of(problem->file));
+    text_format(out, ",\"line\":%d,\"field\":", problem->line);
+    text_append_json_string(out, span_of(problem->field));
+    text_append_string(out, ",\"problem\":");
+    text_append_json_string(out, span_of(problem->text));
+    text_append_char(out, '}');
+    print_line(out);
+}
+
+void pipeline_print_problems(const struct pipeline *pipeline, bool json)
+{
+    struct text out;
+    text_init(&out, PROBLEMS_BYTES_MAX);
+    if (!json) {
+        pipeline_append_problems(pipeline, &out);
+        fwrite(text_string(&out), 1, out.size, stderr);
     }
-    struct text problems;
-    text_init(&problems, PROBLEMS_BYTES_MAX);
-    pipeline_append_problems(pipeline, &problems);
-    fwrite(text_string(&problems), 1, problems.size, stderr);
-    text_fini(&problems);
-    return false;
+    for (size_t i = 0; json && i < pipeline->problem_count; i++) {
+        print_problem(&pipeline->problems[i], &out);
+    }
+    text_fini(&out);
 }
 
 static void make_id(struct launch *launch)
@@ -52,7 +66,8 @@ bool launch_load(struct launch *launch, const struct call *call)
     struct error error = {0};
     *launch = (struct launch){.pipeline = pipeline_read_file(call->arguments[0])};
     text_init(&launch->params, LIMIT_CONTEXT_BYTES);
-    if (!report_problems(launch->pipeline)) {
+    if (launch->pipeline->problem_count > 0) {
+        pipeline_print_problems(launch->pipeline, false);
         return false;
     }
     if (!load(launch, call, &error)) {

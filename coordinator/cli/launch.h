@@ -21,6 +21,9 @@ struct launch {
 bool launch_load(struct launch *launch, const struct call *call);
 void launch_free(struct launch *launch);
 
+/* What is wrong with the file: a line each on standard error, or as `json` an object each on standard output. */
+void pipeline_print_problems(const struct pipeline *pipeline, bool json);
+
 /* Where its programs are: --steps, else `steps` beside the file. */
 void launch_steps_directory(const struct call *call, char *path, size_t size);
 /* Does every handler come with each worker of ours? */

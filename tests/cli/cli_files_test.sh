@@ -84,6 +84,12 @@ check "... with better lines where the locale has them" has "$work/out" "└ rig
 run backstep plan "$work/diamond.yaml" -o json
 check "plan -o json keeps the params" json .params.x.default 7
 cp "$work/out" "$work/again.json"
+for command in check plan; do
+    run backstep $command "$work/slip.yaml" -o json
+    check "$command -o json of a wrong file: exit 2" is "$code" 2
+    check "... an object for each mistake" json '[.file, (.line > 0), (.field | type), (.problem | type)]' "[\"$work/slip.yaml\",true,\"string\",\"string\"]"
+    check "... and nothing beside" [ ! -s "$work/err" ]
+done
 run backstep plan "$work/again.json" -o json
 check "... and reads what it prints, to the same" diff "$work/again.json" "$work/out"
 done_checking
