@@ -36,4 +36,28 @@ stands simulation.every_crash tests/simulation/every_crash_test.c CRASH_POINTS_M
 stands simulation.random_faults tests/simulation/random_faults_test.c SEEDS
 stands simulation.random_pipelines tests/simulation/random_pipelines_test.c SEEDS
 stands simulation.random_pipelines tests/simulation/random_pipelines_test.c SECONDS
+
+# What broker.chaos asserts, the four numbers of --least, as the README and a page say it.
+says()
+{
+    words=$(sed -n "s/.*--least \([0-9]*\) \([0-9]*\) \([0-9]*\) \([0-9]*\) .*/$2/p" tests/chaos/chaos_test.sh)
+    if [ -n "$words" ] && tr '\n' ' ' <"$1" | grep -qE "$words"; then
+        echo "ok   $1: broker.chaos with what is asserted"
+    else
+        echo "FAIL $1 does not say of broker.chaos what --least of tests/chaos/chaos_test.sh does: $words"
+        failed=1
+    fi
+}
+says README.md 'under \4 runs [^|]*[|] \1 · \2 · \3; none [|] `broker.chaos`'
+says docs/OPERATIONS.md '`broker.chaos`: at least \1 kills, \2 freezes, \3 restarts of the broker and \4 runs,'
+
+# By hand: what is said of all seeds is the sum of the table that has a row for each.
+sums=$(awk -F'|' '/^\| seed \|/ {table = 1} /^$/ {table = 0} table && /^\| [0-9]/ {gsub(/[ ,]/, "", $4); kills += $4; seeds++} END {print seeds, kills}' \
+    docs/OPERATIONS.md | sed -e 's/\([0-9]\)\([0-9][0-9][0-9]\)$/\1,\2/')
+if grep -qE "by hand, ${sums% *} seeds, .*[|] ${sums#* }; none [|]" README.md && grep -q "No promise was broken by ${sums#* } kills" docs/OPERATIONS.md; then
+    echo "ok   README: by hand, ${sums% *} seeds and ${sums#* } kills"
+else
+    echo "FAIL README.md and docs/OPERATIONS.md do not both say what the table there has: ${sums% *} seeds, ${sums#* } kills"
+    failed=1
+fi
 exit $failed
