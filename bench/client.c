@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -339,6 +340,14 @@ static void print_kinds(const struct bench *bench)
     printf("},");
 }
 
+/* Of this process, from its beginning: what it costs to be the one who looks on. */
+static double own_cpu_s(void)
+{
+    struct rusage used;
+    getrusage(RUSAGE_SELF, &used);
+    return (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) + (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
+}
+
 static void print_all(const struct bench *bench)
 {
     double seconds = (double)(bench->until_ns - bench->from_ns) / 1e9;
@@ -353,7 +362,7 @@ static void print_all(const struct bench *bench)
     if (bench->spawned_ns > 0) {
         printf("\"from_spawn_ms\":%.2f,", (double)(bench->samples[0].ended_ns - bench->spawned_ns) / 1e6);
     }
-    printf("\"progress_bytes\":%zu}\n", bench->bytes);
+    printf("\"cpu_s\":%.3f,\"progress_bytes\":%zu}\n", own_cpu_s(), bench->bytes);
 }
 
 /* ---- beginning */

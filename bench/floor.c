@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What Kafka itself can do here: messages of 200 bytes there and back, straight on librdkafka with the settings Backstep uses.
  *
- *     bench_floor BROKERS PARTITIONS SECONDS
+ *     bench_floor BROKERS PREFIX PARTITIONS SECONDS
  *
  * One thread is the driver (as a coordinator: it produces to one partition and reads PARTITIONS), another the echo (as a worker). Each has a
- * producer and a consumer of its own. Prints one JSON object. */
+ * producer and a consumer of its own. PREFIX names topics that nobody has used. SECONDS is for each number of messages in flight; one at a
+ * time takes twice as long, since it is what times are taken from. Prints one JSON object. */
 #include <errno.h>
 #include <librdkafka/rdkafka.h>
 #include <pthread.h>
@@ -21,6 +22,7 @@
 #define WAIT_MS 100
 #define SILENCE_NS (10 * INT64_C(1000000000)) /* no message for so long: the broker is gone */
 #define CREATE_MS 30000
+#define TOPIC_BYTES 250 /* brokers take names of 249 */
 
 struct letter {
     int64_t sent_ns;
@@ -38,10 +40,11 @@ struct end {
 
 struct bench {
     const char *brokers;
+    char there[TOPIC_BYTES], back[TOPIC_BYTES], stream[TOPIC_BYTES]; /* names of topics */
     double seconds;
     struct end driver, echo;
     atomic_bool over;
-    int64_t *hops, *trips, *chains;
+    int64_t *hops, *trips, *chains, *fours;
     size_t count;
 };
 
@@ -230,7 +233,8 @@ static void send_new(struct bench *bench)
     send_letter(&bench->driver, &letter);
 }
 
-/* A chain is seven hops, as a run of three steps has: one there, three times there and back. */
+/* A chain is seven hops, as a run of three steps has: one there, three times there and back. Four round trips are for whoever has a queue
+ * for each of three steps and one for the answer. */
 static void note(struct bench *bench, const struct letter *letter, int64_t arrived_ns)
 {
     static size_t position;
@@ -239,14 +243,14 @@ static void note(struct bench *bench, const struct letter *letter, int64_t arriv
     }
     bench->hops[bench->count] = letter->arrived_ns - letter->sent_ns;
     bench->trips[bench->count] = arrived_ns - letter->sent_ns;
-    int64_t *chain = &bench->chains[bench->count / 4];
-    *chain = position == 0 ? bench->hops[bench->count] : *chain + bench->trips[bench->count];
+    bench->chains[bench->count / 4] += position == 0 ? bench->hops[bench->count] : bench->trips[bench->count];
+    bench->fours[bench->count / 4] += bench->trips[bench->count];
     position = (position + 1) % 4;
     bench->count++;
 }
 
 /* `window` messages in flight for so long; returns round trips a second. */
-static double measure_window(struct bench *bench, size_t window, bool keep)
+static double measure_window(struct bench *bench, size_t window, double seconds, bool keep)
 {
     rd_kafka_message_t *batch[BATCH_MESSAGES];
     for (size_t i = 0; i < window; i++) {
@@ -256,7 +260,7 @@ static double measure_window(struct bench *bench, size_t window, bool keep)
     for (size_t out = window; out > 0;) {
         size_t got = receive(&bench->driver, batch);
         int64_t arrived_ns = now_ns();
-        bool go_on = (double)(arrived_ns - begun_ns) < bench->seconds * 1e9;
+        bool go_on = (double)(arrived_ns - begun_ns) < seconds * 1e9;
         for (size_t i = 0; i < got; i++) {
             if (keep) {
                 note(bench, letter_of(batch[i]), arrived_ns);
@@ -286,7 +290,7 @@ static void measure_streams(struct bench *bench, double *produced_per_s, double 
     rd_kafka_message_t *batch[BATCH_MESSAGES];
     struct end end;
     size_t count = 0, read = 0;
-    open_end(&end, bench->brokers, "floor.stream", 1, "floor.stream", 0);
+    open_end(&end, bench->brokers, bench->stream, 1, bench->stream, 0);
     int64_t begun_ns = now_ns();
     for (struct letter letter = {0}; (double)(now_ns() - begun_ns) < bench->seconds * 1e9; count++) {
         send_letter(&end, &letter);
@@ -300,7 +304,7 @@ static void measure_streams(struct bench *bench, double *produced_per_s, double 
     *produced_per_s = (double)count / ((double)(now_ns() - begun_ns) / 1e9);
     close_end(&end);
 
-    open_end(&end, bench->brokers, "floor.back", 1, "floor.stream", 0); /* the same, from its beginning */
+    open_end(&end, bench->brokers, bench->back, 1, bench->stream, 0); /* the same, from its beginning */
     begun_ns = now_ns();
     rd_kafka_consume_start_queue(end.from, 0, RD_KAFKA_OFFSET_BEGINNING, end.queue);
     end.from_partitions = 1;
@@ -334,10 +338,10 @@ static void print_times(const char *name, int64_t *samples, size_t count)
 
 static void print_windows(struct bench *bench)
 {
-    static const size_t windows[] = {1, 16, 64, 256, 1024, 4096};
-    printf("\"round_trips_per_s\":{");
+    static const size_t windows[] = {16, 64, 256, 1024, 4096};
+    printf("\"round_trips_per_s\":{\"1\":%.0f", measure_window(bench, 1, 2 * bench->seconds, true));
     for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
-        printf("%s\"%zu\":%.0f", i > 0 ? "," : "", windows[i], measure_window(bench, windows[i], false));
+        printf(",\"%zu\":%.0f", windows[i], measure_window(bench, windows[i], bench->seconds, false));
     }
     printf("},");
 }
@@ -351,43 +355,57 @@ static void *samples_new(size_t count)
     return samples;
 }
 
+static void make_topics(struct bench *bench, const char *prefix, int32_t partitions)
+{
+    snprintf(bench->there, sizeof bench->there, "%s.there", prefix);
+    snprintf(bench->back, sizeof bench->back, "%s.back", prefix);
+    snprintf(bench->stream, sizeof bench->stream, "%s.stream", prefix);
+    create_topic(bench->brokers, bench->there, 1);
+    create_topic(bench->brokers, bench->back, partitions);
+    create_topic(bench->brokers, bench->stream, 1);
+}
+
+static void measure_round_trips(struct bench *bench, int32_t partitions)
+{
+    pthread_t thread;
+    open_end(&bench->driver, bench->brokers, bench->there, 1, bench->back, partitions);
+    open_end(&bench->echo, bench->brokers, bench->back, partitions, bench->there, 1);
+    if (pthread_create(&thread, NULL, run_echo, bench) != 0) {
+        die("thread", strerror(errno));
+    }
+    measure_window(bench, 256, bench->seconds / 2, false); /* connections and topics are to be no news */
+    print_windows(bench);
+    atomic_store(&bench->over, true);
+    pthread_join(thread, NULL);
+    close_end(&bench->echo);
+    close_end(&bench->driver);
+}
+
 int main(int argc, char **argv)
 {
-    if (argc != 4) {
-        fputs("usage: bench_floor BROKERS PARTITIONS SECONDS\n", stderr);
+    if (argc != 5) {
+        fputs("usage: bench_floor BROKERS PREFIX PARTITIONS SECONDS\n", stderr);
         return 2;
     }
-    int32_t partitions = atoi(argv[2]);
-    struct bench bench = {.brokers = argv[1], .seconds = atof(argv[3])};
+    int32_t partitions = atoi(argv[3]);
+    struct bench bench = {.brokers = argv[1], .seconds = atof(argv[4])};
+    double produced_per_s, consumed_per_s;
     bench.hops = samples_new(SAMPLES_MAX);
     bench.trips = samples_new(SAMPLES_MAX);
     bench.chains = samples_new(SAMPLES_MAX / 4 + 1);
-    create_topic(bench.brokers, "floor.there", 1);
-    create_topic(bench.brokers, "floor.back", partitions);
-    create_topic(bench.brokers, "floor.stream", 1);
-    open_end(&bench.driver, bench.brokers, "floor.there", 1, "floor.back", partitions);
-    open_end(&bench.echo, bench.brokers, "floor.back", partitions, "floor.there", 1);
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, run_echo, &bench) != 0) {
-        die("thread", strerror(errno));
-    }
-    measure_window(&bench, 256, false); /* the broker's compiler is to have seen it all before */
-    measure_window(&bench, 1, false);
-    measure_window(&bench, 1, true);
-    double produced_per_s, consumed_per_s;
+    bench.fours = samples_new(SAMPLES_MAX / 4 + 1);
+    make_topics(&bench, argv[2], partitions);
     printf("{");
-    print_windows(&bench);
-    atomic_store(&bench.over, true);
-    pthread_join(thread, NULL);
-    close_end(&bench.echo);
-    close_end(&bench.driver);
+    measure_round_trips(&bench, partitions);
     measure_streams(&bench, &produced_per_s, &consumed_per_s);
     print_times("seven_hops", bench.chains, bench.count / 4);
+    print_times("four_round_trips", bench.fours, bench.count / 4);
     print_times("hop", bench.hops, bench.count);
     print_times("round_trip", bench.trips, bench.count);
     printf("\"produced_per_s\":%.0f,\"consumed_per_s\":%.0f}\n", produced_per_s, consumed_per_s);
     free(bench.hops);
     free(bench.trips);
     free(bench.chains);
+    free(bench.fours);
     return 0;
 }

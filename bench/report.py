@@ -2,11 +2,16 @@
 """What was measured as a table, and its place in docs/. The table is a function of the file: a test makes it again and compares."""
 
 import json
-import re
 from pathlib import Path
 
-BEGIN, END = "<!-- bench/run --write: from here -->\n", "<!-- to here -->\n"
+from goals import goal_rows
+from pages import lines_of, with_part
+from rounds import spread_of
+
+TABLE, GOALS = "bench/run --write", "bench/run --write, goals"
+HEAD = ("what", "measured", "beside")
 HOPS = 7
+PROGRAMS = ("coordinator", "worker", "broker", "client")
 # In flight → the window of raw round trips it is held against.
 WINDOWS = {"1": "1", "16": "16", "64": "64", "1024": "1024", "10000": "4096"}
 
@@ -29,20 +34,39 @@ def floor_rows(floor):
     yield "raw: one consumer, messages/s", f"{floor['consumed_per_s']:,.0f}", ""
 
 
+def rounds_of(figures):
+    return figures.get("rounds", [figures])
+
+
+def spread(figures, value, text):
+    """The median of the rounds, and the lowest and the highest of them."""
+    low, middle, high = spread_of(rounds_of(figures), value)
+    return text(middle) + (f" ({text(low)} to {text(high)})" if low != high else "")
+
+
 def latency_rows(figures):
-    run, raw = figures["in_flight"]["1"]["run"], figures["floor"]["seven_hops"]
-    yield "run of 3 empty steps, one at a time, p50", milliseconds(run, "p50"), f"{run['p50_us'] / raw['p50_us']:.2f} × {HOPS} raw hops"
-    yield "run of 3 empty steps, one at a time, p99", milliseconds(run, "p99"), f"{run['p99_us'] / raw['p99_us']:.2f} × the raw p99"
+    for which, raw in (("p50", f"{HOPS} raw hops"), ("p99", "the raw p99")):
+        ours = lambda one: one["in_flight"]["1"]["run"][which + "_us"]  # noqa: E731, B023
+        ratio = lambda one: ours(one) / one["floor"]["seven_hops"][which + "_us"]  # noqa: E731, B023
+        yield (f"run of 3 empty steps, one at a time, {which}", spread(figures, ours, lambda us: f"{us / 1000:.2f} ms"),
+               spread(figures, ratio, lambda times: f"{times:.2f} ×") + f" {raw}")
+
+
+def rate_row(figures, window):
+    raw = WINDOWS[window]
+    ours = lambda one: one["in_flight"][window]["steps_per_s"]  # noqa: E731
+    share = lambda one: ours(one) / one["floor"]["round_trips_per_s"][raw] * 100  # noqa: E731
+    return (f"steps/s, {int(window):,} runs in flight", spread(figures, ours, lambda rate: f"{rate:,.0f}"),
+            spread(figures, share, lambda percent: f"{percent:.0f} %") + f" of {int(raw):,} raw")
 
 
 def load_rows(figures):
+    for window in figures["in_flight"]:
+        yield rate_row(figures, window)
     for window, load in figures["in_flight"].items():
-        raw = figures["floor"]["round_trips_per_s"][WINDOWS[window]]
-        yield (f"steps/s, {int(window):,} runs in flight", f"{load['steps_per_s']:,.0f}",
-               f"{load['steps_per_s'] / raw * 100:.0f} % of {int(WINDOWS[window]):,} raw")
-    for window, load in figures["in_flight"].items():
-        yield (f"CPU s per 1,000 steps, {int(window):,} in flight: coordinator · worker",
-               f"{load['coordinator_cpu_s_per_1000_steps']:.3f} · {load['worker_cpu_s_per_1000_steps']:.3f}", "")
+        programs = [name for name in PROGRAMS if f"{name}_cpu_s_per_1000_steps" in load]
+        yield (f"CPU s per 1,000 steps, {int(window):,} in flight: {' · '.join(programs)}",
+               " · ".join(f"{load[f'{name}_cpu_s_per_1000_steps']:.3f}" for name in programs), "")
         yield (f"a step, {int(window):,} in flight: records · produce requests · bytes in the log",
                f"{load['records_per_step']:.2f} · {load['batches_per_step']:.2f} · {load['bytes_per_step']:,.0f}",
                f"{load['records_per_step_beside_the_runs_own']:.2f} records beside the run's own")
@@ -80,18 +104,24 @@ def rows(figures):
     yield from other_rows(figures)
 
 
-def about(machine):
+def about_rounds(figures):
+    """How raw and ours were measured."""
+    rounds = rounds_of(figures)
+    if len(rounds) == 1:
+        return " Measured once, on a broker as the tests start it."
+    return (f" The raw floor and runs in flight: medians of {len(rounds)} rounds, in brackets the lowest and the highest; the broker's compiler"
+            f" took {figures['broker_compiler_share'] * 100:.0f} % of a core meanwhile.")
+
+
+def about(figures):
+    machine = figures["machine"]
     return (f"{machine['date']}, {machine['cores']} cores ({machine['processor']}), {machine['memory_gb']} GB, Linux {machine['kernel']}, "
-            f"Apache Kafka {machine['kafka']} on the same cores; load average {machine['load_before']} before, {machine['load_after']} after.")
-
-
-def lines_of(found):
-    head = [("what", "measured", "beside"), ("---", "---", "---")]
-    return "".join(f"| {' | '.join(row)} |\n".replace("|  |", "| |") for row in head + list(found))
+            f"Apache Kafka {machine['kafka']} on the same cores; load average {machine['load_before']} before, {machine['load_after']} after." +
+            about_rounds(figures))
 
 
 def table(figures):
-    return about(figures["machine"]) + "\n\n" + lines_of(rows(figures))
+    return about(figures) + "\n\n" + lines_of(HEAD, rows(figures))
 
 
 def short_rows(figures):
@@ -102,17 +132,23 @@ def short_rows(figures):
 
 
 def short_table(figures):
-    return about(figures["machine"]) + "\n\n" + lines_of(short_rows(figures))
+    return about(figures) + "\n\n" + lines_of(HEAD, short_rows(figures))
 
 
-def table_and_curves(figures):
-    return table(figures) + "\n" + "".join(f"![{arguments[1]}]({name})\n" for name, arguments in charts(figures).items())
+def goals(figures):
+    median = lambda value: spread_of(rounds_of(figures), value)[1]  # noqa: E731
+    return lines_of(("what", "to reach", "measured", ""), goal_rows(figures, median))
 
 
-def with_table(page, figures, made=table_and_curves):
-    """The page, with the table between the two marks."""
-    pattern = re.escape(BEGIN) + ".*?" + re.escape(END)
-    return re.sub(pattern, lambda _: BEGIN + "\n" + made(figures) + "\n" + END, page, flags=re.DOTALL)
+def with_report(page, figures):
+    """docs/PERFORMANCE.md with these figures."""
+    curves = "".join(f"![{arguments[1]}]({name})\n" for name, arguments in charts(figures).items())
+    return with_part(with_part(page, TABLE, table(figures) + "\n" + curves), GOALS, goals(figures))
+
+
+def with_short_report(page, figures):
+    """README.md with these figures."""
+    return with_part(page, TABLE, short_table(figures))
 
 
 def charts(figures):
@@ -129,8 +165,8 @@ def write_docs(docs, figures, chart):
     docs = Path(docs)
     (docs / "performance.json").write_text(json.dumps(figures, indent=1) + "\n")
     page = docs / "PERFORMANCE.md"
-    page.write_text(with_table(page.read_text(), figures))
+    page.write_text(with_report(page.read_text(), figures))
     readme = docs.parent / "README.md"
-    readme.write_text(with_table(readme.read_text(), figures, short_table))
+    readme.write_text(with_short_report(readme.read_text(), figures))
     for name, arguments in charts(figures).items():
         (docs / name).write_text(chart(*arguments))
