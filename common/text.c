@@ -200,3 +200,12 @@ char *text_copy(struct span span)
     }
     return copy;
 }
+
+char *text_must_copy(struct span span)
+{
+    char *copy = text_copy(span);
+    if (copy == NULL) {
+        abort();
+    }
+    return copy;
+}

@@ -37,5 +37,6 @@ struct span text_span(const struct text *text);
 char *text_take(struct text *text);
 /* A string of its own for a span, which need not end in a NUL. The caller owes free(). NULL where memory ran out. */
 char *text_copy(struct span span);
+char *text_must_copy(struct span span); /* the same, for who has no other way then: aborts without memory */
 
 #endif

@@ -50,15 +50,6 @@ static void view_free(struct run_view *view)
     }
 }
 
-static char *span_duplicate(struct span span)
-{
-    char *copy = text_copy(span);
-    if (copy == NULL) {
-        abort(); /* as runs_apply() does */
-    }
-    return copy;
-}
-
 static struct run_view *view_of(struct run *run, int32_t partition)
 {
     if (run->attached == NULL) {
@@ -210,8 +201,8 @@ static void note_progress(struct run_view *view, const struct message *message)
         view->waiting[i] = (struct waiting_step){
             .step = from->step,
             .instance = from->instance,
-            .handler = {span_duplicate(from->handler), from->handler.size},
-            .queue = {span_duplicate(from->queue), from->queue.size},
+            .handler = {text_must_copy(from->handler), from->handler.size},
+            .queue = {text_must_copy(from->queue), from->queue.size},
             .since_ms = from->since_ms,
         };
     }
@@ -222,7 +213,7 @@ static void note_pause(struct run_view *view, const struct reader_record *record
     const struct saga_event *event = &record->message->event;
     if (record->result == RUNS_APPLIED && record->run->saga.status == RUN_PAUSED && event->reason.size > 0) {
         free(view->pause_reason);
-        view->pause_reason = span_duplicate(event->reason);
+        view->pause_reason = text_must_copy(event->reason);
     } else if (record->run->saga.status != RUN_PAUSED) {
         free(view->pause_reason);
         view->pause_reason = NULL;
@@ -232,7 +223,7 @@ static void note_pause(struct run_view *view, const struct reader_record *record
 static void note_plan(struct run_view *view, const struct saga *saga)
 {
     if (view->pipeline == NULL && saga->plan != NULL) {
-        view->pipeline = span_duplicate(saga->plan->name);
+        view->pipeline = text_must_copy(saga->plan->name);
         view->steps_total = saga->plan->step_count;
     }
 }
@@ -280,10 +271,10 @@ static void keep_remnant(struct reader *reader, const struct reader_record *reco
                               .started_ms = message->started_ms,
                               .finished_ms = message->finished_ms,
                               .time_ms = record->time_ms,
-                              .run_id = {span_duplicate(record->key), record->key.size},
-                              .error = {span_duplicate(message->error), message->error.size}};
+                              .run_id = {text_must_copy(record->key), record->key.size},
+                              .error = {text_must_copy(message->error), message->error.size}};
     struct run_view *view = view_of(run, record->partition);
-    view->pipeline = span_duplicate(message->pipeline);
+    view->pipeline = text_must_copy(message->pipeline);
     view->steps_executed = message->steps_executed;
     view->steps_total = message->steps_total;
     remnant_free(reader->remnant);

@@ -17,11 +17,6 @@ static void *must(void *memory)
     return memory;
 }
 
-static char *copy_of(struct span span)
-{
-    return must(text_copy(span));
-}
-
 static void worker_clear(struct roster_worker *worker)
 {
     for (size_t i = 0; i < worker->handler_count; i++) {
@@ -69,10 +64,10 @@ static void worker_set(struct roster_worker *worker, const struct presence *pres
 {
     worker_clear(worker);
     *worker = (struct roster_worker){
-        .id = copy_of(presence->worker),
-        .queue = copy_of(presence->queue),
-        .version = copy_of(presence->version),
-        .host = copy_of(presence->host),
+        .id = text_must_copy(presence->worker),
+        .queue = text_must_copy(presence->queue),
+        .version = text_must_copy(presence->version),
+        .host = text_must_copy(presence->host),
         .handlers = must(calloc(presence->handler_count + 1, sizeof(char *))),
         .handler_count = presence->handler_count,
         .incarnation = presence->incarnation,
@@ -86,7 +81,7 @@ static void worker_set(struct roster_worker *worker, const struct presence *pres
         .seen_ms = time_ms,
     };
     for (size_t i = 0; i < presence->handler_count; i++) {
-        worker->handlers[i] = copy_of(presence->handlers[i]);
+        worker->handlers[i] = text_must_copy(presence->handlers[i]);
     }
 }
 

@@ -41,10 +41,7 @@ bool s3_tag_matches(const struct http_answer *answer, const unsigned char md5[MD
 static void mark_part(struct parts *parts, struct span part)
 {
     char expected[MD5_HEX_BYTES];
-    char *text = text_copy(part);
-    if (text == NULL) {
-        abort();
-    }
+    char *text = text_must_copy(part);
     const char *number_at = text, *tag_at = text;
     struct span number = s3_element(&number_at, "PartNumber");
     struct span tag = s3_element(&tag_at, "ETag");
@@ -122,8 +119,8 @@ static bool begin(struct parts *parts, const char *owner, const char *sha256, st
     if (ok && id.size == 0) {
         ok = error_set(error, ERROR_TRANSIENT, "CreateMultipartUpload: the store gave no UploadId");
     }
-    char *plain = text_copy(id);
-    parts->upload = plain != NULL ? percent_encode(plain, false) : NULL;
+    char *plain = text_must_copy(id);
+    parts->upload = percent_encode(plain, false);
     free(plain);
     http_answer_fini(&answer);
     return ok && parts->put->note(parts->put->state, STORE_PARTS, parts->upload, error);
