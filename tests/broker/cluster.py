@@ -29,6 +29,13 @@ from link import Link
 BIN = Path(os.environ["BACKSTEP_BIN"])
 SOURCE = Path(os.environ["BACKSTEP_SOURCE"])
 POLL_S = 0.05
+THREE = """
+name: three
+steps:
+  - {name: first, weight: 20}
+  - {name: second, weight: 60}
+  - {name: third, weight: 20}
+"""
 
 
 class Failed(Exception):

@@ -4,7 +4,7 @@
 
 import json
 
-from cluster import Cluster, check, main
+from cluster import THREE, Cluster, check, main
 
 # Executes until told to go on, and fails while its cause is there; a rollback that says what is no answer has failed for good.
 STEP = """
@@ -20,13 +20,6 @@ execute)
 rollback)
     ! may "stick-$BACKSTEP_STEP" || echo '{"cannot undo": true}' ;;
 esac
-"""
-THREE = """
-name: three
-steps:
-  - {name: first, weight: 20}
-  - {name: second, weight: 60}
-  - {name: third, weight: 20}
 """
 
 

@@ -11,7 +11,7 @@ import time
 
 import kafka
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions
-from cluster import Cluster, Failed, check, main
+from cluster import THREE, Cluster, Failed, check, main
 
 JOURNAL = """
 cat >/dev/null
@@ -19,13 +19,6 @@ printf '%s %s %s\\n' "$1" "$BACKSTEP_STEP" "$BACKSTEP_ATTEMPT" >>"$JOURNAL/$BACK
 """
 SLOW = JOURNAL + """
 [ "$1" = rollback ] || { echo $$ >"$JOURNAL/pid"; while ! [ -e "$JOURNAL/go" ]; do sleep 0.05; done; }
-"""
-THREE = """
-name: three
-steps:
-  - {name: first, weight: 20}
-  - {name: second, weight: 60}
-  - {name: third, weight: 20}
 """
 
 

@@ -9,7 +9,7 @@ import time
 
 from confluent_kafka import ElectionType, KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
-from cluster import Cluster, check, main
+from cluster import THREE, Cluster, check, main
 from link import Link
 
 JOURNAL = """
@@ -25,13 +25,6 @@ cat >/dev/null
 echo $$ >"$JOURNAL/$BACKSTEP_RUN_ID.$PLACE.pid"
 while ! [ -e "$JOURNAL/$BACKSTEP_RUN_ID.$PLACE.go" ]; do sleep 0.05; done
 printf '{"data": {"place": "%s"}}\\n' "$PLACE"
-"""
-THREE = """
-name: three
-steps:
-  - {name: first, weight: 20}
-  - {name: second, weight: 60}
-  - {name: third, weight: 20}
 """
 ONE = """
 name: one

@@ -2,7 +2,7 @@
 #include "worker/guard.h"
 
 #include "common/clock.h"
-#include "worker/descendants.h"
+#include "tests/unit/programs_fixture.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,27 +24,7 @@
 #define DEADLINE_MS 30000 /* for what must happen; nothing waits so long when all is well */
 #define LONG_MS 600000
 
-static char directory[] = "/tmp/backstep-guard-XXXXXX";
-
 /* ---- what the tests are made of */
-
-static const char *path_of(const char *name)
-{
-    static char path[128];
-    snprintf(path, sizeof path, "%s/%s", directory, name);
-    return path;
-}
-
-static const char *write_program(const char *name, const char *text, mode_t mode)
-{
-    const char *path = path_of(name);
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    fputs(text, file);
-    fclose(file);
-    assert_int_equal(chmod(path, mode), 0);
-    return path;
-}
 
 static bool is_readable(int fd, int64_t within_ms)
 {
@@ -560,36 +540,6 @@ static void a_function_that_returns_within_the_grace_spares_the_worker(void **st
     assert_int_equal(WEXITSTATUS(status), 0);
     read_all(&started);
     expect_nobody_left();
-}
-
-/* So that a test that fails takes no other with it. */
-static int kill_everybody(void **state)
-{
-    (void)state;
-    pid_t pids[64];
-    for (size_t count; (count = descendants_children_of_threads(pids, 64)) > 0;) {
-        for (size_t i = 0; i < count; i++) {
-            kill(pids[i], SIGKILL);
-            waitpid(pids[i], NULL, 0);
-        }
-    }
-    return 0;
-}
-
-#define TEST(function) cmocka_unit_test_teardown(function, kill_everybody)
-
-static int make_directory(void **state)
-{
-    (void)state;
-    return mkdtemp(directory) != NULL ? 0 : -1;
-}
-
-static int remove_directory(void **state)
-{
-    (void)state;
-    char command[160];
-    snprintf(command, sizeof command, "rm -r '%s'", directory);
-    return system(command);
 }
 
 int main(void)

@@ -3,7 +3,7 @@
 
 #include "common/clock.h"
 #include "common/limits.h"
-#include "worker/descendants.h"
+#include "tests/unit/programs_fixture.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -22,20 +22,6 @@
 #include <cmocka.h>
 
 #define LONG_MS 600000
-
-static char directory[] = "/tmp/backstep-program-XXXXXX";
-
-static const char *write_program(const char *name, const char *text, mode_t mode)
-{
-    static char path[128];
-    snprintf(path, sizeof path, "%s/%s", directory, name);
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    fputs(text, file);
-    fclose(file);
-    assert_int_equal(chmod(path, mode), 0);
-    return path;
-}
 
 static struct guard *guard_with_lease(void)
 {
@@ -456,35 +442,6 @@ static void many_threads_run_programs_at_once(void **state)
     }
     guard_free(guard);
     expect_nobody_left();
-}
-
-static int kill_everybody(void **state)
-{
-    (void)state;
-    pid_t pids[64];
-    for (size_t count; (count = descendants_children_of_threads(pids, 64)) > 0;) {
-        for (size_t i = 0; i < count; i++) {
-            kill(pids[i], SIGKILL);
-            waitpid(pids[i], NULL, 0);
-        }
-    }
-    return 0;
-}
-
-#define TEST(function) cmocka_unit_test_teardown(function, kill_everybody)
-
-static int make_directory(void **state)
-{
-    (void)state;
-    return mkdtemp(directory) != NULL ? 0 : -1;
-}
-
-static int remove_directory(void **state)
-{
-    (void)state;
-    char command[160];
-    snprintf(command, sizeof command, "rm -r '%s'", directory);
-    return system(command);
 }
 
 int main(void)
