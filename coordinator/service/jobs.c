@@ -303,14 +303,14 @@ static bool publish(struct job *job, struct message *message)
     return publish_progress(job->owned->service, job->owned, job->run->saga.run_id, message);
 }
 
-void job_lost(struct job *job, struct tracked *tracked, struct span worker, const char *reason)
+void job_lost(struct job *job, struct tracked *tracked, struct span worker, const char *reason, enum log_level level)
 {
     struct message message = {.kind = MESSAGE_LOST};
     message.event.ticket = tracked->item.ticket;
     message.event.worker = worker;
     message.event.reason = span_of(reason);
     tracked->end_sent = true;
-    log_event(worker.size > 0 ? LOG_WARN : LOG_DEBUG, "ticket_lost", "run=%.*s step=%u ticket=%u worker=%.*s reason=%s", SPAN_ARGS(job->run->saga.run_id),
+    log_event(level, "ticket_lost", "run=%.*s step=%u ticket=%u worker=%.*s reason=%s", SPAN_ARGS(job->run->saga.run_id),
               tracked->item.ticket.step, tracked->item.ticket.number, SPAN_ARGS(worker), LOG_QUOTED(reason));
     publish(job, &message);
 }
@@ -424,7 +424,7 @@ static void perform_dispatches(struct job *job)
         }
         before = tracked;
         if (tracked->item.state == ITEM_INHERITED && job->owned->resolved && !tracked->end_sent) {
-            job_lost(job, tracked, (struct span){0}, "a new owner found nobody who holds it");
+            job_lost(job, tracked, (struct span){0}, "a new owner found nobody who holds it", LOG_DEBUG);
         }
     }
 }

@@ -79,7 +79,8 @@ static void hear(struct service *service, struct message *message, int64_t time_
     }
 }
 
-static void lose(struct service *service, struct dispatch_worker *worker, const char *reason)
+/* `level`: of what is said of its tickets. */
+static void lose(struct service *service, struct dispatch_worker *worker, const char *reason, enum log_level level)
 {
     struct span name = dispatch_presence(worker)->worker;
     log_event(LOG_INFO, "worker_over", "worker=%.*s reason=%s", SPAN_ARGS(name), LOG_QUOTED(reason));
@@ -87,7 +88,7 @@ static void lose(struct service *service, struct dispatch_worker *worker, const 
     while ((item = dispatch_take_from(service->dispatch, worker)) != NULL) {
         struct tracked *tracked = (struct tracked *)item;
         if (!tracked->end_sent) {
-            job_lost(item->owner, tracked, name, reason);
+            job_lost(item->owner, tracked, name, reason, level);
         }
     }
     dispatch_forget(service->dispatch, worker);
@@ -104,7 +105,7 @@ static void bury_the_silent(struct service *service, int64_t mark_ms)
         struct dispatch_worker *next = dispatch_next_worker(service->dispatch, worker);
         const struct presence *presence = dispatch_presence(worker);
         if (presence->time_ms > 0 && mark_ms - presence->time_ms > (int64_t)presence->lease_ms * 3 / 2 + LIMIT_CLOCK_JUMP_MS) {
-            lose(service, worker, "it said nothing for its lease");
+            lose(service, worker, "it said nothing for its lease", LOG_WARN);
         }
         worker = next;
     }
@@ -144,7 +145,7 @@ static void on_mark(struct service *service, const struct message *message, int6
     }
     struct dispatch_worker *worker = dispatch_find(service->dispatch, &message->incarnation);
     if (worker != NULL && dispatch_mark_proves(worker, message->nonce)) {
-        lose(service, worker, "its lease is over");
+        lose(service, worker, "its lease is over", LOG_WARN);
     }
 }
 
@@ -174,7 +175,7 @@ void presence_record(struct service *service, const struct bus_event *record)
     case MESSAGE_BYE: {
         struct dispatch_worker *worker = dispatch_find(service->dispatch, &message.incarnation);
         if (worker != NULL) {
-            lose(service, worker, "it said goodbye");
+            lose(service, worker, "it said goodbye", LOG_INFO); /* on its way to it, or ended where we have not read yet */
         }
         break;
     }

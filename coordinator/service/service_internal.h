@@ -3,6 +3,7 @@
 #ifndef SERVICE_INTERNAL_H
 #define SERVICE_INTERNAL_H
 
+#include "common/log.h"
 #include "common/messages.h"
 #include "common/runs.h"
 #include "common/topics.h"
@@ -187,7 +188,8 @@ void jobs_drop(struct owned *owned);        /* forget all of a partition */
 void jobs_perform(struct service *service); /* what is due for all that were touched, or whose time has come */
 void jobs_place(struct service *service);   /* send what waits to whom has credit */
 struct tracked *job_find(struct job *job, const struct ticket *ticket);
-void job_lost(struct job *job, struct tracked *tracked, struct span worker, const char *reason);
+/* `level`: of the line that says so. */
+void job_lost(struct job *job, struct tracked *tracked, struct span worker, const char *reason, enum log_level level);
 int64_t jobs_next_ms(const struct service *service);
 /* The steps that wait because no worker serves them. */
 #define WAITING_TOLD 32 /* more than anyone reads; the rest follows when these have workers */

@@ -107,6 +107,8 @@ def leaves_under_load():
             check(world.did(run_id) == ["execute slow 1"], "its step was executed once")
         given_back = [event for run_id in SLOW for event in world.events(run_id, "Done") if event["outcome"] == "cancelled before it began"]
         check(code == 0 and given_back, f"the worker ended with exit 0, and gave {len(given_back)} tasks back")
+        warned = [line for line in world.dev.said().splitlines() if "level=warn" in line and "it said goodbye" in line]
+        check(not warned, "who says goodbye is nothing to be warned of")
 
 
 class Supervised:
