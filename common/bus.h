@@ -212,8 +212,9 @@ static inline void bus_stop(struct bus *bus, const char *topic, int32_t partitio
     bus->operations->stop(bus, topic, partition);
 }
 
-/* Append, without waiting: the order of sends to a partition is kept. false: TRANSIENT the local queue is full (poll, then try again);
- * INVALID the record is over the limit; FATAL. */
+/* Append, without waiting: the order of sends to a partition is kept. What is sent between two looks at the log goes out together, with the
+ * next bus_poll() that has nothing at hand, or bus_flush(). false: TRANSIENT the local queue is full (poll, then try again); INVALID the
+ * record is over the limit, or there is no such topic or partition; FATAL. */
 static inline bool bus_send(struct bus *bus, const struct bus_send *send, struct error *error)
 {
     return bus->operations->send(bus, send, error);

@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/limits.h"
 #include "common/log.h"
+#include "common/text.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -23,7 +24,10 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#define AS_TEXT_(number) #number
+#define AS_TEXT(number) AS_TEXT_(number)
 #define BATCH_RECORDS 1024
+#define BASKET_BYTES (4 * MIB) /* then it is emptied before the look is over */
 #define RETRY_MS 50
 #define SLICE_MS 200 /* between two looks at whether the caller still wants to know */
 #define REFUSED_MS 1000 /* another broker of the list may let us in */
@@ -35,8 +39,8 @@
 #define MISSING_PAUSE_MS 3000 /* after so long it is a new story */
 
 /* A record of the most bytes, with its key, headers and framing. */
-#define CLIENT_RECORD_BYTES "4259840"
-static_assert(LIMIT_RECORD_BYTES + 64 * KIB == 4259840, "the client's limit follows ours");
+#define CLIENT_RECORD_BYTES 4259840
+static_assert(LIMIT_RECORD_BYTES + 64 * KIB == CLIENT_RECORD_BYTES, "the client's limit follows ours");
 static_assert(RD_KAFKA_OFFSET_BEGINNING == BUS_OFFSET_BEGINNING && RD_KAFKA_OFFSET_END == BUS_OFFSET_END,
               "offsets go through as they are");
 static_assert(sizeof(void *) >= sizeof(uint64_t), "a cookie travels as a pointer");
@@ -58,6 +62,24 @@ struct dealt {
     enum bus_event_kind kind;
     int32_t partition;
     bool lost;
+};
+
+/* A record that was sent, until librdkafka has it. Its key and value stand in the basket's bytes, one after another. */
+struct kept {
+    struct topic *topic;
+    rd_kafka_headers_t *headers;
+    uint64_t cookie;
+    int32_t partition;
+    uint32_t key_size, value_size;
+};
+
+/* What is sent between two looks at the log. Each record that librdkafka gets by itself wakes the thread that sends, which then has one
+ * record to send: of the produce requests with ten thousand runs in flight, five in six. */
+struct basket {
+    struct kept *kept;
+    size_t count, capacity;
+    struct text bytes;
+    size_t done, bytes_done; /* librdkafka has these already; the rest waits for room in its queue */
 };
 
 struct delivery {
@@ -109,6 +131,7 @@ struct kafka_bus {
     rd_kafka_message_t *batch[BATCH_RECORDS];
     size_t batch_next, batch_count;
     rd_kafka_message_t *current; /* what the caller of the last poll still looks at */
+    struct basket basket;
     struct reports reports;
     struct delivery *deliveries; /* taken from there */
     size_t delivery_next, delivery_count, delivery_capacity;
@@ -152,12 +175,12 @@ static const char *denial_hint(rd_kafka_resp_err_t code)
     return denied ? "; this user may not do that: 'What each program may do' in OPERATIONS.md lists the ACLs it needs" : "";
 }
 
-static void note_failure(struct reports *reports, const rd_kafka_message_t *message)
+static void note_failure(struct reports *reports, const char *topic, int32_t partition, rd_kafka_resp_err_t code)
 {
     if (!reports->failed) {
         reports->failed = true;
-        snprintf(reports->failure, sizeof reports->failure, "delivery to %.120s [%d] failed: %.80s%s",
-                 rd_kafka_topic_name(message->rkt), message->partition, rd_kafka_err2str(message->err), denial_hint(message->err));
+        snprintf(reports->failure, sizeof reports->failure, "delivery to %.120s [%d] failed: %.80s%s", topic, (int)partition,
+                 rd_kafka_err2str(code), denial_hint(code));
     }
 }
 
@@ -194,7 +217,7 @@ static rd_kafka_resp_err_t on_acknowledged(rd_kafka_t *handle, rd_kafka_message_
     if (failed || cookie != 0) {
         pthread_mutex_lock(&reports->mutex);
         if (failed) {
-            note_failure(reports, message);
+            note_failure(reports, rd_kafka_topic_name(message->rkt), message->partition, message->err);
         } else {
             note_delivery(reports, cookie & ~LAZY_BIT, message->offset);
         }
@@ -234,7 +257,7 @@ static const struct property properties_of_both[] = {
     {"reconnect.backoff.max.ms", "1000"},
     {"retry.backoff.ms", "50"},
     {"allow.auto.create.topics", "false"},
-    {"message.max.bytes", CLIENT_RECORD_BYTES},
+    {"message.max.bytes", AS_TEXT(CLIENT_RECORD_BYTES)},
     {"log.queue", "true"},
     {NULL, NULL},
 };
@@ -269,7 +292,7 @@ static const struct property consumer_properties[] = {
     {"fetch.min.bytes", "1"},
     {"fetch.wait.max.ms", "100"},
     {"fetch.error.backoff.ms", "50"},
-    {"fetch.message.max.bytes", CLIENT_RECORD_BYTES},
+    {"fetch.message.max.bytes", AS_TEXT(CLIENT_RECORD_BYTES)},
     {NULL, NULL},
 };
 
@@ -1517,20 +1540,14 @@ static void kafka_stop(struct bus *bus, const char *name, int32_t partition)
 
 /* ---- sending */
 
-static bool error_of_send(const struct bus_send *send, rd_kafka_resp_err_t code, struct error *error)
+/* Each with the lengths of its name and value, which take 5 bytes at most. */
+static size_t headers_bytes(const struct bus_send *send)
 {
-    switch ((int)code) {
-    case RD_KAFKA_RESP_ERR__QUEUE_FULL: return error_set(error, ERROR_TRANSIENT, "the queue of records to be sent is full");
-    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
-        return error_set(error, ERROR_INVALID, "a record of %zu bytes for topic '%s' is over the limit of %d", send->value.size,
-                         send->topic, LIMIT_RECORD_BYTES);
-    case RD_KAFKA_RESP_ERR__FATAL: return error_set(error, ERROR_FATAL, "the producer has failed");
-    default:
-        /* A denial is the producer's end, as in take_error(), which may hear of it first. */
-        return error_set(error, denial_hint(code)[0] != '\0' ? ERROR_FATAL : ERROR_INVALID,
-                         "topic '%s' [%d] cannot be written: %s%s", send->topic, send->partition, rd_kafka_err2str(code),
-                         denial_hint(code));
+    size_t bytes = 0;
+    for (size_t i = 0; i < send->header_count; i++) {
+        bytes += strlen(send->headers[i].name) + send->headers[i].value.size + 10;
     }
+    return bytes;
 }
 
 static rd_kafka_headers_t *headers_of(const struct bus_send *send)
@@ -1544,27 +1561,27 @@ static rd_kafka_headers_t *headers_of(const struct bus_send *send)
     return headers;
 }
 
-static rd_kafka_resp_err_t produce(const struct topic *topic, const struct kafka_bus *kafka, const struct bus_send *send)
+static rd_kafka_resp_err_t produce(rd_kafka_t *producer, const struct kept *kept, const char *bytes)
 {
-    rd_kafka_headers_t *headers = headers_of(send);
-    const char *value = send->value.size > 0 ? send->value.bytes : "";
-    const char *key = send->key.size > 0 ? send->key.bytes : NULL;
+    const char *key = kept->key_size > 0 ? bytes : NULL;
+    const char *value = kept->value_size > 0 ? bytes + kept->key_size : "";
     const rd_kafka_vu_t arguments[] = {
-        {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = topic->produced},
-        {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = send->partition},
+        {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = kept->topic->produced},
+        {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = kept->partition},
         {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
-        {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {(void *)(uintptr_t)key, send->key.size}},
-        {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {(void *)(uintptr_t)value, send->value.size}},
-        {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = (void *)(uintptr_t)(send->cookie | (send->lazy ? LAZY_BIT : 0))},
-        {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
+        {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {(void *)(uintptr_t)key, kept->key_size}},
+        {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {(void *)(uintptr_t)value, kept->value_size}},
+        {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = (void *)(uintptr_t)kept->cookie},
+        {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = kept->headers},
     };
-    rd_kafka_error_t *failure = rd_kafka_produceva(kafka->producer, arguments, sizeof arguments / sizeof arguments[0]);
+    is_producing = true;
+    rd_kafka_error_t *failure = rd_kafka_produceva(producer, arguments, sizeof arguments / sizeof arguments[0]);
+    is_producing = false;
     if (failure == NULL) {
         return RD_KAFKA_RESP_ERR_NO_ERROR; /* which takes the headers, too */
     }
     rd_kafka_resp_err_t code = rd_kafka_error_code(failure);
     rd_kafka_error_destroy(failure);
-    rd_kafka_headers_destroy(headers);
     return code;
 }
 
@@ -1575,12 +1592,79 @@ static void count_sent(struct reports *reports, size_t bytes)
     atomic_fetch_add(&reports->backlog_bytes, bytes);
 }
 
+static void keep(struct basket *basket, struct topic *topic, const struct bus_send *send)
+{
+    if (basket->count == basket->capacity) {
+        basket->kept = grow(basket->kept, &basket->capacity, sizeof *basket->kept);
+    }
+    basket->kept[basket->count++] = (struct kept){.topic = topic,
+                                                  .headers = headers_of(send),
+                                                  .cookie = send->cookie | (send->lazy ? LAZY_BIT : 0),
+                                                  .partition = send->partition,
+                                                  .key_size = (uint32_t)send->key.size,
+                                                  .value_size = (uint32_t)send->value.size};
+    text_append_span(&basket->bytes, send->key);
+    text_append_span(&basket->bytes, send->value);
+    assert(!basket->bytes.overflow);
+}
+
+/* A record that is refused now is one whose delivery has failed: what was sent before it is under way. */
+static void refuse(struct kafka_bus *kafka, const struct kept *kept, rd_kafka_resp_err_t code)
+{
+    struct reports *reports = &kafka->reports;
+    pthread_mutex_lock(&reports->mutex);
+    note_failure(reports, kept->topic->name, kept->partition, code);
+    fail(kafka, reports->failure);
+    pthread_mutex_unlock(&reports->mutex);
+}
+
+/* false: not all of it. What librdkafka's queue has no room for keeps its place. */
+static bool empty_basket(struct kafka_bus *kafka)
+{
+    struct basket *basket = &kafka->basket;
+    while (basket->done < basket->count && !kafka->failed) {
+        const struct kept *kept = &basket->kept[basket->done];
+        rd_kafka_resp_err_t code = produce(kafka->producer, kept, basket->bytes.bytes + basket->bytes_done);
+        if (code == RD_KAFKA_RESP_ERR__QUEUE_FULL) {
+            return false;
+        }
+        if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+            refuse(kafka, kept, code);
+            return false;
+        }
+        basket->done++;
+        basket->bytes_done += kept->key_size + kept->value_size;
+    }
+    basket->count = basket->done = basket->bytes_done = 0;
+    text_clear(&basket->bytes);
+    return true;
+}
+
+static void drop_basket(struct basket *basket)
+{
+    for (size_t i = basket->done; i < basket->count; i++) {
+        rd_kafka_headers_destroy(basket->kept[i].headers);
+    }
+    free(basket->kept);
+    text_fini(&basket->bytes);
+}
+
+/* Room for one more. */
+static bool make_room(struct kafka_bus *kafka, struct error *error)
+{
+    if (!kafka->failed && (kafka->basket.bytes.size < BASKET_BYTES || empty_basket(kafka))) {
+        return true;
+    }
+    return kafka->failed ? error_set(error, ERROR_FATAL, "%s", kafka->failure)
+                         : error_set(error, ERROR_TRANSIENT, "the queue of records to be sent is full");
+}
+
 static bool kafka_send(struct bus *bus, const struct bus_send *send, struct error *error)
 {
     struct kafka_bus *kafka = kafka_of(bus);
     assert(send->header_count <= BUS_HEADERS_MAX);
-    if (kafka->failed) {
-        return error_set(error, ERROR_FATAL, "%s", kafka->failure);
+    if (!make_room(kafka, error)) {
+        return false;
     }
     struct topic *topic = kafka->last_sent;
     if (topic == NULL || strcmp(topic->name, send->topic) != 0 || send->partition < 0 || send->partition >= topic->partitions) {
@@ -1589,18 +1673,14 @@ static bool kafka_send(struct bus *bus, const struct bus_send *send, struct erro
             return false;
         }
     }
-    if (send->value.size > LIMIT_RECORD_BYTES) {
-        return error_of_send(send, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, error);
+    size_t size = send->key.size + send->value.size + headers_bytes(send);
+    if (send->value.size > LIMIT_RECORD_BYTES || size > CLIENT_RECORD_BYTES) {
+        return error_set(error, ERROR_INVALID, "a record of %zu bytes for topic '%s' is over the limit of %d", size, send->topic,
+                         LIMIT_RECORD_BYTES);
     }
     kafka->last_sent = topic;
     count_sent(&kafka->reports, send->value.size);
-    is_producing = true;
-    rd_kafka_resp_err_t code = produce(topic, kafka, send);
-    is_producing = false;
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        count_acknowledged(&kafka->reports, send->value.size);
-        return error_of_send(send, code, error);
-    }
+    keep(&kafka->basket, topic, send);
     return true;
 }
 
@@ -1981,7 +2061,8 @@ static void kafka_poll(struct bus *bus, int timeout_ms, struct bus_event *event)
     bool over = timeout_ms == 0; /* after a wait in vain we look once more: some reports wake nobody */
     release_current(kafka);
     while (!next_event(kafka, event)) {
-        if (take_in(kafka)) {
+        empty_basket(kafka);
+        if (kafka->failed || take_in(kafka)) {
             continue;
         }
         if (atomic_exchange(&kafka->woken, false) || over) {
@@ -1999,6 +2080,7 @@ static bool kafka_flush(struct bus *bus, int timeout_ms)
     struct kafka_bus *kafka = kafka_of(bus);
     int64_t deadline_ms = deadline_after(timeout_ms);
     for (;;) {
+        empty_basket(kafka);
         drain_wake_fd(kafka);
         take_events(kafka, kafka->producer_events);
         bool flushed = is_flushed(kafka);
@@ -2104,6 +2186,7 @@ static void kafka_close(struct bus *bus)
     free(kafka->keeper_group);
     handle_destroy(kafka->consumer);
     handle_destroy(kafka->producer);
+    drop_basket(&kafka->basket);
     if (kafka->wake_fd >= 0) {
         close(kafka->wake_fd);
     }
@@ -2227,6 +2310,7 @@ struct bus *bus_kafka_open(const struct bus_kafka_options *options, struct error
     kafka->given_count = options->property_count;
     kafka->gives_up = options->gives_up;
     kafka->gives_up_state = options->gives_up_state;
+    text_init(&kafka->basket.bytes, BASKET_BYTES + 2 * CLIENT_RECORD_BYTES);
     kafka->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     assert(kafka->brokers != NULL);
     bool ok = kafka->wake_fd >= 0 || error_set(error, ERROR_TRANSIENT, "no event descriptor: %s", strerror(errno));

@@ -26,6 +26,7 @@
 
 #define DEADLINE_MS 60000
 #define PREFIX "test"
+#define PARTITIONS 4
 
 /* ---------------------------------------------------------------- the steps */
 
@@ -88,7 +89,7 @@ struct world {
     struct bus *bus, *worker_bus;
     struct service *service;
     struct bus *service_bus;
-    struct runs *runs;
+    struct runs *runs[PARTITIONS]; /* each has claims of its own */
     struct backstep_registry *registry;
     struct pool *pool;
     struct worker *worker;
@@ -149,7 +150,7 @@ static int set_up(void **state)
     struct service_options service = {.prefix = PREFIX,
                                       .name = "c1",
                                       .own_last = -1,
-                                      .progress_partitions = 4,
+                                      .progress_partitions = PARTITIONS,
                                       .timeout_ms = 10000,
                                       .monotonic_ms = monotonic,
                                       .random = random_bytes};
@@ -176,8 +177,8 @@ static int set_up(void **state)
                                     .boottime_ms = boottime,
                                     .random = random_bytes};
     world->worker = worker_new(&worker);
-    world->runs = runs_new(4);
-    for (int32_t partition = 0; partition < 4; partition++) {
+    for (int32_t partition = 0; partition < PARTITIONS; partition++) {
+        world->runs[partition] = runs_new(PARTITIONS);
         assert_true(bus_consume(world->bus, PREFIX ".progress", partition, BUS_OFFSET_BEGINNING, &error));
     }
     assert_int_equal(pthread_create(&world->thread, NULL, work_on, world), 0);
@@ -195,7 +196,9 @@ static int tear_down(void **state)
     pool_free(world->pool);
     worker_free(world->worker);
     service_free(world->service);
-    runs_free(world->runs);
+    for (int32_t partition = 0; partition < PARTITIONS; partition++) {
+        runs_free(world->runs[partition]);
+    }
     backstep_registry_free(world->registry);
     bus_close(world->bus);
     bus_close(world->worker_bus);
@@ -213,7 +216,7 @@ static void append(struct world *world, const char *run_id, struct message *mess
     random_bytes(message->event.request_id, sizeof message->event.request_id);
     assert_true(message_encode(message, &bytes, &error));
     struct bus_send record = {.topic = PREFIX ".progress",
-                              .partition = bus_partition_of(span_of(run_id), 4),
+                              .partition = bus_partition_of(span_of(run_id), PARTITIONS),
                               .key = span_of(run_id),
                               .value = text_span(&bytes),
                               .headers = {{"type", span_of(message_type(message->kind))}},
@@ -230,7 +233,7 @@ static void start(struct world *world, const char *run_id, const char *params)
     arena_init(&arena, 1024, MIB);
     assert_true(plan_of_registry(world->registry, "quick", &arena, &plan, &error));
     struct message message = {.kind = MESSAGE_START,
-                              .progress_partitions = 4,
+                              .progress_partitions = PARTITIONS,
                               .event = {.plan = &plan, .fold_version = SAGA_FOLD_VERSION, .params = span_of(params)}};
     append(world, run_id, &message);
     arena_fini(&arena);
@@ -242,7 +245,7 @@ static void fold(struct world *world, const struct bus_event *event)
     struct run *run;
     struct error error = {0};
     assert_true(message_decode(&message, TOPIC_PROGRESS, event->key, event->value, &error));
-    assert_int_not_equal(runs_apply(world->runs, &message, event->offset, event->time_ms, &run), RUNS_ALIEN);
+    assert_int_not_equal(runs_apply(world->runs[event->partition], &message, event->offset, event->time_ms, &run), RUNS_ALIEN);
     message_free(&message);
 }
 
@@ -257,7 +260,7 @@ static struct saga *look(struct world *world, const char *run_id)
             fold(world, &event);
         }
     }
-    struct run *run = runs_find(world->runs, span_of(run_id));
+    struct run *run = runs_find(world->runs[bus_partition_of(span_of(run_id), PARTITIONS)], span_of(run_id));
     return run != NULL ? &run->saga : NULL;
 }
 
