@@ -76,6 +76,8 @@
 #define LIMIT_SESSION_MAX_MS 300000 /* librdkafka's max.poll.interval.ms by default, which must not be less */
 
 /* ---- clients */
+#define LIMIT_ADDRESS_BYTES 300          /* of a broker: a name has 253 at most, and a protocol and a port may stand around it */
+#define LIMIT_ADDRESSES_BYTES (4 * KIB)  /* a dozen of the longest: one that answers tells of all others */
 #define LIMIT_PARAM_BYTES (64 * KIB)
 #define LIMIT_CONFIG_FILE_BYTES (64 * KIB)
 #define LIMIT_PROPERTIES_BYTES (96 * KIB) /* all of librdkafka's properties: Linux passes 128 KiB on in one variable */

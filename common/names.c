@@ -205,6 +205,85 @@ bool identifier_check(struct span identifier, struct error *error)
                      first ? "begins it" : "stands in it", rule);
 }
 
+/* ---- addresses */
+
+static bool is_port(struct span port)
+{
+    unsigned number = 0;
+    for (size_t i = 0; i < port.size; i++) {
+        if (port.bytes[i] < '0' || port.bytes[i] > '9' || i == 5) {
+            return false;
+        }
+        number = number * 10 + (unsigned)(port.bytes[i] - '0');
+    }
+    return number >= 1 && number <= 65535;
+}
+
+/* Behind its one colon, or that behind a bracket; an IPv6 address without brackets has several, and no port. */
+static bool find_port(struct span address, struct span *port)
+{
+    const char *bracket = memrchr(address.bytes, ']', address.size);
+    const char *from = bracket != NULL ? bracket : address.bytes;
+    const char *end = address.bytes + address.size;
+    const char *colon = memchr(from, ':', (size_t)(end - from));
+    if (colon == NULL || (bracket == NULL && memchr(colon + 1, ':', (size_t)(end - colon - 1)) != NULL)) {
+        return false;
+    }
+    *port = (struct span){colon + 1, (size_t)(end - colon - 1)};
+    return true;
+}
+
+static bool address_check(struct span address, struct error *error)
+{
+    struct span port;
+    const char *protocol = address.size > 0 ? memmem(address.bytes, address.size, "://", 3) : NULL;
+    struct span host = address;
+    if (protocol != NULL) {
+        host.bytes = protocol + 3;
+        host.size = address.size - (size_t)(host.bytes - address.bytes);
+    }
+    if (host.size == 0 || (host.bytes[0] == ':' && (host.size == 1 || host.bytes[1] != ':'))) {
+        return error_set(error, ERROR_INVALID, "'%s' has no host; write HOST:PORT, more of them separated by commas", SHOWN(address));
+    }
+    if (address.size > LIMIT_ADDRESS_BYTES) {
+        return error_set(error, ERROR_INVALID, "one of %zu bytes; at most %d are allowed", address.size, LIMIT_ADDRESS_BYTES);
+    }
+    return !find_port(host, &port) || is_port(port) ||
+           error_set(error, ERROR_INVALID, "'%s' has no port from 1 to 65535 behind its colon", SHOWN(address));
+}
+
+static struct span without_blanks(struct span text)
+{
+    while (text.size > 0 && text.bytes[0] == ' ') {
+        text.bytes++;
+        text.size--;
+    }
+    while (text.size > 0 && text.bytes[text.size - 1] == ' ') {
+        text.size--;
+    }
+    return text;
+}
+
+bool addresses_check(struct span addresses, struct error *error)
+{
+    if (addresses.size == 0 || addresses.size > LIMIT_ADDRESSES_BYTES) {
+        return addresses.size == 0
+                   ? error_set(error, ERROR_INVALID, "is empty; HOST:PORT is expected")
+                   : error_set(error, ERROR_INVALID, "has %zu bytes; at most %d are allowed", addresses.size, LIMIT_ADDRESSES_BYTES);
+    }
+    for (;;) {
+        const char *comma = memchr(addresses.bytes, ',', addresses.size);
+        size_t size = comma != NULL ? (size_t)(comma - addresses.bytes) : addresses.size;
+        if (!address_check(without_blanks((struct span){addresses.bytes, size}), error)) {
+            return false;
+        }
+        if (comma == NULL) {
+            return true;
+        }
+        addresses = (struct span){comma + 1, addresses.size - size - 1};
+    }
+}
+
 /* ---- suggestions */
 
 #define SUGGEST_BYTES 64 /* longer names get none: nobody mistypes that by one key */

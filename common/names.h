@@ -21,6 +21,10 @@ bool identifier_is_valid(struct span identifier);
 /* With the reason: "'a b' is no identifier: a blank stands in it; write letters, digits, '.', '_' and '-'". */
 bool identifier_check(struct span identifier, struct error *error);
 
+/* A list of brokers as librdkafka reads it, "HOST:PORT,HOST:PORT": it takes any number for a port, and passes over what it cannot read. A port may
+ * be missing, a HOST be an IPv6 address in brackets, PROTOCOL:// stand before it. INVALID: which of them is wrong. */
+bool addresses_check(struct span addresses, struct error *error);
+
 bool utf8_is_valid(struct span span);
 /* The longest beginning of `span` of at most `max_bytes` that cuts no UTF-8 sequence. */
 struct span utf8_cut(struct span span, size_t max_bytes);

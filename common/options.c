@@ -233,6 +233,7 @@ static bool check_value(const struct option_spec *spec, enum source source, cons
     case OPTION_DURATION: return check_duration(spec, value, error);
     case OPTION_CHOICE: return check_choice(spec, value, error);
     case OPTION_IDENTIFIER: return identifier_check(span_of(value), error);
+    case OPTION_ADDRESSES: return addresses_check(span_of(value), error);
     case OPTION_PAIR: return check_pair(spec, source, value, error);
     case OPTION_TEXT: break;
     }

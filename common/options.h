@@ -21,6 +21,7 @@ enum option_kind {
     OPTION_DURATION,   /* 500ms, 10s ...; within least and most, in milliseconds */
     OPTION_CHOICE,     /* one of `choices` */
     OPTION_IDENTIFIER, /* see names.h */
+    OPTION_ADDRESSES,  /* HOST:PORT, separated by commas; see names.h */
     OPTION_PAIR,       /* KEY=VALUE */
 };
 
