@@ -11,12 +11,21 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define LOOK_MS 500
 
-/* Whoever finds the file finds all of it. */
-static bool write_address(const char *path, const char *address, struct error *error)
+/* What is written replaces what is there, and goes when we do: no place for a pipe, a device or a link. */
+static bool check_address_file(const char *path, struct error *error)
+{
+    struct stat there;
+    return path == NULL || lstat(path, &there) != 0 || S_ISREG(there.st_mode) ||
+           error_set(error, ERROR_INVALID, "--address-file %s: is there, and no regular file", path);
+}
+
+/* Whoever finds the file finds all of it. `written`: which file it is. */
+static bool write_address(const char *path, const char *address, struct stat *written, struct error *error)
 {
     char temporary[PATH_MAX];
     int length = snprintf(temporary, sizeof temporary, "%s.%ld", path, (long)getpid());
@@ -24,7 +33,7 @@ static bool write_address(const char *path, const char *address, struct error *e
         return error_set(error, ERROR_INVALID, "--address-file: the path is too long");
     }
     FILE *file = fopen(temporary, "we");
-    bool ok = file != NULL && fprintf(file, "%s\n", address) > 0;
+    bool ok = file != NULL && fstat(fileno(file), written) == 0 && fprintf(file, "%s\n", address) > 0;
     ok = file != NULL && fclose(file) == 0 && ok;
     if (!ok || rename(temporary, path) != 0) {
         error_set(error, ERROR_INVALID, "--address-file %s: %s", path, strerror(errno));
@@ -32,6 +41,15 @@ static bool write_address(const char *path, const char *address, struct error *e
         return false;
     }
     return true;
+}
+
+/* Another one may have written its own there meanwhile. */
+static void remove_address(const char *path, const struct stat *written)
+{
+    struct stat there;
+    if (lstat(path, &there) == 0 && there.st_dev == written->st_dev && there.st_ino == written->st_ino) {
+        unlink(path);
+    }
 }
 
 static void greet(const struct call *call, const char *address, const char *steps)
@@ -114,7 +132,7 @@ int cmd_dev(struct call *call)
         .concurrency = (int)option_number(call->options, "concurrency"),
         .log_level = option_text(call->options, "log-level"),
     };
-    if (!read_faults(call, &faults, &error)) {
+    if (!read_faults(call, &faults, &error) || !check_address_file(file, &error)) {
         return complain_of(&error);
     }
     signals_install();
@@ -122,18 +140,18 @@ int cmd_dev(struct call *call)
     if (embedded == NULL) {
         return complain_of(&error);
     }
-    bool written = false;
+    struct stat written = {0};
     int code;
     if (!wait_until_up(call, embedded, &error) ||
-        (file != NULL && !(written = write_address(file, embedded_address(embedded), &error)))) {
+        (file != NULL && !write_address(file, embedded_address(embedded), &written, &error))) {
         code = complain_of(&error);
     } else {
         greet(call, embedded_address(embedded), options.steps_directory);
         code = wait_for_end(embedded, &faults);
     }
     embedded_stop(embedded);
-    if (written) {
-        unlink(file);
+    if (file != NULL) {
+        remove_address(file, &written);
     }
     return code;
 }

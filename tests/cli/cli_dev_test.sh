@@ -101,4 +101,21 @@ check "dev ends with 0 on SIGINT" is "$code" 0
 check "... and takes its address with it" [ ! -e "$work/address" ]
 left() { for p in /proc/[0-9]*; do cat "$p/cmdline" 2>/dev/null | tr '\0' ' ' | grep -F "$b"; done; true; }
 check "... and leaves no process" is "$(left)" ""
+
+mkfifo "$work/pipe"
+ln -s address "$work/link"
+for place in pipe link; do
+    run timeout 10 backstep dev --address-file "$work/$place"
+    check "dev replaces no $place by its address: exit 2" is "$code" 2
+    check "... and leaves it" [ -p "$work/$place" -o -L "$work/$place" ]
+done
+backstep dev --address-file "$work/address" >"$work/dev.out" 2>"$work/dev.err" &
+started=$!
+wait_for 20 test -s "$work/address"
+echo another >"$work/another"
+mv "$work/another" "$work/address"
+kill -INT "$started"
+wait "$started"
+started=
+check "dev takes no address with it that another one has written" has "$work/address" another
 done_checking
