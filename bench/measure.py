@@ -433,6 +433,10 @@ def seconds_of(command):
     return time.monotonic() - begun
 
 
+def load_now():
+    return round(os.getloadavg()[0], 1)
+
+
 def machine():
     model = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "?")
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
@@ -440,7 +444,7 @@ def machine():
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "cores": os.cpu_count(), "processor": model, "memory_gb": round(memory_gb), "kernel": os.uname().release, "kafka": kafka.VERSION,
         "jvm_options": os.environ.get("KAFKA_JVM_OPTIONS", "as the tests start it"),
-        "load_before": round(os.getloadavg()[0], 1),
+        "load_before": load_now(),
     }
 
 
@@ -453,7 +457,7 @@ def main():
     about = machine()
     with bench:
         figures = {"machine": about, **bench.measure()}
-    about["load_after"] = round(os.getloadavg()[0], 1)
+    about["load_after"] = load_now()
     print(table(figures))
     if options.write:
         write_docs(SOURCE / "docs", figures, chart)

@@ -8,7 +8,7 @@ END = "<!-- to here -->\n"
 
 def lines_of(head, rows):
     rows = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(row)} |\n".replace("|  |", "| |") for row in rows)
+    return "".join("|" + "".join(f" {cell} |" if cell else " |" for cell in row) + "\n" for row in rows)
 
 
 def with_part(page, name, text):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 SOURCE = Path(os.environ.get("BACKSTEP_SOURCE", Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(SOURCE / "bench"))
+import others_report  # noqa: E402
 from chart import chart  # noqa: E402
 from report import charts, goals, short_table, table, with_report, with_short_report  # noqa: E402
 
@@ -40,3 +41,10 @@ check("64 in flight | ≥ 60 % | 80 % | reached |" in goals(three), "and the med
 figures["first_task_ms"] += 1
 check(with_report(page, figures) != page, "another figure would make another table")
 check(with_short_report(readme, figures) != readme, "and another one in the README")
+
+others = json.loads((DOCS / others_report.FILE).read_text())
+check(others_report.with_report(page, others) == page and others_report.table(others) in page and others_report.elsewhere(others) in page,
+      "what one would take instead stands in PERFORMANCE.md as it was measured")
+check(others_report.with_short_report(readme, others) == readme and others_report.short_table(others) in readme, "and in the README")
+others["backstep"]["64"]["steps_per_s"] *= 2
+check(others_report.with_report(page, others) != page, "another figure would make another table")

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What bench/others measured as tables, beside what was measured elsewhere, and their place in docs/."""
+
+import json
+from pathlib import Path
+
+from pages import lines_of, with_part
+from rounds import spread_of
+
+TABLE, ELSEWHERE = "bench/others --write", "bench/others --write, elsewhere"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+FILE = "performance-others.json"
+KEPT = {"backstep": "on Kafka, in the run's log", "script": "in memory: gone with the process", "celery": "in Redis, whose log goes to disk once a second"}
+
+# The same work on another machine, where four raw round trips took so long. What; p50 and p99 one at a time, in ms; steps/s, 64 at once.
+RAW_MS = (2.2, 2.7)
+MEASURED_ELSEWHERE = (
+    ("DTM 1.19, default store (fsync)", "3.0", "5.7", "1,385"),
+    ("DTM 1.19 on Redis, whose log goes to disk once a second", "1.74", "3.9", "5,101"),
+    ("Celery 5.7 on Redis", "7.1", "11.4", "540"),
+    ("Restate 1.7", "17 to 18", "22 to 29", "411 to 673"),
+    ("Temporal 1.29, development server", "340 (63 without a limit on polling)", "350 (2,069)", "45"),
+    ("a script in Python on Kafka, state in memory", "2.3", "8.2", "14,197"),
+)
+
+
+def name_of(contender, versions):
+    return {"backstep": "Backstep",
+            "script": f"a script in Python on Kafka (confluent-kafka {versions['confluent-kafka']}), state in memory",
+            "celery": f"Celery {versions['celery']} on Redis {versions['redis']}"}[contender]
+
+
+def spread(figures, value, text, unit=""):
+    low, middle, high = spread_of(figures["rounds"], value)
+    return f"{text(middle)}{unit} ({text(low)} to {text(high)})"
+
+
+def raw_us(one):
+    return one["floor"]["four_round_trips"]["p50_us"]
+
+
+def contender_row(figures, contender):
+    of = lambda window, which: lambda one: one[contender][window][which]  # noqa: E731
+    milliseconds = lambda us: f"{us / 1000:.2f}"  # noqa: E731
+    return (name_of(contender, figures["versions"]), spread(figures, of("1", "p50_us"), milliseconds, " ms"),
+            spread(figures, lambda one: one[contender]["1"]["p50_us"] / raw_us(one), lambda times: f"{times:.2f}", " ×"),
+            spread(figures, of("1", "p99_us"), milliseconds, " ms"), spread(figures, of("64", "steps_per_s"), lambda rate: f"{rate:,.0f}"))
+
+
+def raw_row(figures):
+    times = figures["floor"]["four_round_trips"]
+    return ("4 raw round trips", spread(figures, raw_us, lambda us: f"{us / 1000:.2f}", " ms"), "1", f"{times['p99_us'] / 1000:.2f} ms", "")
+
+
+def caution(figures):
+    machine = figures["machine"]
+    return " Much else ran while ours was measured: its p99 and its rates say little." if machine["load_before"] > 2 * machine["cores"] else ""
+
+
+def about(figures):
+    machine = figures["machine"]
+    return (f"{machine['date']}, {machine['cores']} cores ({machine['processor']}), {machine['memory_gb']} GB, Apache Kafka {machine['kafka']} on the"
+            f" same cores; load average {machine['load_before']} before, {machine['load_after']} after. Medians of {len(figures['rounds'])} rounds, in"
+            f" brackets the lowest and the highest.{caution(figures)}\n\n")
+
+
+def table(figures):
+    head = ("3 empty steps in order", "one at a time, p50", "against 4 raw round trips", "p99", "steps/s, 64 at once", "where the state of a pipeline is")
+    rows = [(*raw_row(figures), ""), *((*contender_row(figures, contender), kept) for contender, kept in KEPT.items())]
+    return about(figures) + lines_of(head, rows)
+
+
+def scaled_row(figures, contender):
+    """What was measured here, as if raw round trips took as long as there: the times in proportion, the rate against it."""
+    low, high = (ms * 1000 / raw_us(figures) for ms in RAW_MS)
+    times = [figures[contender]["1"][which] / 1000 for which in ("p50_us", "p99_us")]
+    rate = figures[contender]["64"]["steps_per_s"]
+    return (f"measured here and scaled: {name_of(contender, figures['versions'])}", *(f"{ms * low:.1f} to {ms * high:.1f}" for ms in times),
+            f"{rate / high:,.0f} to {rate / low:,.0f}")
+
+
+def number(text):
+    """The first in it, which is its lowest."""
+    return float(text.split()[0].replace(",", ""))
+
+
+def behind(figures):
+    """Who does better than we would there."""
+    ours = scaled_row(figures, "backstep")
+    quicker = [row[0] for row in MEASURED_ELSEWHERE if number(row[1]) < number(ours[1])]
+    more = [row[0] for row in MEASURED_ELSEWHERE if number(row[3]) > number(ours[3])]
+    return (f"Quicker than Backstep one at a time: {'; '.join(quicker) or 'none of them'}. More steps/s with 64 at once:"
+            f" {'; '.join(more) or 'none of them'}.{caution(figures)}\n")
+
+
+def elsewhere(figures, contenders=tuple(KEPT)):
+    """Without the other two: what the README says."""
+    head = ("3 empty steps in order", "one at a time, p50 in ms", "p99 in ms", "steps/s, 64 at once")
+    return lines_of(head, [*MEASURED_ELSEWHERE, *(scaled_row(figures, contender) for contender in contenders)]) + "\n" + behind(figures)
+
+
+def short_table(figures):
+    return elsewhere(figures, ("backstep",))
+
+
+def with_report(page, figures):
+    """docs/PERFORMANCE.md with these figures."""
+    return with_part(with_part(page, TABLE, table(figures)), ELSEWHERE, elsewhere(figures))
+
+
+def with_short_report(page, figures):
+    """README.md with these figures."""
+    return with_part(page, ELSEWHERE, short_table(figures))
+
+
+def write_docs(figures):
+    (DOCS / FILE).write_text(json.dumps(figures, indent=1) + "\n")
+    for path, made in ((DOCS / "PERFORMANCE.md", with_report), (DOCS.parent / "README.md", with_short_report)):
+        path.write_text(made(path.read_text(), figures))
