@@ -145,6 +145,17 @@ static bool is_leaving(struct follow *follow, int *code)
 
 /* ---- what is shown meanwhile */
 
+static void tell(struct follow *follow, const struct saga *saga, int64_t time_ms, bool prints)
+{
+    struct text lines;
+    text_init(&lines, OUTPUT_BYTES_MAX);
+    told_update(&follow->told, saga, time_ms, &lines);
+    if (prints) {
+        print_text(&lines);
+    }
+    text_fini(&lines);
+}
+
 void follow_record(void *context, const struct reader_record *record)
 {
     struct follow *follow = context;
@@ -152,23 +163,23 @@ void follow_record(void *context, const struct reader_record *record)
     if (!follow_tells(follow) || record->run == NULL || !changes || !span_equal(record->key, span_of(follow->run_id))) {
         return;
     }
-    struct text lines;
-    text_init(&lines, OUTPUT_BYTES_MAX);
-    told_update(&follow->told, &record->run->saga, record->time_ms, &lines);
-    print_text(&lines);
-    text_fini(&lines);
+    tell(follow, &record->run->saga, record->time_ms, true);
 }
 
 void follow_skip(struct follow *follow)
 {
     const struct run *run = run_of(follow);
-    if (run == NULL) {
-        return;
+    if (run != NULL) {
+        tell(follow, &run->saga, run->saga.time_ms, false);
     }
-    struct text lines;
-    text_init(&lines, OUTPUT_BYTES_MAX);
-    told_update(&follow->told, &run->saga, run->saga.time_ms, &lines);
-    text_fini(&lines);
+}
+
+void follow_catch_up(struct follow *follow)
+{
+    const struct run *run = run_of(follow);
+    if (run != NULL && follow_tells(follow)) {
+        tell(follow, &run->saga, run->saga.time_ms, true);
+    }
 }
 
 static struct screen_style terminal_style(const struct follow *follow)

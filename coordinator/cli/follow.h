@@ -42,6 +42,8 @@ void follow_record(void *context, const struct reader_record *record);
 
 /* What has happened so far was told already: lines begin with the next record. */
 void follow_skip(struct follow *follow);
+/* What has happened so far was not told yet: tell it. */
+void follow_catch_up(struct follow *follow);
 
 /* Until the run is over, paused with nothing of it at work, or the user leaves: then says how it ended. Returns the exit code. */
 int follow_run(struct follow *follow);

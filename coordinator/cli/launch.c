@@ -160,9 +160,9 @@ bool pipeline_is_served_by(const struct pipeline *pipeline, const char *path)
     return ok;
 }
 
-/* One try: send the Start, wait for its answer. Nothing of a run that is to begin stands on the log; of an embedded one, the claim of
+/* One try: send the Start, wait for its answer. Until then it is not known whether that Start has begun the run, and nothing is told. Nothing of a run that is to begin stands on the log; of an embedded one, the claim of
  * its owner is awaited. */
-static bool try_start(struct launch *launch, struct follow *follow, bool shows, struct request *request, struct error *error)
+static bool try_start(struct launch *launch, struct follow *follow, struct request *request, struct error *error)
 {
     struct client *client = follow->client;
     struct reader_options options = client_reads(client, launch->run_id);
@@ -174,7 +174,7 @@ static bool try_start(struct launch *launch, struct follow *follow, bool shows, 
     return follow->reader != NULL &&
            (follow->embedded == NULL || embedded_await_owner(follow->embedded, client, follow->reader, error)) &&
            client_send_start(client, request, launch->run_id, &launch->pipeline->plan, text_span(&launch->params), error) &&
-           client_await(client, follow->reader, request, shows ? follow_record : NULL, follow, error);
+           client_await(client, follow->reader, request, NULL, NULL, error);
 }
 
 /* Ctrl-C before anybody answered: the run is on the log already, so its cancel has to follow it there. */
@@ -268,13 +268,13 @@ static int settle_existing(struct launch *launch, struct follow *follow)
     return explain_existing(launch, follow, run, "");
 }
 
-int launch_start(struct launch *launch, struct follow *follow, bool shows)
+static int start(struct launch *launch, struct follow *follow)
 {
     struct error error = {0};
     struct request request = {0};
     follow->client->patient = follow->embedded != NULL;
     for (;;) {
-        if (!try_start(launch, follow, shows, &request, &error)) {
+        if (!try_start(launch, follow, &request, &error)) {
             return explain_silence(launch, follow, &request, &error);
         }
         if (request.verdict == VERDICT_ACCEPTED) {
@@ -289,4 +289,13 @@ int launch_start(struct launch *launch, struct follow *follow, bool shows)
         }
         make_id(launch); /* of a generated one: one in 2^40, somebody else's run of this second has it */
     }
+}
+
+int launch_start(struct launch *launch, struct follow *follow, bool shows)
+{
+    int code = start(launch, follow);
+    if (code == EXIT_DONE && shows) {
+        follow_catch_up(follow);
+    }
+    return code;
 }

@@ -65,6 +65,9 @@ for state in $states; do
     check "$state, fail: exit 8" is "$code" 8
     check "... shows the state" has "$work/err" "the run $state exists already: $state, "
     check "... and prints no id" empty "$work/out"
+    run timeout 30 backstep run "$work/$state.yaml" --id "$state"
+    check "$state, run: exit 8" is "$code" 8
+    check "... and it is not said to have started" empty "$work/out"
     run backstep start "$work/$state.yaml" --id "$state" -o json
     check "$state, fail, as JSON: the state" json '[.run_id,.status]' "[\"$state\",\"$state\"]"
     run backstep start "$work/$state.yaml" --id "$state" --if-exists return -o json
