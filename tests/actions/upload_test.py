@@ -48,6 +48,15 @@ def directory_is_as_before_after_a_rollback():
         equal(ran.step("upload_files")["status"], "rolled_back")
 
 
+def a_workspace_that_cannot_be_is_no_rollback_that_cannot():
+    with directory() as d:
+        fill(d / "source")
+        write(d / "file", "no directory")
+        ran = run("upload", d, source=str(d / "source"), target=str(d / "target"), work=str(d / "file"))
+        equal((ran.code, ran.status), (1, "rolled_back"), ran.error)
+        check("Not a directory" in ran.error, ran.error)
+
+
 def target_that_was_not_there_is_gone_after_a_rollback():
     with directory() as d:
         fill(d / "source")

@@ -150,8 +150,9 @@ static int remove_entry(const char *path, const struct stat *status, int type, s
 
 bool remove_tree(const char *path, struct error *error)
 {
-    return nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) == 0 || errno == ENOENT ||
-           error_set(error, ERROR_TRANSIENT, "%s: %s", path, strerror(errno));
+    bool gone = nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) == 0 || errno == ENOENT ||
+                errno == ENOTDIR; /* below a file is nothing */
+    return gone || error_set(error, ERROR_TRANSIENT, "%s: %s", path, strerror(errno));
 }
 
 /* The directory of the run goes with its last job. */
