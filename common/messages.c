@@ -1406,9 +1406,42 @@ static void read_text_of(struct decoder *decoder, struct saga_step *step, enum s
     struct saga_text *text = bytes.size > 0 ? arena_take(&decoder->arena, sizeof *text) : NULL;
     if (text != NULL) {
         *text = (struct saga_text){
-            .next = step->texts, .bytes = bytes.bytes, .size = (uint32_t)bytes.size, .kind = (unsigned)kind & 0xf};
-        step->texts = text;
+            .next = step->work->texts, .bytes = bytes.bytes, .size = (uint32_t)bytes.size, .kind = (unsigned)kind & 0xf};
+        step->work->texts = text;
     }
+}
+
+static bool read_work(struct decoder *decoder, const Backstep__V1__StepState *wire, struct saga_step *step)
+{
+    static const struct saga_step_work none;
+    step->work = arena_take(&decoder->arena, sizeof *step->work);
+    if (step->work == NULL) {
+        return garbage(decoder, "out of memory");
+    }
+    *step->work = (struct saga_step_work){
+        .execute_attempts = wire->execute_attempts,
+        .end_order = wire->end_order,
+        .begun_ms = wire->begun_ms,
+        .attempt_ms = wire->attempt_ms,
+        .report_ms = wire->report_ms,
+        .ended_ms = wire->ended_ms,
+        .rollback_begun_ms = wire->rollback_begun_ms,
+        .rollback_ended_ms = wire->rollback_ended_ms,
+        .retry_ms = wire->retry_ms,
+        .current = wire->current,
+        .total = wire->total,
+    };
+    read_text_of(decoder, step, TEXT_DATA, span_of_binary(wire->data));
+    read_text_of(decoder, step, TEXT_ROLLBACK_DATA, span_of_binary(wire->rollback_data));
+    read_text_of(decoder, step, TEXT_SET, span_of_binary(wire->set));
+    read_text_of(decoder, step, TEXT_METRICS, span_of_binary(wire->metrics));
+    read_text_of(decoder, step, TEXT_ERROR, span_of(wire->error));
+    read_text_of(decoder, step, TEXT_ROLLBACK_ERROR, span_of(wire->rollback_error));
+    read_text_of(decoder, step, TEXT_WORKER, span_of(wire->worker));
+    if (memcmp(step->work, &none, sizeof none) == 0) {
+        step->work = NULL;
+    }
+    return true;
 }
 
 static bool read_step_state(struct decoder *decoder, const Backstep__V1__StepState *wire, struct saga_step *step)
@@ -1428,28 +1461,10 @@ static bool read_step_state(struct decoder *decoder, const Backstep__V1__StepSta
         .silent_losses = (uint16_t)wire->silent_losses,
         .ticket = wire->ticket,
         .attempts = wire->attempts,
-        .execute_attempts = wire->execute_attempts,
         .fraction_ppm = wire->fraction_ppm,
-        .end_order = wire->end_order,
         .ready_ms = wire->ready_ms,
-        .begun_ms = wire->begun_ms,
-        .attempt_ms = wire->attempt_ms,
-        .report_ms = wire->report_ms,
-        .ended_ms = wire->ended_ms,
-        .rollback_begun_ms = wire->rollback_begun_ms,
-        .rollback_ended_ms = wire->rollback_ended_ms,
-        .retry_ms = wire->retry_ms,
-        .current = wire->current,
-        .total = wire->total,
     };
-    read_text_of(decoder, step, TEXT_DATA, span_of_binary(wire->data));
-    read_text_of(decoder, step, TEXT_ROLLBACK_DATA, span_of_binary(wire->rollback_data));
-    read_text_of(decoder, step, TEXT_SET, span_of_binary(wire->set));
-    read_text_of(decoder, step, TEXT_METRICS, span_of_binary(wire->metrics));
-    read_text_of(decoder, step, TEXT_ERROR, span_of(wire->error));
-    read_text_of(decoder, step, TEXT_ROLLBACK_ERROR, span_of(wire->rollback_error));
-    read_text_of(decoder, step, TEXT_WORKER, span_of(wire->worker));
-    return read_step_enums(decoder, wire, step);
+    return read_work(decoder, wire, step) && read_step_enums(decoder, wire, step);
 }
 
 static bool read_fan(struct decoder *decoder, const Backstep__V1__StepState *wire, struct saga_step *step)
@@ -1510,12 +1525,14 @@ static bool read_set_list(struct decoder *decoder, const Backstep__V1__Snapshot 
 {
     for (size_t i = 0; i < wire->n_sets; i++) {
         struct saga_step *step = read_step_ref(decoder, image, wire->sets[i]);
-        if (step == NULL || step->set_next != NULL || step == image->sets_last) {
+        if (step != NULL && step->work == NULL) {
+            return garbage(decoder, "a step has set values and has not begun");
+        }
+        if (step == NULL || step->work->set_next != NULL || step == image->sets_last) {
             return step == NULL ? false : garbage(decoder, "a step has set values twice");
         }
-        *(image->sets_last != NULL ? &image->sets_last->set_next : &image->sets) = step;
+        *(image->sets_last != NULL ? &image->sets_last->work->set_next : &image->sets) = step;
         image->sets_last = step;
-        image->set_count++;
     }
     return true;
 }
@@ -1650,19 +1667,19 @@ static void fill_step_state(struct encoder *encoder, Backstep__V1__StepState *wi
     wire->silent_losses = step->silent_losses;
     wire->ticket = step->ticket;
     wire->attempts = step->attempts;
-    wire->execute_attempts = step->execute_attempts;
+    wire->execute_attempts = saga_work(step)->execute_attempts;
     wire->fraction_ppm = step->fraction_ppm;
-    wire->end_order = step->end_order;
+    wire->end_order = saga_work(step)->end_order;
     wire->ready_ms = step->ready_ms;
-    wire->begun_ms = step->begun_ms;
-    wire->attempt_ms = step->attempt_ms;
-    wire->report_ms = step->report_ms;
-    wire->ended_ms = step->ended_ms;
-    wire->rollback_begun_ms = step->rollback_begun_ms;
-    wire->rollback_ended_ms = step->rollback_ended_ms;
-    wire->retry_ms = step->retry_ms;
-    wire->current = step->current;
-    wire->total = step->total;
+    wire->begun_ms = saga_work(step)->begun_ms;
+    wire->attempt_ms = saga_work(step)->attempt_ms;
+    wire->report_ms = saga_work(step)->report_ms;
+    wire->ended_ms = saga_work(step)->ended_ms;
+    wire->rollback_begun_ms = saga_work(step)->rollback_begun_ms;
+    wire->rollback_ended_ms = saga_work(step)->rollback_ended_ms;
+    wire->retry_ms = saga_work(step)->retry_ms;
+    wire->current = saga_work(step)->current;
+    wire->total = saga_work(step)->total;
     wire->data = binary_of(saga_step_text(step, TEXT_DATA));
     wire->rollback_data = binary_of(saga_step_text(step, TEXT_ROLLBACK_DATA));
     wire->set = binary_of(saga_step_text(step, TEXT_SET));
@@ -1714,7 +1731,7 @@ static const struct saga_step *next_active(const struct saga_step *step)
 
 static const struct saga_step *next_set(const struct saga_step *step)
 {
-    return step->set_next;
+    return saga_work(step)->set_next;
 }
 
 static Backstep__V1__StepRef **refs_of(struct encoder *encoder, const struct saga_step *first,

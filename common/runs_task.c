@@ -54,15 +54,24 @@ static struct step_result result_of(struct runs_task *out, const struct saga *sa
     return result;
 }
 
+static size_t count_sets(const struct saga *saga)
+{
+    size_t count = 0;
+    for (const struct saga_step *step = saga->sets; step != NULL; step = saga_work(step)->set_next) {
+        count++;
+    }
+    return count;
+}
+
 /* Shared values, in the order in which the log has them. */
 static size_t collect_sets(struct runs_task *out, const struct saga *saga)
 {
-    size_t count = 0;
-    if (saga->set_count > LIMIT_STEPS) {
-        out->many_sets = allocate(saga->set_count * sizeof *out->many_sets);
+    size_t count = 0, all = count_sets(saga);
+    if (all > LIMIT_STEPS) {
+        out->many_sets = allocate(all * sizeof *out->many_sets);
     }
     struct span *sets = out->many_sets != NULL ? out->many_sets : out->few_sets;
-    for (const struct saga_step *step = saga->sets; step != NULL; step = step->set_next) {
+    for (const struct saga_step *step = saga->sets; step != NULL; step = saga_work(step)->set_next) {
         sets[count++] = saga_step_text(step, TEXT_SET);
     }
     out->task.sets = sets;

@@ -316,14 +316,14 @@ static void tell_progress(struct backstep_orchestrator *orchestrator)
     const struct saga_step *step = orchestrator->saga.steps[orchestrator->ticket.step];
     char name[LIMIT_NAME_BYTES + 1];
     snprintf(name, sizeof name, "%.*s", SPAN_ARGS(orchestrator->task.step));
-    double taken = (double)(orchestrator->time_ms - step->attempt_ms) / 1000;
-    double rest = step->current > 0 ? taken / (double)step->current * (double)(step->total - step->current) : -1;
+    double taken = (double)(orchestrator->time_ms - saga_work(step)->attempt_ms) / 1000;
+    double rest = saga_work(step)->current > 0 ? taken / (double)saga_work(step)->current * (double)(saga_work(step)->total - saga_work(step)->current) : -1;
     struct backstep_progress progress = {.step = name,
                                          .percent = two_decimals(orchestrator->saga.progress_ppm),
                                          .step_percent = two_decimals(step->fraction_ppm),
-                                         .current = (int64_t)step->current,
-                                         .total = (int64_t)step->total,
-                                         .seconds_left = step->total > 0 ? rest : -1};
+                                         .current = (int64_t)saga_work(step)->current,
+                                         .total = (int64_t)saga_work(step)->total,
+                                         .seconds_left = saga_work(step)->total > 0 ? rest : -1};
     orchestrator->progress(orchestrator->progress_state, &progress);
 }
 
@@ -801,8 +801,8 @@ static void append_step(struct text *out, const struct saga *saga, uint32_t inde
     text_append_string(out, index > 0 ? ", {" : "{");
     append_text(out, "name", saga->plan->steps[index].name);
     text_format(out, ", \"status\": \"%s\", \"attempts\": %u", step_status_name((enum step_status)step->status),
-                step->execute_attempts);
-    append_seconds(out, step->begun_ms, step->ended_ms);
+                saga_work(step)->execute_attempts);
+    append_seconds(out, saga_work(step)->begun_ms, saga_work(step)->ended_ms);
     text_append_string(out, ", \"data\": ");
     text_append_span(out, step->executed && saga_step_text(step, TEXT_DATA).size > 0
                               ? saga_step_text(step, TEXT_DATA)

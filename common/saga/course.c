@@ -74,7 +74,7 @@ static struct saga_step *next_to_undo(const struct saga *saga)
     }
     struct saga_step *newest = NULL;
     for (struct saga_step *step = NULL; (step = saga_next_step(saga, step)) != NULL;) {
-        if (is_to_be_undone(saga, step) && (newest == NULL || step->end_order > newest->end_order)) {
+        if (is_to_be_undone(saga, step) && (newest == NULL || saga_work(step)->end_order > saga_work(newest)->end_order)) {
             newest = step;
         }
     }
@@ -91,7 +91,9 @@ static void begin_undo(struct saga *saga, struct saga_step *step, int64_t time_m
     step->losses = 0;
     step->silent_losses = 0;
     step->confirm = false;
-    step->rollback_begun_ms = 0;
+    if (step->work != NULL) {
+        step->work->rollback_begun_ms = 0;
+    }
     if (step->instance > 0) {
         saga->steps[step->index]->status = STEP_ROLLING_BACK;
         saga->steps[step->index]->direction = DIRECTION_ROLLBACK;
@@ -154,6 +156,13 @@ static bool needs_are_done(const struct saga *saga, const struct plan_step *plan
     return true;
 }
 
+static void say_ended(struct saga *saga, struct saga_step *step, int64_t time_ms)
+{
+    struct saga_step_work *work = step_work(saga, step);
+    work->ended_ms = time_ms;
+    work->end_order = ++saga->ended_count;
+}
+
 static bool open_instances(struct saga *saga, struct saga_step *step, int64_t time_ms)
 {
     struct saga_fan *fan = step->fan;
@@ -167,8 +176,7 @@ static bool open_instances(struct saga *saga, struct saga_step *step, int64_t ti
     if (fan->done < fan->count) {
         return false;
     }
-    step->ended_ms = time_ms;
-    step->end_order = ++saga->ended_count;
+    say_ended(saga, step, time_ms);
     step_succeed(saga, step, (struct span){0}, (struct span){0}); /* its data are those of its instances */
     return true;
 }
@@ -181,21 +189,12 @@ static void begin_step(struct saga *saga, struct saga_step *step, int64_t time_m
     } else if (plan->kind == PLAN_SCOPE && plan->when.size == 0 && !plan->templated &&
                step_result_fits(saga, plan->input, (struct span){0})) {
         saga->begun = true;
-        step->begun_ms = step->ended_ms = time_ms;
-        step->end_order = ++saga->ended_count;
+        say_ended(saga, step, time_ms);
+        step->work->begun_ms = time_ms;
         step_succeed(saga, step, plan->input, (struct span){0});
     } else {
         step_open(saga, step, time_ms);
     }
-}
-
-/* Beyond it nothing can begin before the step that stands before it is done: most pipelines are one such chain. */
-static uint32_t chain_from(struct saga *saga)
-{
-    if (saga->chain_from == 0) {
-        saga->chain_from = plan_chain_from(saga->plan) + 1;
-    }
-    return saga->chain_from - 1;
 }
 
 static bool begin_at(struct saga *saga, uint32_t index, int64_t time_ms)
@@ -217,13 +216,12 @@ static bool begin_at(struct saga *saga, uint32_t index, int64_t time_ms)
 static bool begin_steps(struct saga *saga, int64_t time_ms, bool *all_done)
 {
     bool again = false;
-    uint32_t chain = chain_from(saga);
     while (saga->done_below < saga->plan->step_count && step_is_done(saga->steps[saga->done_below])) {
         saga->done_below++; /* forward, what is done stays done */
     }
     *all_done = true;
-    bool before_done = true;
-    for (uint32_t i = saga->done_below; i < saga->plan->step_count && (before_done || i <= chain); i++) {
+    bool before_done = true; /* beyond the beginning of the chain nothing can begin before the step that stands before it is done */
+    for (uint32_t i = saga->done_below; i < saga->plan->step_count && (before_done || i <= saga->plan->chain_from); i++) {
         again = begin_at(saga, i, time_ms) || again;
         bool done = step_is_done(saga->steps[i]);
         *all_done = *all_done && done;
@@ -276,8 +274,8 @@ void course_expand(struct saga *saga, struct saga_step *step, const struct saga_
         saga->context_bytes += (uint32_t)event->elements[i].size;
     }
     step->fan = fan;
-    step->current = 0;
-    step->total = fan->count;
+    step_work(saga, step)->current = 0;
+    step->work->total = fan->count;
     step_set_status(saga, step, STEP_RUNNING);
 }
 

@@ -81,18 +81,18 @@ static void deadline_of_attempt(const struct saga *saga, const struct saga_step 
     const struct plan_step *plan = plan_of(saga, step);
     int64_t timeout_ms = step_goes_forward(step) ? plan->timeout_ms : plan->rollback_timeout_ms;
     if (timeout_ms > 0) {
-        sooner(deadline, TIMER_TIMEOUT, step->attempt_ms + timeout_ms);
+        sooner(deadline, TIMER_TIMEOUT, saga_work(step)->attempt_ms + timeout_ms);
     }
     if (plan->heartbeat_timeout_ms > 0 && step_goes_forward(step)) {
-        sooner(deadline, TIMER_HEARTBEAT, step->report_ms + plan->heartbeat_timeout_ms);
+        sooner(deadline, TIMER_HEARTBEAT, saga_work(step)->report_ms + plan->heartbeat_timeout_ms);
     }
 }
 
 bool deadline_of(const struct saga *saga, const struct saga_step *step, struct saga_deadline *deadline)
 {
     *deadline = (struct saga_deadline){.timer = TIMER_NONE, .ticket = ticket_of(step)};
-    if (!step->open && step->retry_ms != 0 && course_may_open(saga, step)) {
-        sooner(deadline, TIMER_RETRY, step->retry_ms);
+    if (!step->open && saga_work(step)->retry_ms != 0 && course_may_open(saga, step)) {
+        sooner(deadline, TIMER_RETRY, saga_work(step)->retry_ms);
     }
     if (!step->open || step->cancel != 0 || step->fired != TIMER_NONE) {
         return deadline->timer != TIMER_NONE;

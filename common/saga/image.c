@@ -16,9 +16,9 @@ static bool is_time(int64_t time_ms)
 
 static bool has_legal_times(const struct saga_step *step)
 {
-    return is_time(step->ready_ms) && is_time(step->begun_ms) && is_time(step->attempt_ms) && is_time(step->report_ms) &&
-           is_time(step->ended_ms) && is_time(step->rollback_begun_ms) && is_time(step->rollback_ended_ms) &&
-           is_time(step->retry_ms);
+    const struct saga_step_work *work = saga_work(step);
+    return is_time(step->ready_ms) && is_time(work->begun_ms) && is_time(work->attempt_ms) && is_time(work->report_ms) &&
+           is_time(work->ended_ms) && is_time(work->rollback_begun_ms) && is_time(work->rollback_ended_ms) && is_time(work->retry_ms);
 }
 
 static const char *step_image_problem(const struct saga *image, const struct saga_step *step)
@@ -27,7 +27,8 @@ static const char *step_image_problem(const struct saga *image, const struct sag
         step->cancel > 1 + CANCEL_RUN_TIMEOUT || step->fraction_ppm > PPM_ONE || !has_legal_times(step)) {
         return "a step has a value out of its range";
     }
-    if (step->active != (step->open || step->retry_ms != 0) || (step->open && (step->retry_ms != 0 || step->ticket == 0))) {
+    bool retries = saga_work(step)->retry_ms != 0;
+    if (step->active != (step->open || retries) || (step->open && (retries || step->ticket == 0))) {
         return "the list of active steps is not that of open tickets and due retries";
     }
     if (step->fan != NULL && (!saga_fans_out(image, step) || step->fan->count > LIMIT_ELEMENTS)) {
@@ -107,10 +108,28 @@ void saga_count_fan(struct saga_fan *fan)
 static size_t room_of_texts(const struct saga_step *step)
 {
     size_t size = 0;
-    for (const struct saga_text *text = step->texts; text != NULL; text = text->next) {
+    for (const struct saga_text *text = saga_work(step)->texts; text != NULL; text = text->next) {
         size += room_text_size(text->size);
     }
     return size;
+}
+
+/* No ticket of it was ever open: then the plan has it, for all runs that share it. */
+static bool is_the_plans(const struct saga_step *step)
+{
+    bool touched = step->work != NULL || step->fan != NULL || step->ticket != 0 || step->may_have_begun || step->executed;
+    return !touched && step->instance == 0 && (step->status == STEP_WAITING || step->status == STEP_NOT_RUN);
+}
+
+/* An instance changes what is said of its step. */
+static bool has_work(const struct saga_step *step)
+{
+    return step->work != NULL || step->fan != NULL;
+}
+
+static size_t room_of_work(const struct saga_step *step)
+{
+    return has_work(step) ? room_aligned(sizeof *step->work) : 0;
 }
 
 static size_t room_of_fan(const struct saga_fan *fan)
@@ -127,10 +146,9 @@ size_t saga_copy_room(const struct saga *image)
 {
     size_t size = room_aligned(SAGA_CHUNK_OVERHEAD) + room_kept_size(image->run_id.size) + room_kept_size(image->params.size) +
                   room_kept_size(image->error.size) + (image->plan_stays ? 0 : room_aligned(plan_room(image->plan))) +
-                  image->plan->step_count * room_aligned(sizeof(struct saga_step)) +
                   room_aligned(image->plan->step_count * sizeof(struct saga_step *)) + room_of_requests(image->requests);
     for (const struct saga_step *step = NULL; (step = saga_next_step(image, step)) != NULL;) {
-        size += room_of_texts(step) + (step->fan != NULL ? room_of_fan(step->fan) : 0);
+        size += (step->instance == 0 && !is_the_plans(step) ? room_aligned(sizeof *step) : 0) + room_of_work(step) + room_of_texts(step) + (step->fan != NULL ? room_of_fan(step->fan) : 0);
     }
     return size;
 }
@@ -146,9 +164,14 @@ static void copy_step(struct saga *copy, struct saga_step *to, const struct saga
 {
     *to = *from;
     to->untouched = false; /* it is the copy's own */
-    to->active_next = to->active_before = to->set_next = NULL;
-    to->texts = NULL;
-    for (const struct saga_text *text = from->texts; text != NULL; text = text->next) {
+    to->active_next = to->active_before = NULL;
+    to->work = NULL;
+    if (has_work(from)) {
+        *step_work(copy, to) = *saga_work(from);
+        to->work->texts = NULL;
+        to->work->set_next = NULL;
+    }
+    for (const struct saga_text *text = saga_work(from)->texts; text != NULL; text = text->next) {
         room_keep_text(copy, to, (enum step_text)text->kind, (struct span){text->bytes, text->size});
     }
     if (from->fan == NULL) {
@@ -166,6 +189,16 @@ static void copy_step(struct saga *copy, struct saga_step *to, const struct saga
     to->fan = fan;
 }
 
+static struct saga_step *copied_step(struct saga *copy, const struct saga_step *from)
+{
+    if (is_the_plans(from)) {
+        return from->status == STEP_WAITING ? &copy->plan->waiting[from->index] : &copy->plan->not_run[from->index];
+    }
+    struct saga_step *step = room_take(copy, sizeof *step);
+    copy_step(copy, step, from);
+    return step;
+}
+
 static void link_lists(struct saga *copy, const struct saga *image)
 {
     for (const struct saga_step *from = image->active; from != NULL; from = from->active_next) {
@@ -174,9 +207,9 @@ static void link_lists(struct saga *copy, const struct saga *image)
         *(copy->active_last != NULL ? &copy->active_last->active_next : &copy->active) = step;
         copy->active_last = step;
     }
-    for (const struct saga_step *from = image->sets; from != NULL; from = from->set_next) {
+    for (const struct saga_step *from = image->sets; from != NULL; from = saga_work(from)->set_next) {
         struct saga_step *step = saga_find_step(copy, from->index, from->instance);
-        *(copy->sets_last != NULL ? &copy->sets_last->set_next : &copy->sets) = step;
+        *(copy->sets_last != NULL ? &copy->sets_last->work->set_next : &copy->sets) = step;
         copy->sets_last = step;
     }
 }
@@ -195,8 +228,7 @@ void saga_copy(struct saga *copy, const struct saga *image, void *memory, size_t
     copy->plan = image->plan_stays ? image->plan : plan_copy(room_take(copy, plan_room(image->plan)), image->plan);
     copy->steps = room_take(copy, image->plan->step_count * sizeof(struct saga_step *));
     for (uint32_t i = 0; i < image->plan->step_count; i++) {
-        copy->steps[i] = room_take(copy, sizeof(struct saga_step));
-        copy_step(copy, copy->steps[i], image->steps[i]);
+        copy->steps[i] = copied_step(copy, image->steps[i]);
     }
     link_lists(copy, image);
     room_keep_requests(copy, image->requests);

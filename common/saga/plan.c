@@ -266,6 +266,15 @@ static char *make_untouched(struct plan *copy, char *at, uint32_t count)
     return at + 2 * size;
 }
 
+static uint64_t sum_of_weights(const struct plan *plan)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < plan->step_count; i++) {
+        sum += plan->steps[i].weight;
+    }
+    return sum;
+}
+
 struct plan *plan_copy(void *memory, const struct plan *plan)
 {
     char *at = memory;
@@ -305,6 +314,8 @@ struct plan *plan_copy(void *memory, const struct plan *plan)
         steps[i].each = copy_span(&bytes, from->each);
         steps[i].wrap = copy_spans(&spans, &bytes, from->wrap, from->wrap_count);
     }
+    copy->weight_total = sum_of_weights(copy);
+    copy->chain_from = copy->step_count > 0 ? plan_chain_from(copy) : 0;
     assert((size_t)(bytes - (char *)memory) <= plan_room(plan));
     return copy;
 }

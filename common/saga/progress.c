@@ -1,34 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/saga/saga_internal.h"
 
+static uint64_t weight_of(const struct plan *plan, uint32_t index)
+{
+    return plan->weight_total > 0 ? plan->steps[index].weight : 1;
+}
+
 /* Share of the plan that is done: the sum of weight × fraction over the sum of weights, in integers. 10^9 × 10^6 × 1000 steps fits. */
 static void sum_up(struct saga *saga)
 {
-    uint64_t weights = 0, equal = 0, done = 0;
+    saga->weight_done = 0;
     for (uint32_t i = 0; i < saga->plan->step_count; i++) {
-        weights += saga->plan->steps[i].weight;
-        done += (uint64_t)saga->plan->steps[i].weight * saga->steps[i]->fraction_ppm;
-        equal += saga->steps[i]->fraction_ppm;
+        saga->weight_done += weight_of(saga->plan, i) * saga->steps[i]->fraction_ppm;
     }
-    saga->weight_total = weights > 0 ? weights : saga->plan->step_count;
-    saga->weight_done = weights > 0 ? done : equal;
-    saga->equal_weights = weights == 0;
+    saga->summed = true;
 }
 
 void progress_add(struct saga *saga, uint32_t index, uint32_t before_ppm)
 {
-    if (saga->weight_total > 0) {
-        uint64_t weight = saga->equal_weights ? 1 : saga->plan->steps[index].weight;
+    if (saga->summed) {
+        uint64_t weight = weight_of(saga->plan, index);
         saga->weight_done += weight * saga->steps[index]->fraction_ppm - weight * before_ppm;
     }
 }
 
 static uint32_t weighted_ppm(struct saga *saga)
 {
-    if (saga->weight_total == 0) {
+    if (!saga->summed) {
         sum_up(saga);
     }
-    return (uint32_t)(saga->weight_done / saga->weight_total);
+    return (uint32_t)(saga->weight_done / (saga->plan->weight_total > 0 ? saga->plan->weight_total : saga->plan->step_count));
 }
 
 void progress_update(struct saga *saga)

@@ -319,7 +319,8 @@ static enum verdict resolve_done(struct saga *saga, struct saga_step *step, cons
         return refuse(reason, "its data do not fit: a run's context (params and results) is limited to 524288 bytes");
     }
     step->may_have_begun = step->may_have_begun || step_has_effects(saga, step);
-    step->begun_ms = step->begun_ms != 0 ? step->begun_ms : event->time_ms;
+    struct saga_step_work *work = step_work(saga, step);
+    work->begun_ms = work->begun_ms != 0 ? work->begun_ms : event->time_ms;
     step_retry_at(saga, step, 0);
     step_close(saga, step, event->time_ms);
     step_succeed(saga, step, event->data, (struct span){0});
@@ -336,7 +337,7 @@ static void resolve_undone(struct saga *saga, struct saga_step *step, const stru
         }
         return;
     }
-    step->rollback_ended_ms = event->time_ms;
+    step_work(saga, step)->rollback_ended_ms = event->time_ms;
     step_set_status(saga, step, STEP_ROLLED_BACK);
 }
 
@@ -346,7 +347,7 @@ static bool may_be_resolved(const struct saga *saga, const struct saga_step *ste
         return false;
     }
     if (!step_goes_forward(step)) {
-        return step->status == STEP_ROLLBACK_FAILED || step->retry_ms != 0;
+        return step->status == STEP_ROLLBACK_FAILED || saga_work(step)->retry_ms != 0;
     }
     return !is_going_back(saga) && !saga_is_over(saga) && (step->status == STEP_FAILED || step->status == STEP_RETRYING);
 }

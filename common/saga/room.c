@@ -40,7 +40,7 @@ static size_t capacity_of(const struct span *span)
 
 static struct saga_text *text_of(const struct saga_step *step, enum step_text kind)
 {
-    struct saga_text *text = step->texts;
+    struct saga_text *text = step->work != NULL ? step->work->texts : NULL;
     while (text != NULL && text->kind != kind) {
         text = text->next;
     }
@@ -115,7 +115,10 @@ static void join(const char *to, const struct span *pieces, size_t count)
 /* A place for a text of that size: the one it has where it fits, else a new one instead of it. */
 static struct saga_text *text_with_room(struct saga *saga, struct saga_step *step, enum step_text kind, size_t size)
 {
-    struct saga_text **link = &step->texts;
+    if (size == 0 && step->work == NULL) {
+        return NULL;
+    }
+    struct saga_text **link = &step_work(saga, step)->texts;
     while (*link != NULL && (*link)->kind != kind) {
         link = &(*link)->next;
     }
@@ -167,6 +170,12 @@ static size_t room_of_elements(const struct saga_event *event)
 /* Texts of our own making around what an event brings: "Step '<name>' failed: ", "worker '...' was lost", a limit and a number. */
 #define TEXT_SLACK (LIMIT_NAME_BYTES + 256)
 
+/* Of a step about which the record may be the first to say something. */
+static size_t room_of_work(const struct saga_step *step)
+{
+    return step->work == NULL ? room_aligned(sizeof *step->work) : 0;
+}
+
 /* Steps that begin with the Start. A pipeline in a pipeline may be complete at once, and then any step may begin. */
 static size_t room_of_first_steps(const struct plan *plan)
 {
@@ -175,7 +184,8 @@ static size_t room_of_first_steps(const struct plan *plan)
         begin += plan->steps[i].needs_count == 0;
         all += plan->steps[i].kind == PLAN_SCOPE;
     }
-    return (all > 0 ? plan->step_count : begin) * room_aligned(sizeof(struct saga_step));
+    return all > 0 ? plan->step_count * (room_aligned(sizeof(struct saga_step)) + room_aligned(sizeof(struct saga_step_work)))
+                   : begin * room_aligned(sizeof(struct saga_step));
 }
 
 static size_t room_of_start(const struct saga_event *event)
@@ -217,14 +227,18 @@ static bool needs(const struct plan_step *step, uint32_t index)
  * lets a run go on (`index` UINT32_MAX). */
 static size_t room_of_steps(const struct saga *saga, uint32_t index)
 {
+    size_t work = 0;
+    for (uint32_t i = 0; saga->has_scopes && i < saga->plan->step_count; i++) {
+        work += room_of_work(saga->steps[i]); /* and may be over at once */
+    }
     bool any = index == UINT32_MAX || saga->has_scopes;
-    bool in_chain = !any && saga->chain_from > 0 && index + 1 >= saga->chain_from;
+    bool in_chain = !any && index >= saga->plan->chain_from;
     uint32_t last = in_chain ? index + 1 : UINT32_MAX; /* where each needs the one before it, only the next one can begin */
     size_t count = !any && !in_chain; /* and the first of such a chain, once all before it is done */
     for (uint32_t i = any ? 0 : saga->done_below; saga->steps != NULL && i < saga->plan->step_count && i <= last; i++) {
         count += step_is_untouched(saga, i) && (any || needs(&saga->plan->steps[i], index));
     }
-    return count * room_aligned(sizeof(struct saga_step));
+    return count * room_aligned(sizeof(struct saga_step)) + work;
 }
 
 /* Texts about how it ended. A ticket that ends as it should has none. */
@@ -247,7 +261,7 @@ static size_t room_of_end(const struct saga *saga, const struct saga_event *even
     if (step == NULL) {
         return 0;
     }
-    return room_of_errors(saga, step, event) + room_to_keep_text(step, TEXT_DATA, event->data.size) +
+    return room_of_work(step) + room_of_errors(saga, step, event) + room_to_keep_text(step, TEXT_DATA, event->data.size) +
            room_to_keep_text(step, TEXT_ROLLBACK_DATA, event->rollback_data.size) +
            room_to_keep_text(step, TEXT_SET, event->set.size) + room_to_keep_text(step, TEXT_METRICS, event->metrics.size) +
            room_to_keep_text(step, TEXT_WORKER, event->worker.size) +
@@ -261,12 +275,13 @@ static size_t room_of_report(const struct saga *saga, const struct saga_event *e
     if (step == NULL) {
         return 0;
     }
-    return room_to_keep_text(step, TEXT_METRICS, event->metrics.size) + room_to_keep_text(step, TEXT_WORKER, event->worker.size);
+    return room_of_work(step) + room_to_keep_text(step, TEXT_METRICS, event->metrics.size) +
+           room_to_keep_text(step, TEXT_WORKER, event->worker.size);
 }
 
 static size_t room_needed(const struct saga *saga, const struct saga_event *event)
 {
-    size_t request = room_aligned(sizeof(struct saga_request));
+    size_t request = room_aligned(sizeof(struct saga_request)), work = room_aligned(sizeof(struct saga_step_work));
     switch (event->kind) {
     case EVENT_START: return request + (saga->status == RUN_NONE ? room_of_start(event) : 0);
     case EVENT_CANCEL:
@@ -275,7 +290,7 @@ static size_t room_needed(const struct saga *saga, const struct saga_event *even
     case EVENT_RETRY:
     case EVENT_ROLL_BACK:
     case EVENT_RESOLVE: /* the run's error, too */
-        return request + room_kept_size(event->reason.size + TEXT_SLACK) + room_text_size(event->data.size) + room_of_scopes(saga) +
+        return request + work + room_kept_size(event->reason.size + TEXT_SLACK) + room_text_size(event->data.size) + room_of_scopes(saga) +
                room_of_steps(saga, UINT32_MAX);
     case EVENT_STARTED:
     case EVENT_PROGRESSED: return room_of_report(saga, event);
@@ -307,7 +322,7 @@ static bool has_room_for_end(const struct saga *saga, const struct saga_event *e
                   3 * event->error.size;
     return saga->chunks != NULL && !saga->has_scopes &&
            said + (saga->plan->step_count - saga->done_below) * (sizeof(struct saga_step) + alignof(max_align_t)) +
-                   12 * TEXT_SLACK <=
+                   sizeof(struct saga_step_work) + 12 * TEXT_SLACK <=
                saga->chunks->size - saga->chunks->used;
 }
 

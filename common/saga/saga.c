@@ -26,7 +26,7 @@ static enum place place_of(const struct saga_step *step, const struct ticket *ti
     if (ticket->direction != (enum direction)step->direction) {
         return ticket->direction == DIRECTION_EXECUTE ? LATE : FUTURE;
     }
-    if (ticket->number > step->ticket) {
+    if (ticket->number == 0 || ticket->number > step->ticket) { /* they count from 1 */
         return FUTURE;
     }
     if (ticket->number < step->ticket && rule_holds(RULE_TICKETS)) {
@@ -59,8 +59,8 @@ static enum saga_verdict on_progressed(struct saga *saga, struct saga_step *step
 {
     step_mark_started(saga, step, event);
     if (event->total > 0 && event->current <= event->total && !saga_fans_out(saga, step)) {
-        step->current = event->current;
-        step->total = event->total;
+        step->work->current = event->current;
+        step->work->total = event->total;
         if (step_goes_forward(step)) {
             step_set_fraction(saga, step, ppm_of(event->current, event->total));
         }
@@ -191,7 +191,7 @@ static bool invariants_hold(const struct saga *saga)
     for (const struct saga_step *step = saga->active; step != NULL; step = step->active_next) {
         rolling_back += step->status == STEP_ROLLING_BACK;
         open += step->open;
-        assert(step->active && step->open == (step->retry_ms == 0));
+        assert(step->active && step->open == (saga_work(step)->retry_ms == 0));
         assert(step->fraction_ppm <= PPM_ONE);
         assert(!step->open || step->ticket > 0);
         assert((step->status == STEP_ROLLING_BACK) <= !step_goes_forward(step));

@@ -150,6 +150,22 @@ struct saga_text {
     uint32_t room : 28; /* bytes that fit in its place */
 };
 
+/* What a step has from the first record on that says something of it: of a million runs that wait most steps have none. Times are log time;
+ * 0: not yet. */
+struct saga_step_work {
+    struct saga_text *texts;
+    struct saga_step *set_next; /* in saga.sets */
+    int64_t begun_ms; /* first Started or end of execute */
+    int64_t attempt_ms; /* Started of the current ticket */
+    int64_t report_ms; /* last report of the current ticket */
+    int64_t ended_ms; /* last end of execute */
+    int64_t rollback_begun_ms, rollback_ended_ms;
+    int64_t retry_ms; /* when the next ticket is due */
+    uint64_t current, total; /* as last reported; of a step that fans out: instances done, and all */
+    uint32_t execute_attempts; /* used or in use, executing: what people are shown */
+    uint32_t end_order; /* n-th end of an execute ticket in this run, from 1; rollbacks go newest first */
+};
+
 /* One step, or one instance of a step that fans out. */
 struct saga_step {
     uint32_t index; /* in the plan */
@@ -171,21 +187,19 @@ struct saga_step {
     uint16_t losses, silent_losses;
     uint32_t ticket;
     uint32_t attempts; /* used, in `direction` */
-    uint32_t execute_attempts; /* used or in use, executing: what people are shown */
     uint32_t fraction_ppm; /* of execute; never goes back */
-    uint32_t end_order; /* n-th end of an execute ticket in this run, from 1; rollbacks go newest first */
-    int64_t ready_ms; /* since when it is ready; log time, as all of these */
-    int64_t begun_ms; /* first Started or end of execute; 0: none */
-    int64_t attempt_ms; /* Started of the current ticket; 0: none */
-    int64_t report_ms; /* last report of the current ticket */
-    int64_t ended_ms; /* last end of execute; 0: none */
-    int64_t rollback_begun_ms, rollback_ended_ms;
-    int64_t retry_ms; /* when the next ticket is due; 0: none */
-    uint64_t current, total; /* as last reported; of a step that fans out: instances done, and all */
-    struct saga_text *texts;
+    int64_t ready_ms; /* since when it is ready; log time */
+    struct saga_step_work *work; /* NULL: none, see saga_work() */
     struct saga_fan *fan; /* of a step that fans out, once its elements are known; else NULL */
-    struct saga_step *active_next, *active_before, *set_next;
+    struct saga_step *active_next, *active_before;
 };
+
+/* Borrowed from the step; all zero where it has none. */
+static inline const struct saga_step_work *saga_work(const struct saga_step *step)
+{
+    static const struct saga_step_work none;
+    return step->work != NULL ? step->work : &none;
+}
 
 /* The elements of a step that fans out, and an instance for each. */
 struct saga_fan {
@@ -210,7 +224,7 @@ struct saga_request {
 /* Empty where it has none; borrowed from the saga. */
 static inline struct span saga_step_text(const struct saga_step *step, enum step_text kind)
 {
-    const struct saga_text *text = step->texts;
+    const struct saga_text *text = saga_work(step)->texts;
     while (text != NULL && text->kind != kind) {
         text = text->next;
     }
@@ -231,7 +245,7 @@ struct saga {
     bool begun : 1; /* some step has */
     bool has_scopes : 1; /* pipelines in pipelines */
     bool plan_stays : 1; /* `plan` is somebody else's, for as long as the saga is */
-    bool equal_weights : 1; /* all of them are zero */
+    bool summed : 1; /* weight_done is known */
     uint32_t fold_version;
     uint32_t cause_step; /* whose failure began it; UINT32_MAX: none */
     uint32_t cause_instance;
@@ -239,12 +253,10 @@ struct saga {
     uint32_t ended_count; /* for saga_step.end_order */
     uint32_t progress_ppm;
     uint32_t undo_total; /* steps that are to be undone, counted on entering rollback */
-    uint32_t set_count;
     /* So that an event costs the same in a plan of any length. Derived, and 0 where not known yet. */
     uint32_t done_below; /* every step below this one is done */
-    uint32_t chain_from; /* 1 + the step from which on each needs the one before it */
     uint32_t context_bytes; /* at most LIMIT_CONTEXT_BYTES */
-    uint64_t weight_total, weight_done; /* the sums progress is made of */
+    uint64_t weight_done; /* the sum progress is made of */
     int64_t start_offset, started_ms, finished_ms, time_ms; /* time_ms: of the last record */
     int64_t pause_ms; /* since when it is paused or held */
     int64_t paused_ms; /* how long it was before: its timeout stands still meanwhile */

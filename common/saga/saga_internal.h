@@ -36,7 +36,7 @@ static inline size_t room_aligned(size_t size)
 void room_keep_text_joined(struct saga *saga, struct saga_step *step, enum step_text kind, const struct span *pieces, size_t count);
 static inline void room_keep_text(struct saga *saga, struct saga_step *step, enum step_text kind, struct span from)
 {
-    if (from.size > 0 || step->texts != NULL) { /* else nothing was said, and nothing is */
+    if (from.size > 0 || saga_work(step)->texts != NULL) { /* else nothing was said, and nothing is */
         room_keep_text_joined(saga, step, kind, &from, 1);
     }
 }
@@ -61,6 +61,8 @@ static inline bool step_is_untouched(const struct saga *saga, uint32_t index)
 
 /* The step, to be changed: its own from here on. The room was asked for (room_of_steps() in room.c says when). */
 struct saga_step *step_own(struct saga *saga, uint32_t index);
+/* What is said of the step, to be changed. The room was asked for wherever a record may be the first to say something. */
+struct saga_step_work *step_work(struct saga *saga, struct saga_step *step);
 
 static inline bool step_is_done(const struct saga_step *step)
 {

@@ -50,6 +50,16 @@ struct saga_step *step_own(struct saga *saga, uint32_t index)
     return saga->steps[index];
 }
 
+struct saga_step_work *step_work(struct saga *saga, struct saga_step *step)
+{
+    if (step->work == NULL) {
+        assert(!step->untouched);
+        step->work = room_take(saga, sizeof *step->work);
+        *step->work = (struct saga_step_work){0};
+    }
+    return step->work;
+}
+
 /* ---- policies */
 
 const struct plan_retry *step_retry(const struct saga *saga, const struct saga_step *step)
@@ -111,7 +121,7 @@ static void list_append(struct saga *saga, struct saga_step *step)
 
 static void update_active(struct saga *saga, struct saga_step *step)
 {
-    bool active = step->open || step->retry_ms != 0;
+    bool active = step->open || saga_work(step)->retry_ms != 0;
     struct saga_fan *fan = fan_of(saga, step);
     if (active == step->active) {
         return;
@@ -135,7 +145,7 @@ void step_set_status_of_instance(struct saga *saga, struct saga_step *step, enum
     bool was_done = step_is_done(step);
     step->status = (uint8_t)status;
     fan->done = fan->done - was_done + step_is_done(step);
-    saga->steps[step->index]->current = fan->done;
+    step_work(saga, saga->steps[step->index])->current = fan->done;
     if (status == STEP_WAITING && step->instance - 1 < fan->next) {
         fan->next = step->instance - 1;
     }
@@ -166,9 +176,11 @@ void step_open(struct saga *saga, struct saga_step *step, int64_t time_ms)
     step->resolved = false; /* what a person said was of an earlier one */
     step->fired = TIMER_NONE;
     step->cancel = 0;
-    step->attempt_ms = 0;
-    step->report_ms = 0;
-    step->retry_ms = 0;
+    if (step->work != NULL) {
+        step->work->attempt_ms = 0;
+        step->work->report_ms = 0;
+        step->work->retry_ms = 0;
+    }
     step->ready_ms = time_ms;
     step_set_status(saga, step, step_goes_forward(step) ? STEP_READY : STEP_ROLLING_BACK);
     update_active(saga, step);
@@ -181,20 +193,23 @@ void step_open_again(struct saga *saga, struct saga_step *step)
 
 void step_close(struct saga *saga, struct saga_step *step, int64_t time_ms)
 {
+    struct saga_step_work *work = step_work(saga, step);
     step->open = false;
     step->cancel = 0;
     if (step_goes_forward(step)) {
-        step->ended_ms = time_ms;
-        step->end_order = ++saga->ended_count;
+        work->ended_ms = time_ms;
+        work->end_order = ++saga->ended_count;
     } else {
-        step->rollback_ended_ms = time_ms;
+        work->rollback_ended_ms = time_ms;
     }
     update_active(saga, step);
 }
 
 void step_retry_at(struct saga *saga, struct saga_step *step, int64_t retry_ms)
 {
-    step->retry_ms = retry_ms;
+    if (retry_ms != saga_work(step)->retry_ms) {
+        step_work(saga, step)->retry_ms = retry_ms;
+    }
     update_active(saga, step);
 }
 
@@ -207,15 +222,13 @@ static int64_t begun_ms(const struct saga_step *step, const struct saga_event *e
 
 static void mark_begun(struct saga *saga, struct saga_step *step, int64_t time_ms)
 {
+    struct saga_step_work *work = step_work(saga, step);
+    int64_t *begun_ms = step_goes_forward(step) ? &work->begun_ms : &work->rollback_begun_ms;
     saga->begun = true;
     if (saga->status == RUN_PENDING) {
         saga->status = RUN_RUNNING;
     }
-    if (step_goes_forward(step) && step->begun_ms == 0) {
-        step->begun_ms = time_ms;
-    } else if (!step_goes_forward(step) && step->rollback_begun_ms == 0) {
-        step->rollback_begun_ms = time_ms;
-    }
+    *begun_ms = *begun_ms != 0 ? *begun_ms : time_ms;
 }
 
 void step_mark_started(struct saga *saga, struct saga_step *step, const struct saga_event *event)
@@ -226,13 +239,13 @@ void step_mark_started(struct saga *saga, struct saga_step *step, const struct s
     }
     if (!step->started) {
         step->started = true;
-        step->attempt_ms = begun_ms(step, event);
+        step->work->attempt_ms = begun_ms(step, event);
         if (step_goes_forward(step)) {
-            step->execute_attempts = step->attempts + 1; /* "Losing a worker is not an attempt" */
+            step->work->execute_attempts = step->attempts + 1; /* "Losing a worker is not an attempt" */
         }
         step_set_status(saga, step, step_goes_forward(step) ? STEP_RUNNING : STEP_ROLLING_BACK);
     }
-    step->report_ms = event->time_ms;
+    step->work->report_ms = event->time_ms;
 }
 
 bool step_result_fits(const struct saga *saga, struct span data, struct span set)
@@ -246,9 +259,8 @@ void step_succeed(struct saga *saga, struct saga_step *step, struct span data, s
     room_keep_text(saga, step, TEXT_SET, set);
     saga->context_bytes += (uint32_t)(data.size + set.size);
     if (set.size > 0 && !step->executed) {
-        *(saga->sets_last != NULL ? &saga->sets_last->set_next : &saga->sets) = step;
+        *(saga->sets_last != NULL ? &step_work(saga, saga->sets_last)->set_next : &saga->sets) = step;
         saga->sets_last = step;
-        saga->set_count++;
     }
     step->executed = true;
     step_set_status(saga, step, STEP_SUCCEEDED);
@@ -259,7 +271,7 @@ void step_skip(struct saga *saga, struct saga_step *step, int64_t time_ms)
 {
     mark_begun(saga, step, time_ms);
     step->may_have_begun = step->begun_before; /* a Started says that it was looked at, this that nothing was done */
-    step->execute_attempts = step->attempts; /* and that no attempt was made, however long the look took */
+    step->work->execute_attempts = step->attempts; /* and that no attempt was made, however long the look took */
     step_set_status(saga, step, STEP_SKIPPED);
     step_set_fraction(saga, step, PPM_ONE);
 }

@@ -53,8 +53,8 @@ static int64_t duration_of(const struct saga_step *step, int64_t now_ms)
     bool back = step->status == STEP_ROLLING_BACK || step->status == STEP_ROLLED_BACK || step->status == STEP_ROLLBACK_FAILED;
     bool ended = step->status != STEP_RUNNING && step->status != STEP_RETRYING && step->status != STEP_READY &&
                  step->status != STEP_ROLLING_BACK;
-    int64_t from_ms = back ? step->rollback_begun_ms : step->begun_ms;
-    int64_t to_ms = !ended ? now_ms : back ? step->rollback_ended_ms : step->ended_ms;
+    int64_t from_ms = back ? saga_work(step)->rollback_begun_ms : saga_work(step)->begun_ms;
+    int64_t to_ms = !ended ? now_ms : back ? saga_work(step)->rollback_ended_ms : saga_work(step)->ended_ms;
     return from_ms == 0 ? -1 : to_ms > from_ms ? to_ms - from_ms : 0;
 }
 
@@ -89,8 +89,8 @@ static void put_facts(struct frame *frame, const struct saga_step *step)
         step_say_rest(rest_ms, &words);
         note_text(frame, &words);
     }
-    if (step->status == STEP_RUNNING && step->execute_attempts > 1 && step->attempts + 1 == step->execute_attempts) {
-        text_format(&words, "attempt %u of %u", step->execute_attempts, saga_max_attempts(saga, step));
+    if (step->status == STEP_RUNNING && saga_work(step)->execute_attempts > 1 && step->attempts + 1 == saga_work(step)->execute_attempts) {
+        text_format(&words, "attempt %u of %u", saga_work(step)->execute_attempts, saga_max_attempts(saga, step));
         note_text(frame, &words);
     }
     text_fini(&words);
@@ -155,8 +155,8 @@ static void put_step_name(struct frame *frame, uint32_t index, bool nested)
 void put_step(struct frame *frame, uint32_t index, bool nested)
 {
     const struct saga *saga = frame->view->saga;
-    struct saga_step shown = step_as_shown(saga, index);
-    const struct saga_step *step = &shown;
+    struct step_sum sum;
+    const struct saga_step *step = step_as_shown(saga, index, &sum);
     const struct look *look = look_of(saga, step);
     const struct waiting_step *waiting = step_waiting(saga, step, frame->view->waiting, frame->view->waiting_count);
     put_step_name(frame, index, nested);

@@ -75,9 +75,9 @@ static void sum_add(struct sum *sum, const struct saga_step *step, uint32_t weig
     sum->count++;
     sum->is_in[step->status] = true;
     sum->executed = sum->executed && (step->executed || step->status == STEP_SKIPPED);
-    sum->ended_ms = later(sum->ended_ms, step->ended_ms);
-    sum->rollback_begun_ms = earlier(sum->rollback_begun_ms, step->rollback_begun_ms);
-    sum->rollback_ended_ms = later(sum->rollback_ended_ms, step->rollback_ended_ms);
+    sum->ended_ms = later(sum->ended_ms, saga_work(step)->ended_ms);
+    sum->rollback_begun_ms = earlier(sum->rollback_begun_ms, saga_work(step)->rollback_begun_ms);
+    sum->rollback_ended_ms = later(sum->rollback_ended_ms, saga_work(step)->rollback_ended_ms);
 }
 
 /* The first row of which some step is: trouble before work, work before rest. */
@@ -107,11 +107,11 @@ static enum step_status sum_status(const struct sum *sum, bool going_back)
     return sum->is_in[STEP_WAITING] ? STEP_RUNNING : STEP_SUCCEEDED;
 }
 
-struct saga_step step_as_shown(const struct saga *saga, uint32_t index)
+const struct saga_step *step_as_shown(const struct saga *saga, uint32_t index, struct step_sum *shown)
 {
-    struct saga_step shown = *saga->steps[index];
-    if (!step_is_heading(saga->plan, index) || shown.status != STEP_SUCCEEDED) {
-        return shown;
+    const struct saga_step *step = saga->steps[index];
+    if (!step_is_heading(saga->plan, index) || step->status != STEP_SUCCEEDED) {
+        return step;
     }
     struct sum sum = {.executed = true};
     for (uint32_t i = 0; i < saga->plan->step_count; i++) {
@@ -120,15 +120,17 @@ struct saga_step step_as_shown(const struct saga *saga, uint32_t index)
         }
     }
     if (sum.count == 0) {
-        return shown;
+        return step;
     }
-    shown.status = (uint8_t)sum_status(&sum, saga->status == RUN_ROLLING_BACK);
-    shown.executed = sum.executed;
-    shown.fraction_ppm = (uint32_t)(sum.weights > 0 ? sum.weighted / sum.weights : sum.equal / sum.count);
-    shown.ended_ms = later(shown.ended_ms, sum.ended_ms);
-    shown.rollback_begun_ms = sum.rollback_begun_ms;
-    shown.rollback_ended_ms = sum.rollback_ended_ms;
-    return shown;
+    *shown = (struct step_sum){.step = *step, .work = *saga_work(step)};
+    shown->step.work = &shown->work;
+    shown->step.status = (uint8_t)sum_status(&sum, saga->status == RUN_ROLLING_BACK);
+    shown->step.executed = sum.executed;
+    shown->step.fraction_ppm = (uint32_t)(sum.weights > 0 ? sum.weighted / sum.weights : sum.equal / sum.count);
+    shown->work.ended_ms = later(shown->work.ended_ms, sum.ended_ms);
+    shown->work.rollback_begun_ms = sum.rollback_begun_ms;
+    shown->work.rollback_ended_ms = sum.rollback_ended_ms;
+    return &shown->step;
 }
 
 /* ---- fan-out */
@@ -185,7 +187,7 @@ static bool goes_back(const struct saga_step *step)
 
 static void say_next_attempt(const struct saga *saga, const struct saga_step *step, int64_t now_ms, struct text *out)
 {
-    int64_t rest_ms = step->retry_ms - now_ms, rest_s = rest_ms > 0 ? (rest_ms + 999) / 1000 : 0;
+    int64_t rest_ms = saga_work(step)->retry_ms - now_ms, rest_s = rest_ms > 0 ? (rest_ms + 999) / 1000 : 0;
     text_format(out, "attempt %u of %u in %lld s: ", step->attempts + 1, saga_max_attempts(saga, step), (long long)rest_s);
     text_append_span(out, goes_back(step) ? saga_step_text(step, TEXT_ROLLBACK_ERROR) : saga_step_text(step, TEXT_ERROR));
 }
@@ -212,11 +214,11 @@ static const struct saga_step *instance_to_blame(const struct saga *saga, const 
 void step_say_reason(const struct saga *saga, const struct saga_step *step, int64_t now_ms, struct text *out)
 {
     const struct saga_step *instance = instance_to_blame(saga, step);
-    bool trying = (step->status == STEP_RETRYING || step->status == STEP_ROLLING_BACK) && step->retry_ms != 0;
+    bool trying = (step->status == STEP_RETRYING || step->status == STEP_ROLLING_BACK) && saga_work(step)->retry_ms != 0;
     bool ended = step->status == STEP_FAILED || step->status == STEP_ROLLED_BACK || step->status == STEP_ROLLBACK_FAILED;
     bool back = goes_back(step) && step->status != STEP_ROLLED_BACK;
     struct span error = back ? saga_step_text(step, TEXT_ROLLBACK_ERROR) : saga_step_text(step, TEXT_ERROR);
-    uint32_t attempts = step->status == STEP_ROLLBACK_FAILED ? step->attempts : step->execute_attempts;
+    uint32_t attempts = step->status == STEP_ROLLBACK_FAILED ? step->attempts : saga_work(step)->execute_attempts;
     if (instance != NULL) {
         say_trouble_of(saga, instance, now_ms, out);
     } else if (trying) {
@@ -255,13 +257,13 @@ struct pace {
 
 static struct pace pace_of_fan(const struct saga_step *step)
 {
-    struct pace pace = {.begun_ms = step->begun_ms, .total = step->fan->count};
+    struct pace pace = {.begun_ms = saga_work(step)->begun_ms, .total = step->fan->count};
     for (uint32_t i = 0; i < step->fan->count; i++) {
         const struct saga_step *instance = &step->fan->instances[i];
         bool ended = instance->status == STEP_SUCCEEDED || instance->status == STEP_SKIPPED;
         pace.current += ended;
-        pace.last_ms = ended ? later(pace.last_ms, instance->ended_ms) : pace.last_ms;
-        pace.begun_ms = ended && instance->begun_ms > 0 && instance->begun_ms < pace.begun_ms ? instance->begun_ms : pace.begun_ms;
+        pace.last_ms = ended ? later(pace.last_ms, saga_work(instance)->ended_ms) : pace.last_ms;
+        pace.begun_ms = ended && saga_work(instance)->begun_ms > 0 && saga_work(instance)->begun_ms < pace.begun_ms ? saga_work(instance)->begun_ms : pace.begun_ms;
     }
     return pace;
 }
@@ -273,7 +275,7 @@ int64_t step_rest_ms(const struct saga *saga, const struct saga_step *step, int6
     if (!works) {
         return -1;
     }
-    struct pace pace = fans_out ? pace_of_fan(step) : (struct pace){step->attempt_ms, step->report_ms, step->current, step->total};
+    struct pace pace = fans_out ? pace_of_fan(step) : (struct pace){saga_work(step)->attempt_ms, saga_work(step)->report_ms, saga_work(step)->current, saga_work(step)->total};
     int64_t took_ms = pace.last_ms - pace.begun_ms, since_ms = now_ms - pace.last_ms;
     bool known =
         pace.begun_ms > 0 && took_ms >= 1000 && pace.total > 0 && pace.current >= pace.total / 30 + 1 && pace.current < pace.total;
@@ -311,8 +313,8 @@ void step_say_counts(const struct saga *saga, const struct saga_step *step, stru
 {
     if (step->fan != NULL) {
         say_elements(saga, step, out);
-    } else if (step->total > 0 && step->report_ms > step->attempt_ms) {
-        text_format(out, "%llu of %llu", (unsigned long long)step->current, (unsigned long long)step->total);
+    } else if (saga_work(step)->total > 0 && saga_work(step)->report_ms > saga_work(step)->attempt_ms) {
+        text_format(out, "%llu of %llu", (unsigned long long)saga_work(step)->current, (unsigned long long)saga_work(step)->total);
         say_unit(step, out);
     }
 }

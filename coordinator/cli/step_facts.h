@@ -16,8 +16,12 @@ bool step_is_heading(const struct plan *plan, uint32_t index);
 uint32_t step_depth(const struct plan *plan, uint32_t index); /* 0: of the pipeline itself */
 /* Its name without the heading's, where it stands under one. Borrowed from the plan. */
 struct span step_short_name(const struct plan *plan, uint32_t index);
-/* The step itself; for a heading that has begun, what its steps amount to: status, share, times. */
-struct saga_step step_as_shown(const struct saga *saga, uint32_t index);
+/* The step itself; for a heading that has begun, what its steps amount to: status, share, times, made in `shown`. */
+struct step_sum {
+    struct saga_step step;
+    struct saga_step_work work;
+};
+const struct saga_step *step_as_shown(const struct saga *saga, uint32_t index, struct step_sum *shown);
 
 /* ---- fan-out */
 

@@ -79,12 +79,12 @@ static int64_t run_duration_ms(const struct saga *saga, int64_t now_ms)
 
 static int64_t step_duration_ms(const struct saga_step *step, int64_t now_ms)
 {
-    if (step->begun_ms == 0) {
+    if (saga_work(step)->begun_ms == 0) {
         return 0;
     }
     /* An attempt before this one may have ended. */
-    int64_t end_ms = step->ended_ms > 0 && step->status != STEP_RUNNING ? step->ended_ms : now_ms;
-    return end_ms > step->begun_ms ? end_ms - step->begun_ms : 0;
+    int64_t end_ms = saga_work(step)->ended_ms > 0 && step->status != STEP_RUNNING ? saga_work(step)->ended_ms : now_ms;
+    return end_ms > saga_work(step)->begun_ms ? end_ms - saga_work(step)->begun_ms : 0;
 }
 
 static const struct waiting_step *waiting_of(const struct run *run, const struct saga_step *step)
@@ -203,9 +203,9 @@ static void append_json_extras(struct text *out, const struct run *run, const st
     if (waiting != NULL) {
         append_json_waiting(out, waiting);
     }
-    if (step->retry_ms != 0) {
+    if (saga_work(step)->retry_ms != 0) {
         text_append_string(out, ",\"next_attempt\":\"");
-        append_timestamp(out, step->retry_ms);
+        append_timestamp(out, saga_work(step)->retry_ms);
         text_append_char(out, '"');
     }
     if (step->fan != NULL) {
@@ -225,12 +225,12 @@ static void append_json_extras(struct text *out, const struct run *run, const st
 
 static void append_json_step(struct text *out, const struct run *run, uint32_t index, int64_t now_ms)
 {
-    struct saga_step shown = step_as_shown(&run->saga, index);
-    const struct saga_step *step = &shown;
+    struct step_sum sum;
+    const struct saga_step *step = step_as_shown(&run->saga, index, &sum);
     text_append_string(out, index > 0 ? ",{\"name\":" : "{\"name\":");
     text_append_json_string(out, run->saga.plan->steps[index].name);
     text_format(out, ",\"status\":\"%s\",\"attempts\":%u,", step_status_name((enum step_status)step->status),
-                step->execute_attempts);
+                saga_work(step)->execute_attempts);
     append_json_seconds(out, step_duration_ms(step, now_ms));
     text_append_string(out, ",\"data\":");
     append_json_result(out, step);
@@ -358,15 +358,15 @@ static void append_step_details(struct text *out, const struct saga *saga, const
     if (step->status == STEP_RUNNING) {
         text_format(out, "  %3u %%", screen_percent(step->fraction_ppm));
     }
-    if (step->begun_ms > 0) {
+    if (saga_work(step)->begun_ms > 0) {
         text_append_string(out, "  ");
         screen_duration(step_duration_ms(step, now_ms), out);
     }
     if (step->status == STEP_RUNNING || step->fan != NULL) {
         append_counts(out, saga, step, now_ms);
     }
-    if (step->status == STEP_RUNNING && step->execute_attempts > 1) {
-        text_format(out, "  attempt %u of %u", step->execute_attempts, saga_max_attempts(saga, step));
+    if (step->status == STEP_RUNNING && saga_work(step)->execute_attempts > 1) {
+        text_format(out, "  attempt %u of %u", saga_work(step)->execute_attempts, saga_max_attempts(saga, step));
     }
     struct text reason;
     text_init(&reason, 2 * LIMIT_MESSAGE_BYTES);
@@ -384,16 +384,17 @@ static void append_step(struct text *out, const struct run *run, uint32_t index,
                         int64_t now_ms)
 {
     const struct plan *plan = run->saga.plan;
-    struct saga_step step = step_as_shown(&run->saga, index);
+    struct step_sum sum;
+    const struct saga_step *step = step_as_shown(&run->saga, index, &sum);
     uint32_t indent = indent_of(plan, index);
     append_padded(out, span_of(""), indent);
     append_padded(out, step_short_name(plan, index), width + 2 > indent ? width + 2 - indent : 2);
-    const struct waiting_step *waiting = waiting_of(run, &step);
+    const struct waiting_step *waiting = waiting_of(run, step);
     if (waiting != NULL) {
-        append_wait(out, &run->saga, &step, waiting, roster, now_ms);
+        append_wait(out, &run->saga, step, waiting, roster, now_ms);
     } else {
-        text_append_string(out, step_status_name((enum step_status)step.status));
-        append_step_details(out, &run->saga, &step, now_ms);
+        text_append_string(out, step_status_name((enum step_status)step->status));
+        append_step_details(out, &run->saga, step, now_ms);
     }
     text_append_char(out, '\n');
 }

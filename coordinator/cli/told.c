@@ -34,7 +34,7 @@ static void see(struct told_step *seen, const struct saga_step *step)
     seen->resolved = step->resolved;
     seen->ticket = step->ticket;
     seen->losses = (uint32_t)step->losses + step->silent_losses;
-    seen->retry_ms = step->retry_ms;
+    seen->retry_ms = saga_work(step)->retry_ms;
 }
 
 struct teller {
@@ -60,7 +60,7 @@ static void begin_step_line(const struct teller *teller, const struct saga_step 
 static void tell_done(const struct teller *teller, const struct saga_step *step, enum direction direction)
 {
     bool back = direction == DIRECTION_ROLLBACK;
-    int64_t begun_ms = back ? step->rollback_begun_ms : step->begun_ms, ended_ms = back ? step->rollback_ended_ms : step->ended_ms;
+    int64_t begun_ms = back ? saga_work(step)->rollback_begun_ms : saga_work(step)->begun_ms, ended_ms = back ? saga_work(step)->rollback_ended_ms : saga_work(step)->ended_ms;
     begin_step_line(teller, step, direction, "done");
     if (back && step->nothing_to_undo) {
         text_append_string(teller->out, "nothing to undo");
@@ -90,13 +90,13 @@ static void tell_failed(const struct teller *teller, const struct saga_step *ste
 {
     uint32_t max = attempts_max(teller->saga, step, direction);
     /* Once it is being undone, `attempts` counts that. */
-    uint32_t attempts = step->direction == (uint8_t)direction ? step->attempts : step->execute_attempts;
+    uint32_t attempts = step->direction == (uint8_t)direction ? step->attempts : saga_work(step)->execute_attempts;
     begin_step_line(teller, step, direction, "failed");
     if (max > 1 && attempts > 0) {
         text_format(teller->out, "attempt %u of %u", attempts, max);
-        if (step->retry_ms != 0) {
+        if (saga_work(step)->retry_ms != 0) {
             text_append_string(teller->out, ", again in ");
-            screen_duration(step->retry_ms - teller->time_ms, teller->out);
+            screen_duration(saga_work(step)->retry_ms - teller->time_ms, teller->out);
         }
         text_append_string(teller->out, ": ");
     }
@@ -141,7 +141,7 @@ static void tell_end(const struct teller *teller, const struct saga_step *step, 
 {
     enum direction direction = (enum direction)step->direction;
     bool other = step->status != before->status || step->direction != before->direction;
-    bool waits_again = step->retry_ms != 0 && step->retry_ms != before->retry_ms;
+    bool waits_again = saga_work(step)->retry_ms != 0 && saga_work(step)->retry_ms != before->retry_ms;
     uint32_t losses = (uint32_t)step->losses + step->silent_losses;
     if (is_told_by_instances(step)) {
         return;
@@ -167,13 +167,14 @@ static void tell_end(const struct teller *teller, const struct saga_step *step, 
 /* The heading of a pipeline that has begun is done, or undone, with the last of its steps; what fails says so itself. */
 static void tell_heading(const struct teller *teller, struct told *told, uint32_t index)
 {
-    struct saga_step shown = step_as_shown(teller->saga, index);
+    struct step_sum sum;
+    const struct saga_step *shown = step_as_shown(teller->saga, index, &sum);
     struct told_step *before = &told->steps[index];
-    bool back = shown.status == STEP_ROLLED_BACK;
-    if (shown.status != before->status && (back || shown.status == STEP_SUCCEEDED)) {
-        tell_done(teller, &shown, back ? DIRECTION_ROLLBACK : DIRECTION_EXECUTE);
+    bool back = shown->status == STEP_ROLLED_BACK;
+    if (shown->status != before->status && (back || shown->status == STEP_SUCCEEDED)) {
+        tell_done(teller, shown, back ? DIRECTION_ROLLBACK : DIRECTION_EXECUTE);
     }
-    before->status = shown.status;
+    before->status = shown->status;
 }
 
 static bool is_open_heading(const struct saga *saga, const struct saga_step *step)

@@ -62,7 +62,7 @@ static void tell_step(struct text *text, const struct saga *saga, const struct s
 {
     text_format(text, "  %.*s.%u attempts=%u losses=%u fraction=%u ended=%lld error='%.*s' undo_error='%.*s' data='%.*s'\n",
                 SPAN_ARGS(saga->plan->steps[step->index].name), step->instance, step->attempts, step->losses, step->fraction_ppm,
-                (long long)step->ended_ms, SPAN_ARGS(saga_step_text(step, TEXT_ERROR)), SPAN_ARGS(saga_step_text(step, TEXT_ROLLBACK_ERROR)), SPAN_ARGS(saga_step_text(step, TEXT_DATA)));
+                (long long)saga_work(step)->ended_ms, SPAN_ARGS(saga_step_text(step, TEXT_ERROR)), SPAN_ARGS(saga_step_text(step, TEXT_ROLLBACK_ERROR)), SPAN_ARGS(saga_step_text(step, TEXT_DATA)));
 }
 
 static void tell_run(struct text *text, const struct saga *saga)

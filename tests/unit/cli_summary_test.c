@@ -24,6 +24,7 @@ static const struct plan plan = {.name = {"demo", 4}, .steps = plan_steps, .step
 struct fixture {
     struct saga_step steps[2];
     struct saga_step *places[2];
+    struct saga_step_work works[2];
     struct saga_text data[2];
     struct run_view view;
     struct run run;
@@ -50,14 +51,13 @@ static void succeed(struct fixture *fixture, uint32_t index, const char *data)
 {
     struct saga_step *step = &fixture->steps[index];
     fixture->data[index] = (struct saga_text){.bytes = data, .size = (uint32_t)strlen(data), .kind = TEXT_DATA};
+    fixture->works[index] = (struct saga_step_work){
+        .execute_attempts = 1, .begun_ms = BEGUN_MS, .ended_ms = BEGUN_MS + 1250, .texts = &fixture->data[index]};
     *step = (struct saga_step){
         .index = step->index,
         .status = STEP_SUCCEEDED,
         .executed = true,
-        .execute_attempts = 1,
-        .begun_ms = BEGUN_MS,
-        .ended_ms = BEGUN_MS + 1250,
-        .texts = &fixture->data[index],
+        .work = &fixture->works[index],
     };
 }
 
@@ -142,10 +142,7 @@ static void the_time_of_a_step_that_runs_again_goes_on(void **state)
     set_up(&f);
     f.steps[0] = (struct saga_step){.status = STEP_RUNNING,
                                     .open = true,
-                                    .started = true,
-                                    .execute_attempts = 2,
-                                    .begun_ms = BEGUN_MS,
-                                    .ended_ms = BEGUN_MS + 1250 /* its first attempt */};
+                                    .started = true, .work = WORK(.execute_attempts = 2, .begun_ms = BEGUN_MS, .ended_ms = BEGUN_MS + 1250 /* its first attempt */)};
     summary_json(&f.run, BEGUN_MS + 9000, &f.out);
     assert_non_null(strstr(text_string(&f.out), "\"attempts\":2,\"duration_seconds\":9.000"));
     text_fini(&f.out);
@@ -213,8 +210,8 @@ static void a_step_that_fans_out_has_a_list_of_results_and_names_what_failed(voi
 {
     (void)state;
     struct saga_step instances[3] = {
-        {.instance = 1, .status = STEP_SUCCEEDED, .executed = true, .texts = STEP_TEXT(TEXT_DATA, "7")},
-        {.instance = 2, .status = STEP_FAILED, .texts = STEP_TEXT(TEXT_ERROR, "no route")},
+        {.instance = 1, .status = STEP_SUCCEEDED, .executed = true, .work = WORK(.texts = STEP_TEXT(TEXT_DATA, "7"))},
+        {.instance = 2, .status = STEP_FAILED, .work = WORK(.texts = STEP_TEXT(TEXT_ERROR, "no route"))},
         {.instance = 3, .status = STEP_RUNNING, .open = true, .started = true},
     };
     struct saga_fan fan = {.count = 3, .done = 1, .instances = instances};
@@ -244,7 +241,7 @@ static void nothing_in_a_run_can_drive_the_terminal(void **state)
     struct fixture f;
     set_up(&f);
     f.run.saga.error = span_of("\x1b[31mred\nline");
-    f.steps[0].texts = STEP_TEXT(TEXT_ERROR, "\x1b]0;title\a");
+    f.steps[0].work = WORK(.texts = STEP_TEXT(TEXT_ERROR, "\x1b]0;title\a"));
     summary_text(&f.run, NULL, BEGUN_MS, &f.out);
     assert_null(strchr(text_string(&f.out), '\x1b'));
     assert_null(strchr(text_string(&f.out), '\a'));

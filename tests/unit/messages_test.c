@@ -50,21 +50,20 @@ static const struct log_line log_lines[] = {
 /* A run on its way: one step done, one with an open ticket, one fanned out. The lists are linked by link_image(). */
 static struct span image_elements[] = {S("1"), S("{\"a\":2}")};
 static struct saga_step image_instances[] = {
-    {.index = 3, .instance = 1, .status = STEP_SUCCEEDED, .executed = true, .fraction_ppm = PPM_ONE, .ticket = 1, .texts = STEP_TEXT(TEXT_SET, "{\"x\":1}"), .end_order = 2},
-    {.index = 3, .instance = 2, .status = STEP_RETRYING, .ticket = 2, .attempts = 1, .losses = 3, .silent_losses = 1, .retry_ms = 777,
-     .active = true, .texts = STEP_TEXT(TEXT_ERROR, "disk is full"), .confirm = true, .execute_attempts = 1, .fraction_ppm = 20}};
+    {.index = 3, .instance = 1, .status = STEP_SUCCEEDED, .executed = true, .fraction_ppm = PPM_ONE, .ticket = 1, .work = WORK(.texts = STEP_TEXT(TEXT_SET, "{\"x\":1}"), .end_order = 2)},
+    {.index = 3, .instance = 2, .status = STEP_RETRYING, .ticket = 2, .attempts = 1, .losses = 3, .silent_losses = 1,
+     .active = true, .confirm = true, .fraction_ppm = 20, .work = WORK(.retry_ms = 777, .texts = STEP_TEXT(TEXT_ERROR, "disk is full"), .execute_attempts = 1)}};
 static struct saga_fan image_fan = {.count = 2, .next = 2, .done = 1, .open = 1, .fraction_sum = PPM_ONE + 20, .elements = image_elements, .instances = image_instances};
 static struct saga_text image_texts[] = {{&image_texts[1], "{}", 2, TEXT_DATA, 0},
                                          {&image_texts[2], "[1]", 3, TEXT_ROLLBACK_DATA, 0},
                                          {&image_texts[3], "{\"m\":1}", 7, TEXT_METRICS, 0},
                                          {NULL, "w1", 2, TEXT_WORKER, 0}};
 static struct saga_step image_steps[] = {
-    {.index = 0, .status = STEP_SUCCEEDED, .executed = true, .may_have_begun = true, .begun_before = true, .texts = image_texts, .end_order = 1, .ended_ms = 9, .begun_ms = 4, .ticket = 1, .current = 3, .total = 4},
+    {.index = 0, .status = STEP_SUCCEEDED, .executed = true, .may_have_begun = true, .begun_before = true, .ticket = 1, .work = WORK(.texts = image_texts, .end_order = 1, .ended_ms = 9, .begun_ms = 4, .current = 3, .total = 4)},
     {.index = 1, .status = STEP_RUNNING, .open = true, .active = true, .started = true, .ticket = 3, .cancel = 1 + CANCEL_SIBLING_FAILED,
-     .fired = TIMER_HEARTBEAT, .ready_ms = 10, .attempt_ms = 11, .report_ms = 12, .texts = STEP_TEXT(TEXT_ROLLBACK_ERROR, "e"), .rollback_begun_ms = 13,
-     .rollback_ended_ms = 14, .resolved = true, .nothing_to_undo = true},
+     .fired = TIMER_HEARTBEAT, .ready_ms = 10, .resolved = true, .nothing_to_undo = true, .work = WORK(.attempt_ms = 11, .report_ms = 12, .texts = STEP_TEXT(TEXT_ROLLBACK_ERROR, "e"), .rollback_begun_ms = 13, .rollback_ended_ms = 14)},
     {.index = 2, .status = STEP_SKIPPED, .direction = DIRECTION_ROLLBACK},
-    {.index = 3, .status = STEP_RUNNING, .fan = &image_fan, .current = 1, .total = 2},
+    {.index = 3, .status = STEP_RUNNING, .fan = &image_fan, .work = WORK(.current = 1, .total = 2)},
     {.index = 4}};
 static struct saga_step *image_places[] = {&image_steps[0], &image_steps[1], &image_steps[2], &image_steps[3], &image_steps[4]};
 static struct saga_request image_requests[] = {{&image_requests[1], {3, 3}, VERDICT_ACCEPTED, false, false, {0}},
@@ -82,7 +81,6 @@ static void link_image(void)
     image_instances[1].active_next = &image_steps[1];
     image_steps[1].active_before = &image_instances[1];
     image.sets = image.sets_last = &image_instances[0];
-    image.set_count = 1;
 }
 
 static const uint64_t hashes[] = {1, UINT64_MAX};
@@ -728,7 +726,8 @@ static void time_before_all(struct saga *changed)
 
 static void time_after_all(struct saga *changed)
 {
-    image_steps[1].attempt_ms = INT64_MAX;
+    static struct saga_step_work late = {.attempt_ms = INT64_MAX};
+    image_steps[1].work = &late;
     (void)changed;
 }
 

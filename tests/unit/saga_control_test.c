@@ -260,7 +260,7 @@ static void the_progress_of_a_fan_out_is_the_mean_of_its_instances(void **state)
     fixture_apply(&saga, (struct saga_event){.kind = EVENT_PROGRESSED, INSTANCE(0, 2, 1), .current = 1, .total = 2});
     assert_int_equal(saga.steps[0]->fraction_ppm, 500000);
     assert_int_equal(saga.progress_ppm, 250000);
-    assert_true(saga.steps[0]->current == 1 && saga.steps[0]->total == 3);
+    assert_true(saga.steps[0]->work->current == 1 && saga.steps[0]->work->total == 3);
     fixture_release(&saga);
 }
 

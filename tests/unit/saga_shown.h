@@ -22,10 +22,10 @@ static inline void fixture_show_step(struct text *text, const struct saga_step *
                 "resolved=%d attempts=%u,%u losses=%u,%u fraction=%u end=%u ready=%lld begun=%lld attempt=%lld report=%lld ended=%lld "
                 "rollback=%lld,%lld retry=%lld current=%llu total=%llu",
                 s->status, s->direction, s->open, s->started, s->confirm, s->may_have_begun, s->begun_before, s->executed,
-                s->nothing_to_undo, s->fired, s->cancel, s->ticket, s->resolved, s->attempts, s->execute_attempts, s->losses, s->silent_losses,
-                s->fraction_ppm, s->end_order, (long long)s->ready_ms, (long long)s->begun_ms, (long long)s->attempt_ms,
-                (long long)s->report_ms, (long long)s->ended_ms, (long long)s->rollback_begun_ms, (long long)s->rollback_ended_ms,
-                (long long)s->retry_ms, (unsigned long long)s->current, (unsigned long long)s->total);
+                s->nothing_to_undo, s->fired, s->cancel, s->ticket, s->resolved, s->attempts, saga_work(s)->execute_attempts, s->losses, s->silent_losses,
+                s->fraction_ppm, saga_work(s)->end_order, (long long)s->ready_ms, (long long)saga_work(s)->begun_ms, (long long)saga_work(s)->attempt_ms,
+                (long long)saga_work(s)->report_ms, (long long)saga_work(s)->ended_ms, (long long)saga_work(s)->rollback_begun_ms, (long long)saga_work(s)->rollback_ended_ms,
+                (long long)saga_work(s)->retry_ms, (unsigned long long)saga_work(s)->current, (unsigned long long)saga_work(s)->total);
     for (enum step_text kind = TEXT_DATA; kind <= TEXT_WORKER; kind++) {
         text_format(text, " '%.*s'", SPAN_ARGS(saga_step_text(s, kind)));
     }
@@ -59,7 +59,7 @@ static inline char *fixture_dump(const struct saga *saga)
     for (const struct saga_step *step = saga->active; step != NULL; step = step->active_next) {
         text_format(&text, "active %u.%u\n", step->index, step->instance);
     }
-    for (const struct saga_step *step = saga->sets; step != NULL; step = step->set_next) {
+    for (const struct saga_step *step = saga->sets; step != NULL; step = saga_work(step)->set_next) {
         text_format(&text, "set %u.%u\n", step->index, step->instance);
     }
     for (const struct saga_request *r = saga->requests; r != NULL; r = r->next) {

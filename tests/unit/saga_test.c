@@ -768,8 +768,8 @@ static void a_step_began_when_its_worker_says_but_not_before_its_ticket(void **s
         struct saga saga = {0};
         start(&saga, &line);
         APPLY(&saga, DONE(0, 1, OK, .elapsed_ms = cases[i].elapsed_ms));
-        assert_int_equal(saga.steps[0]->begun_ms, cases[i].begun_ms);
-        assert_int_equal(saga.steps[0]->ended_ms, 1001000);
+        assert_int_equal(saga.steps[0]->work->begun_ms, cases[i].begun_ms);
+        assert_int_equal(saga.steps[0]->work->ended_ms, 1001000);
         fixture_release(&saga);
     }
 }

@@ -26,6 +26,7 @@ struct fixture {
     struct saga saga;
     struct saga_step steps[64];
     struct saga_step *places[64];
+    struct saga_step_work upload;
     struct screen_view view;
     struct screen_style style;
     struct screen screen;
@@ -34,13 +35,12 @@ struct fixture {
 
 static struct saga_step succeeded(int64_t begun_ms, int64_t ended_ms)
 {
-    return (struct saga_step){.status = STEP_SUCCEEDED,
-                              .executed = true,
-                              .may_have_begun = true,
-                              .fraction_ppm = PPM_ONE,
-                              .begun_ms = T0 + begun_ms,
-                              .ended_ms = T0 + ended_ms,
-                              .execute_attempts = 1};
+    static struct saga_step_work works[64]; /* more than a test needs */
+    static size_t used;
+    struct saga_step_work *work = &works[used++ % 64];
+    *work = (struct saga_step_work){.begun_ms = T0 + begun_ms, .ended_ms = T0 + ended_ms, .execute_attempts = 1};
+    return (struct saga_step){
+        .status = STEP_SUCCEEDED, .executed = true, .may_have_begun = true, .fraction_ppm = PPM_ONE, .work = work};
 }
 
 static int setup(void **state)
@@ -58,18 +58,19 @@ static int setup(void **state)
     }
     f->steps[0] = succeeded(0, 150);
     f->steps[1] = succeeded(150, 590);
+    f->upload = (struct saga_step_work){.current = 14,
+                                        .total = 25,
+                                        .begun_ms = T0 + 500,
+                                        .attempt_ms = T0 + 500,
+                                        .report_ms = T0 + 6700,
+                                        .execute_attempts = 1};
     f->steps[2] = (struct saga_step){.status = STEP_RUNNING,
                                      .open = true,
                                      .started = true,
                                      .may_have_begun = true,
                                      .fraction_ppm = 560000,
-                                     .current = 14,
-                                     .total = 25,
-                                     .begun_ms = T0 + 500,
-                                     .attempt_ms = T0 + 500,
-                                     .report_ms = T0 + 6700,
-                                     .execute_attempts = 1,
-                                     .ticket = 1};
+                                     .ticket = 1,
+                                     .work = &f->upload};
     f->view = (struct screen_view){.saga = &f->saga, .run_id = f->saga.run_id, .now_ms = T0 + 6750};
     f->style = (struct screen_style){.columns = 80, .rows = 24, .utf8 = true};
     text_init(&f->out, 1 << 20);
@@ -179,7 +180,7 @@ static void no_line_is_ever_as_wide_as_the_terminal(void **state)
     f->saga.error =
         SPAN("Step 'upload' failed: a long reason, in which 漢字 stand and \033[2J too, and that goes on for quite a while");
     struct saga_text reason = {.bytes = f->saga.error.bytes, .size = (uint32_t)f->saga.error.size, .kind = TEXT_ERROR};
-    f->steps[2].texts = &reason;
+    f->steps[2].work->texts = &reason;
     f->view.hint = SPAN("backstep history upload-1k7qj4m9x2 tells the whole story");
     static const uint8_t statuses[] = {RUN_RUNNING,   RUN_ROLLING_BACK, RUN_ROLLED_BACK, RUN_ROLLBACK_INCOMPLETE,
                                        RUN_CANCELLED, RUN_PAUSED};
@@ -209,7 +210,7 @@ static void a_frame_is_lower_than_the_terminal(void **state)
         steps[i] = (struct plan_step){.name = span_of(names[i])};
         f->steps[i] = i < 40 ? succeeded(0, 100) : (struct saga_step){.status = STEP_WAITING};
     }
-    f->steps[40] = (struct saga_step){.status = STEP_RUNNING, .begun_ms = T0 + 100};
+    f->steps[40] = (struct saga_step){.status = STEP_RUNNING, .work = WORK(.begun_ms = T0 + 100)};
     f->saga.plan = &plan;
     f->view.notice = SPAN("Ctrl-C again leaves at once");
     for (uint32_t rows = 1; rows < 80; rows++) {
@@ -266,14 +267,10 @@ static void a_failure_rolled_back_says_the_reason_and_what_is_left(void **state)
     f->saga.error = SPAN("Step 'upload' failed: disk is full");
     f->saga.finished_ms = T0 + 9000;
     f->steps[0].status = STEP_ROLLED_BACK;
-    f->steps[0].rollback_begun_ms = f->steps[0].rollback_ended_ms = T0 + 8000;
+    f->steps[0].work->rollback_begun_ms = f->steps[0].work->rollback_ended_ms = T0 + 8000;
     f->steps[2] = (struct saga_step){.status = STEP_ROLLED_BACK,
                                      .direction = DIRECTION_ROLLBACK,
-                                     .fraction_ppm = 560000,
-                                     .rollback_begun_ms = T0 + 6700,
-                                     .rollback_ended_ms = T0 + 8000,
-                                     .execute_attempts = 3,
-                                     .texts = STEP_TEXT(TEXT_ERROR, "disk is full")};
+                                     .fraction_ppm = 560000, .work = WORK(.rollback_begun_ms = T0 + 6700, .rollback_ended_ms = T0 + 8000, .execute_attempts = 3, .texts = STEP_TEXT(TEXT_ERROR, "disk is full"))};
     f->steps[3].status = STEP_NOT_RUN;
     f->view.last = true;
     f->view.hint = SPAN("backstep history upload-1k7qj4m9x2 tells the whole story");
@@ -323,72 +320,45 @@ struct row {
 static const struct row rows[] = {
     {"a queued step has no bar yet", {.status = STEP_READY, .open = true}, "                          queued"},
     {"a step whose worker was lost says so",
-     {.status = STEP_READY, .open = true, .losses = 1, .texts = STEP_TEXT(TEXT_ERROR, "its worker was lost")},
+     {.status = STEP_READY, .open = true, .losses = 1, .work = WORK(.texts = STEP_TEXT(TEXT_ERROR, "its worker was lost"))},
      "                  queued   its worker was lost"},
     {"a failure that a later attempt made good is no reason",
      {.status = STEP_ROLLED_BACK,
       .direction = DIRECTION_ROLLBACK,
       .executed = true,
-      .fraction_ppm = PPM_ONE,
-      .execute_attempts = 2,
-      .rollback_begun_ms = T0,
-      .rollback_ended_ms = T0 + 100,
-      .texts = STEP_TEXT(TEXT_ERROR, "no route")},
+      .fraction_ppm = PPM_ONE, .work = WORK(.execute_attempts = 2, .rollback_begun_ms = T0, .rollback_ended_ms = T0 + 100, .texts = STEP_TEXT(TEXT_ERROR, "no route"))},
      "████████████████  undone   0.1 s"},
     {"a retry says when and why",
      {.status = STEP_RETRYING,
       .attempts = 1,
-      .execute_attempts = 1,
-      .retry_ms = T0 + 10700,
-      .begun_ms = T0 + 4750,
-      .fraction_ppm = 250000,
-      .texts = STEP_TEXT(TEXT_ERROR, "no route")},
+      .fraction_ppm = 250000, .work = WORK(.execute_attempts = 1, .retry_ms = T0 + 10700, .begun_ms = T0 + 4750, .texts = STEP_TEXT(TEXT_ERROR, "no route"))},
      "████              retry    2.0 s   attempt 2 of 3 in 4 s: no route"},
     {"a second attempt is counted",
-     {.status = STEP_RUNNING, .open = true, .started = true, .attempts = 1, .execute_attempts = 2, .begun_ms = T0 + 5750},
+     {.status = STEP_RUNNING, .open = true, .started = true, .attempts = 1, .work = WORK(.execute_attempts = 2, .begun_ms = T0 + 5750)},
      "                            0 %    1.0 s   attempt 2 of 3"},
     {"a step that has reported all is not done yet",
-     {.status = STEP_RUNNING, .open = true, .started = true, .execute_attempts = 1, .begun_ms = T0 + 5750, .fraction_ppm = PPM_ONE},
+     {.status = STEP_RUNNING, .open = true, .started = true, .fraction_ppm = PPM_ONE, .work = WORK(.execute_attempts = 1, .begun_ms = T0 + 5750)},
      "███████████████████████▉   99 %    1.0 s"},
     {"nothing is said of the rest before enough is known",
      {.status = STEP_RUNNING,
       .open = true,
       .started = true,
-      .execute_attempts = 1,
-      .begun_ms = T0 + 6000,
-      .attempt_ms = T0 + 6000,
-      .report_ms = T0 + 6500,
-      .current = 5,
-      .total = 10,
-      .fraction_ppm = 500000},
+      .fraction_ppm = 500000, .work = WORK(.execute_attempts = 1, .begun_ms = T0 + 6000, .attempt_ms = T0 + 6000, .report_ms = T0 + 6500, .current = 5, .total = 10)},
      "████████████               50 %    0.7 s   5 of 10"},
     {"what is counted has the unit that the step's metrics name",
      {.status = STEP_RUNNING,
       .open = true,
       .started = true,
-      .execute_attempts = 1,
-      .begun_ms = T0 + 6000,
-      .attempt_ms = T0 + 6000,
-      .report_ms = T0 + 6500,
-      .current = 5,
-      .total = 10,
-      .fraction_ppm = 500000,
-      .texts = STEP_TEXT(TEXT_METRICS, "{\"unit\":\"files\"}")},
+      .fraction_ppm = 500000, .work = WORK(.execute_attempts = 1, .begun_ms = T0 + 6000, .attempt_ms = T0 + 6000, .report_ms = T0 + 6500, .current = 5, .total = 10, .texts = STEP_TEXT(TEXT_METRICS, "{\"unit\":\"files\"}"))},
      "████████████               50 %    0.7 s   5 of 10 files"},
     {"nothing is said of the rest when reports have stopped",
      {.status = STEP_RUNNING,
       .open = true,
       .started = true,
-      .execute_attempts = 1,
-      .begun_ms = T0 + 1,
-      .attempt_ms = T0 + 1,
-      .report_ms = T0 + 2001,
-      .current = 5,
-      .total = 10,
-      .fraction_ppm = 500000},
+      .fraction_ppm = 500000, .work = WORK(.execute_attempts = 1, .begun_ms = T0 + 1, .attempt_ms = T0 + 1, .report_ms = T0 + 2001, .current = 5, .total = 10)},
      "████████████               50 %    6.7 s   5 of 10"},
     {"a step that is being stopped says so",
-     {.status = STEP_RUNNING, .open = true, .started = true, .cancel = 1, .execute_attempts = 1, .begun_ms = T0 + 5750},
+     {.status = STEP_RUNNING, .open = true, .started = true, .cancel = 1, .work = WORK(.execute_attempts = 1, .begun_ms = T0 + 5750)},
      "                          halting  1.0 s"},
     {"a skipped step has no bar", {.status = STEP_SKIPPED, .fraction_ppm = PPM_ONE}, "                          skipped"},
     {"a rollback runs",
@@ -396,29 +366,22 @@ static const struct row rows[] = {
       .direction = DIRECTION_ROLLBACK,
       .open = true,
       .started = true,
-      .rollback_begun_ms = T0 + 6050,
-      .fraction_ppm = 500000},
+      .fraction_ppm = 500000, .work = WORK(.rollback_begun_ms = T0 + 6050)},
      "████████████              undoing  0.7 s"},
     {"a rollback that failed is tried again",
      {.status = STEP_ROLLING_BACK,
       .direction = DIRECTION_ROLLBACK,
-      .attempts = 1,
-      .rollback_begun_ms = T0 + 6050,
-      .retry_ms = T0 + 8000,
-      .texts = STEP_TEXT(TEXT_ROLLBACK_ERROR, "busy")},
+      .attempts = 1, .work = WORK(.rollback_begun_ms = T0 + 6050, .retry_ms = T0 + 8000, .texts = STEP_TEXT(TEXT_ROLLBACK_ERROR, "busy"))},
      "                  undoing  0.7 s   attempt 2 of 10 in 2 s: busy"},
     {"what could not be undone is said",
      {.status = STEP_ROLLBACK_FAILED,
       .direction = DIRECTION_ROLLBACK,
       .attempts = 10,
       .executed = true,
-      .fraction_ppm = PPM_ONE,
-      .rollback_begun_ms = T0,
-      .rollback_ended_ms = T0 + 1000,
-      .texts = STEP_TEXT(TEXT_ROLLBACK_ERROR, "no such file or directory")},
+      .fraction_ppm = PPM_ONE, .work = WORK(.rollback_begun_ms = T0, .rollback_ended_ms = T0 + 1000, .texts = STEP_TEXT(TEXT_ROLLBACK_ERROR, "no such file or directory"))},
      "████████████████  not undone   after 10 attempts: no such file or …"},
     {"control characters are made visible",
-     {.status = STEP_FAILED, .fraction_ppm = 0, .texts = STEP_TEXT(TEXT_ERROR, "\033[2J\a")},
+     {.status = STEP_FAILED, .fraction_ppm = 0, .work = WORK(.texts = STEP_TEXT(TEXT_ERROR, "\033[2J\a"))},
      "                  failed   \\x1b[2J\\x07"},
 };
 
@@ -463,11 +426,7 @@ static void a_paused_run_says_why_and_what_can_be_done(void **state)
     assert_non_null(strstr(draw(f), "   paused\npaused: the store is being moved; resume lets it go on, rollback undo"));
     f->steps[2] = (struct saga_step){.status = STEP_FAILED,
                                      .attempts = 1,
-                                     .execute_attempts = 1,
-                                     .fraction_ppm = 560000,
-                                     .begun_ms = T0 + 500,
-                                     .ended_ms = T0 + 6500,
-                                     .texts = STEP_TEXT(TEXT_ERROR, "disk is full")};
+                                     .fraction_ppm = 560000, .work = WORK(.execute_attempts = 1, .begun_ms = T0 + 500, .ended_ms = T0 + 6500, .texts = STEP_TEXT(TEXT_ERROR, "disk is full"))};
     f->saga.held = true;
     f->saga.error = SPAN("Step 'upload' failed: disk is full");
     f->view.last = true;
@@ -498,12 +457,12 @@ static void a_pipeline_in_a_pipeline_stands_under_its_name(void **state)
     f->steps[1] = succeeded(200, 200);
     f->steps[2] = succeeded(200, 750);
     f->steps[3] = (struct saga_step){
-        .status = STEP_RUNNING, .fraction_ppm = 500000, .begun_ms = T0 + 750, .fan = &fan, .current = 2, .total = 4};
+        .status = STEP_RUNNING, .fraction_ppm = 500000, .fan = &fan, .work = WORK(.begun_ms = T0 + 750, .current = 2, .total = 4)};
     f->steps[4] = (struct saga_step){.status = STEP_WAITING};
     instances[0] = succeeded(800, 1750);
     instances[1] = (struct saga_step){.status = STEP_RUNNING, .open = true, .started = true};
     instances[2] = succeeded(800, 4750);
-    instances[3] = (struct saga_step){.status = STEP_RETRYING, .retry_ms = T0 + 9000, .texts = STEP_TEXT(TEXT_ERROR, "no route")};
+    instances[3] = (struct saga_step){.status = STEP_RETRYING, .work = WORK(.retry_ms = T0 + 9000, .texts = STEP_TEXT(TEXT_ERROR, "no route"))};
     assert_string_equal(draw(f), "nested  5 steps                                              upload-1k7qj4m9x2\n"
                                  "\n"
                                  "  fetch     ████████████████████████  100 %    0.1 s\n"
@@ -538,19 +497,19 @@ static void elements_are_told_one_by_one(void **state)
     f->saga.plan = &nested;
     tell(f, &told, T0, &out);
     text_clear(&out);
-    f->steps[3] = (struct saga_step){.status = STEP_RUNNING, .fan = &fan, .begun_ms = T0};
+    f->steps[3] = (struct saga_step){.status = STEP_RUNNING, .fan = &fan, .work = WORK(.begun_ms = T0)};
     tell(f, &told, T0, &out);
     instances[0] = (struct saga_step){
-        .index = 3, .instance = 1, .status = STEP_SUCCEEDED, .executed = true, .begun_ms = T0, .ended_ms = T0 + 100};
+        .index = 3, .instance = 1, .status = STEP_SUCCEEDED, .executed = true, .work = WORK(.begun_ms = T0, .ended_ms = T0 + 100)};
     tell(f, &told, T0 + 100, &out);
     instances[1] =
-        (struct saga_step){.index = 3, .instance = 2, .status = STEP_FAILED, .execute_attempts = 1, .texts = STEP_TEXT(TEXT_ERROR, "no route")};
+        (struct saga_step){.index = 3, .instance = 2, .status = STEP_FAILED, .work = WORK(.execute_attempts = 1, .texts = STEP_TEXT(TEXT_ERROR, "no route"))};
     f->steps[3].status = STEP_FAILED;
-    f->steps[3].texts = STEP_TEXT(TEXT_ERROR, "no route");
+    f->steps[3].work->texts = STEP_TEXT(TEXT_ERROR, "no route");
     tell(f, &told, T0 + 200, &out);
     instances[0].status = STEP_ROLLED_BACK;
     instances[0].direction = DIRECTION_ROLLBACK;
-    instances[0].rollback_begun_ms = instances[0].rollback_ended_ms = T0 + 300;
+    instances[0].work->rollback_begun_ms = instances[0].work->rollback_ended_ms = T0 + 300;
     f->steps[3].status = STEP_ROLLING_BACK;
     f->steps[3].direction = DIRECTION_ROLLBACK;
     tell(f, &told, T0 + 300, &out);
@@ -601,7 +560,7 @@ static void what_a_person_resolved_is_told_as_such(void **state)
     struct told told = {0};
     struct text out;
     text_init(&out, 1 << 20);
-    f->steps[2] = (struct saga_step){.status = STEP_FAILED, .attempts = 1, .texts = STEP_TEXT(TEXT_ERROR, "disk is full")};
+    f->steps[2] = (struct saga_step){.status = STEP_FAILED, .attempts = 1, .work = WORK(.texts = STEP_TEXT(TEXT_ERROR, "disk is full"))};
     tell(f, &told, T0, &out);
     text_clear(&out);
     f->steps[2].status = STEP_SUCCEEDED;
@@ -635,32 +594,30 @@ static void each_change_is_one_line(void **state)
     f->steps[0] = (struct saga_step){.status = STEP_READY, .open = true, .ticket = 1};
     tell(f, &told, T0 + 1, &out);
     f->saga.status = RUN_RUNNING;
-    f->steps[0] = (struct saga_step){.status = STEP_RUNNING, .open = true, .started = true, .ticket = 1, .texts = STEP_TEXT(TEXT_WORKER, "w1")};
+    f->steps[0] = (struct saga_step){.status = STEP_RUNNING, .open = true, .started = true, .ticket = 1, .work = WORK(.texts = STEP_TEXT(TEXT_WORKER, "w1"))};
     tell(f, &told, T0 + 2, &out);
     tell(f, &told, T0 + 2, &out);
     f->steps[0] = succeeded(0, 1500);
     f->steps[1].status = STEP_SKIPPED;
     tell(f, &told, T0 + 1500, &out);
     f->steps[2] = (struct saga_step){
-        .status = STEP_RETRYING, .ticket = 1, .attempts = 1, .retry_ms = T0 + 4000, .texts = STEP_TEXT(TEXT_ERROR, "disk\n full")};
+        .status = STEP_RETRYING, .ticket = 1, .attempts = 1, .work = WORK(.retry_ms = T0 + 4000, .texts = STEP_TEXT(TEXT_ERROR, "disk\n full"))};
     tell(f, &told, T0 + 2000, &out);
     f->steps[2] = (struct saga_step){
-        .status = STEP_READY, .open = true, .ticket = 3, .attempts = 1, .losses = 1, .texts = STEP_TEXT(TEXT_ERROR, "its worker 'w1' was lost")};
+        .status = STEP_READY, .open = true, .ticket = 3, .attempts = 1, .losses = 1, .work = WORK(.texts = STEP_TEXT(TEXT_ERROR, "its worker 'w1' was lost"))};
     tell(f, &told, T0 + 4500, &out);
     f->steps[2] = (struct saga_step){.status = STEP_ROLLING_BACK,
                                      .direction = DIRECTION_ROLLBACK,
                                      .open = true,
                                      .started = true,
-                                     .ticket = 1,
-                                     .execute_attempts = 2,
-                                     .texts = STEP_TEXT_BEFORE(TEXT_ERROR, "disk is full", STEP_TEXT(TEXT_WORKER, "w2"))};
+                                     .ticket = 1, .work = WORK(.execute_attempts = 2, .texts = STEP_TEXT_BEFORE(TEXT_ERROR, "disk is full", STEP_TEXT(TEXT_WORKER, "w2")))};
     f->saga.status = RUN_ROLLING_BACK;
     f->saga.error = SPAN("Step 'upload' failed: disk is full");
     tell(f, &told, T0 + 5000, &out);
     f->steps[2].status = STEP_ROLLED_BACK;
     f->steps[2].open = false;
-    f->steps[2].rollback_begun_ms = T0 + 5000;
-    f->steps[2].rollback_ended_ms = T0 + 6300;
+    f->steps[2].work->rollback_begun_ms = T0 + 5000;
+    f->steps[2].work->rollback_ended_ms = T0 + 6300;
     f->steps[0].status = STEP_ROLLED_BACK;
     f->steps[0].direction = DIRECTION_ROLLBACK;
     f->steps[0].nothing_to_undo = true;
@@ -693,7 +650,7 @@ static void a_last_failure_names_its_attempt(void **state)
     text_init(&out, 1 << 20);
     tell(f, &told, T0, &out);
     text_clear(&out);
-    f->steps[2] = (struct saga_step){.status = STEP_FAILED, .ticket = 3, .attempts = 3, .texts = STEP_TEXT(TEXT_ERROR, "disk is full")};
+    f->steps[2] = (struct saga_step){.status = STEP_FAILED, .ticket = 3, .attempts = 3, .work = WORK(.texts = STEP_TEXT(TEXT_ERROR, "disk is full"))};
     tell(f, &told, T0 + 118, &out);
     assert_string_equal(text_string(&out) + 13, "upload-1k7qj4m9x2 upload   execute  failed    attempt 3 of 3: disk is full\n");
     told_fini(&told);

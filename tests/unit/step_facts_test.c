@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is said of a step: how long it may still take, above all when that is not known. */
 #include "coordinator/cli/step_facts.h"
+#include "tests/unit/step_texts.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,7 +18,8 @@ static const struct plan_step plan_steps[] = {
 };
 static const struct plan plan = {.name = {"demo", 4}, .steps = plan_steps, .step_count = 1};
 
-#define RUNS .status = STEP_RUNNING, .open = true, .started = true, .begun_ms = T0, .attempt_ms = T0
+#define RUNS .status = STEP_RUNNING, .open = true, .started = true
+#define BEGUN .begun_ms = T0, .attempt_ms = T0
 
 /* One step, seen ten seconds after it has begun. */
 static const struct {
@@ -26,25 +28,25 @@ static const struct {
     struct saga saga;
     int64_t rest_ms;
 } rests[] = {
-    {"half of it took five seconds", {RUNS, .report_ms = T0 + 10000, .current = 5, .total = 10}, {.status = RUN_RUNNING}, 10000},
-    {"time goes by between reports", {RUNS, .report_ms = T0 + 8000, .current = 4, .total = 8}, {.status = RUN_RUNNING}, 6000},
+    {"half of it took five seconds", {RUNS, .work = WORK(BEGUN, .report_ms = T0 + 10000, .current = 5, .total = 10)}, {.status = RUN_RUNNING}, 10000},
+    {"time goes by between reports", {RUNS, .work = WORK(BEGUN, .report_ms = T0 + 8000, .current = 4, .total = 8)}, {.status = RUN_RUNNING}, 6000},
     {"a pause does not stop a step that runs",
-     {RUNS, .report_ms = T0 + 10000, .current = 5, .total = 10},
+     {RUNS, .work = WORK(BEGUN, .report_ms = T0 + 10000, .current = 5, .total = 10)},
      {.status = RUN_PAUSED},
      10000},
-    {"it has reported nothing", {RUNS, .report_ms = T0 + 10000}, {.status = RUN_RUNNING}, -1},
-    {"it has reported no total", {RUNS, .report_ms = T0 + 10000, .current = 5}, {.status = RUN_RUNNING}, -1},
-    {"it has only just begun", {RUNS, .report_ms = T0 + 999, .current = 5, .total = 10}, {.status = RUN_RUNNING}, -1},
-    {"a thirtieth is not done yet", {RUNS, .report_ms = T0 + 10000, .current = 3, .total = 100}, {.status = RUN_RUNNING}, -1},
-    {"all is done, and it goes on", {RUNS, .report_ms = T0 + 10000, .current = 10, .total = 10}, {.status = RUN_RUNNING}, -1},
-    {"reports have stopped", {RUNS, .report_ms = T0 + 2000, .current = 5, .total = 10}, {.status = RUN_RUNNING}, -1},
-    {"it is being stopped", {RUNS, .cancel = 1, .report_ms = T0 + 10000, .current = 5, .total = 10}, {.status = RUN_RUNNING}, -1},
+    {"it has reported nothing", {RUNS, .work = WORK(BEGUN, .report_ms = T0 + 10000)}, {.status = RUN_RUNNING}, -1},
+    {"it has reported no total", {RUNS, .work = WORK(BEGUN, .report_ms = T0 + 10000, .current = 5)}, {.status = RUN_RUNNING}, -1},
+    {"it has only just begun", {RUNS, .work = WORK(BEGUN, .report_ms = T0 + 999, .current = 5, .total = 10)}, {.status = RUN_RUNNING}, -1},
+    {"a thirtieth is not done yet", {RUNS, .work = WORK(BEGUN, .report_ms = T0 + 10000, .current = 3, .total = 100)}, {.status = RUN_RUNNING}, -1},
+    {"all is done, and it goes on", {RUNS, .work = WORK(BEGUN, .report_ms = T0 + 10000, .current = 10, .total = 10)}, {.status = RUN_RUNNING}, -1},
+    {"reports have stopped", {RUNS, .work = WORK(BEGUN, .report_ms = T0 + 2000, .current = 5, .total = 10)}, {.status = RUN_RUNNING}, -1},
+    {"it is being stopped", {RUNS, .cancel = 1, .work = WORK(BEGUN, .report_ms = T0 + 10000, .current = 5, .total = 10)}, {.status = RUN_RUNNING}, -1},
     {"its run is being stopped",
-     {RUNS, .report_ms = T0 + 10000, .current = 5, .total = 10},
+     {RUNS, .work = WORK(BEGUN, .report_ms = T0 + 10000, .current = 5, .total = 10)},
      {.status = RUN_RUNNING, .stopping = true},
      -1},
     {"it waits for its next attempt",
-     {.status = STEP_RETRYING, .report_ms = T0 + 10000, .current = 5, .total = 10},
+     {.status = STEP_RETRYING, .work = WORK(.report_ms = T0 + 10000, .current = 5, .total = 10)},
      {.status = RUN_RUNNING},
      -1},
 };
@@ -67,12 +69,13 @@ static void the_rest_is_told_only_where_it_is_known(void **state)
 static int64_t rest_of_fan(uint32_t done, uint8_t status, int64_t now_ms)
 {
     struct saga_step instances[8] = {{0}};
+    struct saga_step_work works[8];
     struct saga_fan fan = {.count = 8, .done = done, .instances = instances};
-    struct saga_step step = {.status = STEP_RUNNING, .fan = &fan, .begun_ms = T0, .total = 8, .current = done};
+    struct saga_step step = {.status = STEP_RUNNING, .fan = &fan, .work = WORK(.begun_ms = T0, .total = 8, .current = done)};
     struct saga saga = {.status = status, .plan = &plan, .steps = &(struct saga_step *){&step}};
     for (uint32_t i = 0; i < done; i++) {
-        instances[i] = (struct saga_step){
-            .instance = i + 1, .status = STEP_SUCCEEDED, .begun_ms = T0 + i * 1000, .ended_ms = T0 + (i + 1) * 1000};
+        works[i] = (struct saga_step_work){.begun_ms = T0 + i * 1000, .ended_ms = T0 + (i + 1) * 1000};
+        instances[i] = (struct saga_step){.instance = i + 1, .status = STEP_SUCCEEDED, .work = &works[i]};
     }
     return step_rest_ms(&saga, &step, now_ms);
 }
@@ -124,7 +127,7 @@ static void a_unit_that_is_none_is_not_shown(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct saga_text metrics = {.bytes = rows[i].metrics, .size = (uint32_t)strlen(rows[i].metrics), .kind = TEXT_METRICS};
-        struct saga_step step = {RUNS, .report_ms = T0 + 1, .current = 3, .total = 9, .texts = &metrics};
+        struct saga_step step = {RUNS, .work = WORK(BEGUN, .report_ms = T0 + 1, .current = 3, .total = 9, .texts = &metrics)};
         struct saga saga = {.status = RUN_RUNNING, .plan = &plan, .steps = &(struct saga_step *){&step}};
         struct text out;
         text_init(&out, 100);
