@@ -36,7 +36,7 @@ enum happening { ARRIVES, ENDS, TOLD_DONE, TOLD_REFUSED, HEARTBEAT };
 
 struct given_task {
     struct dispatch_item item; /* first */
-    uint32_t coordinator;
+    uint32_t coordinator, partition;
     int64_t offered_us;
 };
 
@@ -177,7 +177,7 @@ static void place_all(struct model *model, uint32_t coordinator)
 
 static void offer(struct model *model, struct given_task *task)
 {
-    dispatch_offer(model->dispatches[task->coordinator], &task->item, span_of("default"), span_of("work"));
+    dispatch_offer(model->dispatches[task->coordinator], &task->item, task->partition, span_of("default"), span_of("work"));
     place_all(model, task->coordinator);
 }
 
@@ -185,9 +185,9 @@ static void offer(struct model *model, struct given_task *task)
 static void begin(struct model *model, struct given_task *task)
 {
     task->coordinator = below(model, model->coordinators);
-    task->item = (struct dispatch_item){.owner = task,
-                                        .partition = first_of(model->coordinators, task->coordinator) +
-                                                     below(model, owned_of(model->coordinators, task->coordinator))};
+    task->item = (struct dispatch_item){.owner = task};
+    task->partition =
+        first_of(model->coordinators, task->coordinator) + below(model, owned_of(model->coordinators, task->coordinator));
     task->offered_us = model->now_us;
     offer(model, task);
 }

@@ -23,7 +23,6 @@ static void *allocate(size_t size)
 
 struct entry {
     struct run run; /* first: a run is its entry */
-    uint64_t hash;
     int64_t last_offset; /* of its records but snapshots, duplicates included */
     int64_t named_ms; /* time of the FinishedIds that names it; 0: none */
     uint32_t room_bytes;
@@ -49,6 +48,7 @@ struct runs {
     struct ended ended; /* hash: time when it was named */
     struct ended heard; /* hash: last offset of a record of a run that is not known. Until all is caught up */
     bool caught_up, keep_ended, learns_epoch;
+    size_t before_bytes; /* of the caller's, before each entry */
     void (*forget)(struct run *run);
     size_t unnamed_count, room_bytes;
     int64_t bytes;
@@ -166,6 +166,12 @@ void runs_begin_at(struct runs *runs, const struct runs_checkpoint *checkpoint)
     }
 }
 
+void runs_put_before(struct runs *runs, size_t size)
+{
+    assert(runs->earliest == NULL && size % alignof(int64_t) == 0);
+    runs->before_bytes = size;
+}
+
 void runs_keep_ended(struct runs *runs)
 {
     runs->keep_ended = true;
@@ -187,6 +193,11 @@ static void hear(struct runs *runs, uint64_t hash, int64_t offset)
     if (!runs->caught_up) {
         ended_put(&runs->heard, hash, offset);
     }
+}
+
+static uint64_t hash_of(const struct entry *entry)
+{
+    return message_hash(entry->run.saga.run_id);
 }
 
 static void give_plan_back(struct runs *runs, const struct saga *saga)
@@ -213,7 +224,7 @@ static void set_unnamed(struct runs *runs, struct entry *entry, bool unnamed)
 
 static void forget_entry(struct runs *runs, struct entry *entry)
 {
-    runs_table_remove(&runs->table, entry->hash, entry);
+    runs_table_remove(&runs->table, hash_of(entry), entry);
     *(entry->earlier != NULL ? &entry->earlier->later : &runs->earliest) = entry->later;
     *(entry->later != NULL ? &entry->later->earlier : &runs->latest) = entry->earlier;
     entry->earlier = entry->later = NULL;
@@ -222,12 +233,12 @@ static void forget_entry(struct runs *runs, struct entry *entry)
 void runs_remove(struct runs *runs, struct run *run)
 {
     struct entry *entry = (struct entry *)run;
-    hear(runs, entry->hash, entry->last_offset);
+    hear(runs, hash_of(entry), entry->last_offset);
     set_unnamed(runs, entry, false);
     list_remove(runs, entry);
     forget_entry(runs, entry);
     give_back(runs, entry);
-    free(entry);
+    free((char *)entry - runs->before_bytes);
 }
 
 void runs_free(struct runs *runs)
@@ -344,7 +355,7 @@ size_t runs_unnamed_hashes(const struct runs *runs, uint64_t *hashes, size_t max
     size_t count = 0;
     for (const struct entry *entry = runs->first; entry != NULL && count < max; entry = entry->after) {
         if (entry->unnamed) {
-            hashes[count++] = entry->hash;
+            hashes[count++] = hash_of(entry);
         }
     }
     return count;
@@ -432,7 +443,7 @@ static void name_all(struct runs *runs, uint64_t hash, int64_t base_offset, int6
     size_t count = runs_table_all(&runs->table, hash, found, NAMESAKES);
     for (size_t i = 0; i < count; i++) {
         struct entry *entry = found[i];
-        if (entry->hash == hash) {
+        if (hash_of(entry) == hash) {
             name_entry(runs, entry, base_offset, time_ms);
         }
     }
@@ -472,18 +483,18 @@ static bool same_state(const struct saga *a, const struct saga *b)
     return ok;
 }
 
-static struct entry *new_entry(uint64_t hash)
+static struct entry *new_entry(const struct runs *runs)
 {
-    struct entry *entry = allocate(sizeof *entry);
-    memset(entry, 0, sizeof *entry);
-    entry->hash = hash;
+    char *memory = allocate(runs->before_bytes + sizeof(struct entry));
+    memset(memory, 0, runs->before_bytes + sizeof(struct entry));
+    struct entry *entry = (void *)(memory + runs->before_bytes);
     entry->last_offset = -1;
     return entry;
 }
 
-static void add_entry(struct runs *runs, struct entry *entry)
+static void add_entry(struct runs *runs, struct entry *entry, uint64_t hash)
 {
-    runs_table_add(&runs->table, entry->hash, entry);
+    runs_table_add(&runs->table, hash, entry);
     entry->earlier = runs->latest;
     *(runs->latest != NULL ? &runs->latest->later : &runs->earliest) = entry;
     runs->latest = entry;
@@ -510,13 +521,13 @@ static struct entry *replace_state(struct runs *runs, struct entry *entry, const
         give_back(runs, entry);
     } else {
         int64_t last = -1;
-        entry = new_entry(hash);
+        entry = new_entry(runs);
         entry->last_offset = ended_get(&runs->heard, hash, &last) ? last : -1;
     }
     size_t size = saga_copy_room(&image);
     saga_copy(&entry->run.saga, &image, allocate(size), size);
     take_room(runs, entry, size);
-    add_entry(runs, entry);
+    add_entry(runs, entry, hash);
     return entry;
 }
 
@@ -623,7 +634,7 @@ static enum saga_verdict apply_with_plan(struct runs *runs, struct saga *saga, s
     return verdict;
 }
 
-static enum runs_result apply_to(struct runs *runs, struct entry *entry, struct message *message, struct run **run)
+static enum runs_result apply_to(struct runs *runs, struct entry *entry, uint64_t hash, struct message *message, struct run **run)
 {
     struct saga_event *event = &message->event;
     struct saga *saga = &entry->run.saga;
@@ -634,7 +645,7 @@ static enum runs_result apply_to(struct runs *runs, struct entry *entry, struct 
     provide_room(runs, entry, event);
     enum saga_verdict verdict = apply_with_plan(runs, saga, event, plan);
     if (is_new) {
-        add_entry(runs, entry);
+        add_entry(runs, entry, hash);
         set_base(runs, entry, event->offset, event->time_ms);
         entry->run.first_offset = event->offset;
     }
@@ -718,7 +729,7 @@ static enum runs_result apply_event(struct runs *runs, struct message *message, 
     if (nothing) {
         begin_afresh(runs, entry);
     }
-    return apply_to(runs, entry != NULL ? entry : new_entry(hash), message, run);
+    return apply_to(runs, entry != NULL ? entry : new_entry(runs), hash, message, run);
 }
 
 enum runs_result runs_apply(struct runs *runs, struct message *message, int64_t offset, int64_t time_ms, struct run **run)

@@ -44,6 +44,8 @@ bool runs_checkpoint_read(struct runs_checkpoint *checkpoint, int64_t offset, co
 
 /* Before the first record, where it is not the first of the log. */
 void runs_begin_at(struct runs *runs, const struct runs_checkpoint *checkpoint);
+/* `size` bytes of the caller's, a multiple of 8, stand right before each run in memory, all zero at first. */
+void runs_put_before(struct runs *runs, size_t size);
 /* Runs that have ended stay, for `list`; else they go once a FinishedIds has named them. */
 void runs_keep_ended(struct runs *runs);
 /* Told before a run goes, to free what is attached; a run that has something attached stays where nobody is. */

@@ -461,10 +461,10 @@ static void unmark_busy_lane(struct dispatch *dispatch, struct dispatch_lane *la
     }
 }
 
-void dispatch_offer(struct dispatch *dispatch, struct dispatch_item *item, struct span queue, struct span handler)
+void dispatch_offer(struct dispatch *dispatch, struct dispatch_item *item, uint32_t partition, struct span queue, struct span handler)
 {
     assert(item->state == ITEM_IDLE);
-    struct dispatch_lane *lane = lane_of(dispatch, group_of(dispatch, queue, handler), item->partition);
+    struct dispatch_lane *lane = lane_of(dispatch, group_of(dispatch, queue, handler), partition);
     item->state = ITEM_WAITING;
     item->lane = lane;
     item->next = NULL;

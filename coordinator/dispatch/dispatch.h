@@ -25,11 +25,25 @@ struct dispatch_item {
         struct dispatch_worker *worker; /* PLACED */
     };
     void *owner; /* the caller's */
-    struct ticket ticket;
-    uint32_t partition; /* progress partition of the run */
-    uint8_t state;      /* enum item_state */
-    bool confirm;
+    uint32_t step, instance, number; /* the ticket's: item_ticket() */
+    uint8_t direction;
+    uint8_t state; /* enum item_state */
+    bool confirm : 1;
+    bool seen : 1, end_sent : 1, cancel_sent : 1; /* the caller's */
 };
+
+static inline struct ticket item_ticket(const struct dispatch_item *item)
+{
+    return (struct ticket){item->step, item->instance, (enum direction)item->direction, item->number};
+}
+
+static inline void item_set_ticket(struct dispatch_item *item, const struct ticket *ticket)
+{
+    item->step = ticket->step;
+    item->instance = ticket->instance;
+    item->number = ticket->number;
+    item->direction = (uint8_t)ticket->direction;
+}
 
 /* `owned` of `total` progress partitions are ours: our share of each worker's window. Caller owes dispatch_free(); items are the caller's. */
 struct dispatch *dispatch_new(uint32_t owned, uint32_t total);
@@ -81,8 +95,8 @@ void dispatch_forget(struct dispatch *dispatch, struct dispatch_worker *worker);
 
 /* ---- tickets */
 
-/* Wait for a worker of `queue` that serves `handler`. */
-void dispatch_offer(struct dispatch *dispatch, struct dispatch_item *item, struct span queue, struct span handler);
+/* Wait for a worker of `queue` that serves `handler`; `partition` is the progress partition of the run. */
+void dispatch_offer(struct dispatch *dispatch, struct dispatch_item *item, uint32_t partition, struct span queue, struct span handler);
 /* A Holding named it: it stays where it is. */
 void dispatch_adopt(struct dispatch *dispatch, struct dispatch_item *item, struct dispatch_worker *worker);
 /* The next item for which a worker has credit: it is placed, and the caller sends it to item->worker. NULL: none. */

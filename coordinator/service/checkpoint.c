@@ -167,7 +167,7 @@ static void on_snapshot(struct job *job, enum runs_result result)
     }
     int64_t wait_ms = rare->snapshot_wait_ms > 0 ? rare->snapshot_wait_ms * 2 : RETRY_FIRST_MS;
     rare->snapshot_wait_ms = wait_ms < RETRY_MOST_MS ? wait_ms : RETRY_MOST_MS;
-    rare->snapshot_ms = job->owned->service->now_ms + rare->snapshot_wait_ms;
+    rare->snapshot_ms = job_owned(job)->service->now_ms + rare->snapshot_wait_ms;
 }
 
 void checkpoint_own_record(struct owned *owned, const struct message *message, enum runs_result result, struct run *run)
@@ -181,7 +181,7 @@ void checkpoint_own_record(struct owned *owned, const struct message *message, e
     if (message->kind == MESSAGE_FINISHED_IDS) {
         owned->ids_sent = false;
     } else if (message->kind == MESSAGE_SNAPSHOT && run != NULL && run->attached != NULL) {
-        on_snapshot(run->attached, result);
+        on_snapshot(job_if_any(run), result);
     }
     if (result == RUNS_CHECKED || owned->service->now_ms - owned->committed_at_ms >= COMMIT_AGAIN_MS) {
         commit(owned);
@@ -202,11 +202,11 @@ static uint64_t size_of(const struct saga *saga)
 
 static void write_snapshot(struct owned *owned, struct job *job)
 {
-    const struct saga *saga = &job->run->saga;
+    const struct saga *saga = &job_run(job)->saga;
     struct waiting_step waiting[WAITING_TOLD];
     struct message message = {.kind = MESSAGE_SNAPSHOT,
                               .state_offset = owned->next_offset,
-                              .first_offset = job->run->first_offset,
+                              .first_offset = job_run(job)->first_offset,
                               .image = saga,
                               .waiting = waiting,
                               .waiting_count = job_list_waiting(job, waiting, WAITING_TOLD)};
@@ -260,8 +260,8 @@ static void look(struct owned *owned, int64_t most_bytes, int64_t read_bytes)
          run != NULL && is_behind(owned, run, most_bytes) && (sent < SNAPSHOTS_AT_ONCE || sent_bytes < read_bytes / 2);
          run = runs_next_held(owned->runs, run)) {
         ended_behind = ended_behind || saga_is_closed(&run->saga);
-        if (may_be_told(run, run->attached, service->now_ms) && service->state == SERVICE_WORKING && job_may_send(service)) {
-            write_snapshot(owned, run->attached);
+        if (may_be_told(run, job_if_any(run), service->now_ms) && service->state == SERVICE_WORKING && job_may_send(service)) {
+            write_snapshot(owned, job_if_any(run));
             sent_bytes += (int64_t)service->bytes.size;
             sent++;
         }

@@ -89,7 +89,7 @@ static void heap_remove(struct service *service, struct job *job)
 
 static void wake_at(struct job *job, int64_t wake_ms)
 {
-    struct service *service = job->owned->service;
+    struct service *service = job_owned(job)->service;
     if (job->heap_index != NOT_IN_HEAP && service->heap[job->heap_index].wake_ms == wake_ms) {
         return;
     }
@@ -125,14 +125,11 @@ int64_t jobs_next_ms(const struct service *service)
 struct job *job_of(struct owned *owned, struct run *run)
 {
     if (run->attached == NULL) {
-        struct job *job = allocate(sizeof *job);
-        job->run = run;
-        job->owned = owned;
-        job->heap_index = NOT_IN_HEAP;
-        job->announce_ms = owned->service->now_ms + ANNOUNCE_EVERY_MS;
-        run->attached = job;
+        run->attached = owned;
+        *job_if_any(run) =
+            (struct job){.heap_index = NOT_IN_HEAP, .announce_ms = owned->service->now_ms + ANNOUNCE_EVERY_MS};
     }
-    return run->attached;
+    return job_if_any(run);
 }
 
 struct job_rare *job_rare(struct job *job)
@@ -145,32 +142,39 @@ struct job_rare *job_rare(struct job *job)
 
 static struct tracked *hint(const struct job *job)
 {
-    const struct service *service = job->owned->service;
+    const struct service *service = job_owned(job)->service;
     return service->hint_of == job ? service->hint : job->tickets;
 }
 
 static void set_hint(const struct job *job, struct tracked *tracked)
 {
-    job->owned->service->hint_of = job;
-    job->owned->service->hint = tracked;
+    job_owned(job)->service->hint_of = job;
+    job_owned(job)->service->hint = tracked;
 }
 
 /* `before` is the one before it in the list, NULL for the first. */
 static void drop_ticket(struct job *job, struct tracked *before, struct tracked *tracked)
 {
-    dispatch_end(job->owned->service->dispatch, &tracked->item);
+    dispatch_end(job_owned(job)->service->dispatch, &tracked->item);
     *(before != NULL ? &before->next : &job->tickets) = tracked->next;
     job->tickets_last = job->tickets_last == tracked ? before : job->tickets_last;
     if (hint(job) == tracked) {
         set_hint(job, tracked->next);
     }
-    free(tracked);
+    if (tracked == &job->first) {
+        *tracked = (struct tracked){0};
+    } else {
+        free(tracked);
+    }
 }
 
-static void add_ticket(struct job *job, struct tracked *tracked)
+static struct tracked *add_ticket(struct job *job)
 {
+    struct tracked *tracked = job->first.item.owner == NULL ? &job->first : allocate(sizeof *tracked);
+    tracked->item.owner = job;
     *(job->tickets_last != NULL ? &job->tickets_last->next : &job->tickets) = tracked;
     job->tickets_last = tracked;
+    return tracked;
 }
 
 void job_free(struct job *job)
@@ -178,14 +182,13 @@ void job_free(struct job *job)
     while (job->tickets != NULL) {
         drop_ticket(job, NULL, job->tickets);
     }
-    heap_remove(job->owned->service, job);
+    heap_remove(job_owned(job)->service, job);
     assert(!job->dirty);
-    if (job->owned->service->hint_of == job) {
-        job->owned->service->hint_of = NULL;
+    if (job_owned(job)->service->hint_of == job) {
+        job_owned(job)->service->hint_of = NULL;
     }
-    job->run->attached = NULL;
     free(job->rare);
-    free(job);
+    job_run(job)->attached = NULL;
 }
 
 void jobs_drop(struct owned *owned)
@@ -195,7 +198,7 @@ void jobs_drop(struct owned *owned)
     service->dirty_last = NULL;
     while (*link != NULL) {
         struct job *job = *link;
-        if (job->owned == owned) {
+        if (job_owned(job) == owned) {
             job->dirty = false;
             *link = job->next_dirty;
         } else {
@@ -205,14 +208,14 @@ void jobs_drop(struct owned *owned)
     }
     for (struct run *run = runs_next(owned->runs, NULL); run != NULL; run = runs_next(owned->runs, run)) {
         if (run->attached != NULL) {
-            job_free(run->attached);
+            job_free(job_if_any(run));
         }
     }
 }
 
 void job_touch(struct job *job)
 {
-    struct service *service = job->owned->service;
+    struct service *service = job_owned(job)->service;
     job->announce = true;
     if (job->dirty) {
         return;
@@ -231,18 +234,18 @@ void job_touch_later(struct job *job)
 {
     job->announce = true;
     if (!job->dirty) {
-        wake_at(job, job->owned->service->now_ms);
+        wake_at(job, job_owned(job)->service->now_ms);
     }
 }
 
-static bool same_key(const struct ticket *a, const struct ticket *b)
+static bool has_key(const struct dispatch_item *item, const struct ticket *ticket)
 {
-    return a->step == b->step && a->instance == b->instance && a->direction == b->direction;
+    return item->step == ticket->step && item->instance == ticket->instance && item->direction == (uint8_t)ticket->direction;
 }
 
 static struct tracked *find_between(struct tracked *tracked, const struct tracked *end, const struct ticket *ticket)
 {
-    while (tracked != end && !same_key(&tracked->item.ticket, ticket)) {
+    while (tracked != end && !has_key(&tracked->item, ticket)) {
         tracked = tracked->next;
     }
     return tracked != end ? tracked : NULL;
@@ -262,35 +265,32 @@ static struct tracked *find_key(struct job *job, const struct ticket *ticket)
 struct tracked *job_find(struct job *job, const struct ticket *ticket)
 {
     struct tracked *tracked = find_key(job, ticket);
-    return tracked != NULL && tracked->item.ticket.number == ticket->number ? tracked : NULL;
+    return tracked != NULL && tracked->item.number == ticket->number ? tracked : NULL;
 }
 
 /* The ticket as this owner knows it. A new number begins afresh: the earlier one has ended in the log. */
 static struct tracked *track(struct job *job, const struct saga_effect *effect, bool *is_new)
 {
     struct tracked *tracked = find_key(job, &effect->ticket);
-    *is_new = tracked == NULL || tracked->item.ticket.number != effect->ticket.number;
+    *is_new = tracked == NULL || tracked->item.number != effect->ticket.number;
     if (tracked == NULL) {
-        tracked = allocate(sizeof *tracked);
-        add_ticket(job, tracked);
-        tracked->item.owner = job;
-        tracked->item.partition = (uint32_t)job->owned->partition;
+        tracked = add_ticket(job);
     }
     if (*is_new) {
-        dispatch_end(job->owned->service->dispatch, &tracked->item);
-        tracked->item.ticket = effect->ticket;
-        tracked->end_sent = false;
-        tracked->cancel_sent = false;
+        dispatch_end(job_owned(job)->service->dispatch, &tracked->item);
+        item_set_ticket(&tracked->item, &effect->ticket);
+        tracked->item.end_sent = false;
+        tracked->item.cancel_sent = false;
     }
     tracked->item.confirm = effect->confirm;
-    tracked->pass = job->pass;
+    tracked->item.seen = job->seen;
     return tracked;
 }
 
 void job_inherit(struct job *job)
 {
     struct saga_effect effect;
-    for (struct saga_cursor cursor = {0}; saga_next_effect(&job->run->saga, &cursor, &effect);) {
+    for (struct saga_cursor cursor = {0}; saga_next_effect(&job_run(job)->saga, &cursor, &effect);) {
         if (effect.kind == EFFECT_DISPATCH || effect.kind == EFFECT_CANCEL_TASK || effect.kind == EFFECT_HOLD) {
             bool is_new;
             track(job, &effect, &is_new)->item.state = ITEM_INHERITED;
@@ -300,27 +300,27 @@ void job_inherit(struct job *job)
 
 static bool publish(struct job *job, struct message *message)
 {
-    return publish_progress(job->owned->service, job->owned, job->run->saga.run_id, message);
+    return publish_progress(job_owned(job)->service, job_owned(job), job_run(job)->saga.run_id, message);
 }
 
 void job_lost(struct job *job, struct tracked *tracked, struct span worker, const char *reason, enum log_level level)
 {
     struct message message = {.kind = MESSAGE_LOST};
-    message.event.ticket = tracked->item.ticket;
+    message.event.ticket = item_ticket(&tracked->item);
     message.event.worker = worker;
     message.event.reason = span_of(reason);
-    tracked->end_sent = true;
-    log_event(level, "ticket_lost", "run=%.*s step=%u ticket=%u worker=%.*s reason=%s", SPAN_ARGS(job->run->saga.run_id),
-              tracked->item.ticket.step, tracked->item.ticket.number, SPAN_ARGS(worker), LOG_QUOTED(reason));
+    tracked->item.end_sent = true;
+    log_event(level, "ticket_lost", "run=%.*s step=%u ticket=%u worker=%.*s reason=%s", SPAN_ARGS(job_run(job)->saga.run_id),
+              tracked->item.step, tracked->item.number, SPAN_ARGS(worker), LOG_QUOTED(reason));
     publish(job, &message);
 }
 
 static void withdraw(struct job *job, struct tracked *tracked)
 {
     struct message message = {.kind = MESSAGE_WITHDRAWN};
-    message.event.ticket = tracked->item.ticket;
-    dispatch_end(job->owned->service->dispatch, &tracked->item);
-    tracked->end_sent = true;
+    message.event.ticket = item_ticket(&tracked->item);
+    dispatch_end(job_owned(job)->service->dispatch, &tracked->item);
+    tracked->item.end_sent = true;
     publish(job, &message);
 }
 
@@ -331,8 +331,8 @@ static void perform_dispatch(struct job *job, const struct saga_effect *effect)
     bool is_new;
     struct tracked *tracked = track(job, effect, &is_new);
     if (is_new) {
-        const struct plan_step *step = &job->run->saga.plan->steps[effect->ticket.step];
-        dispatch_offer(job->owned->service->dispatch, &tracked->item, step->queue, step->handler);
+        const struct plan_step *step = &job_run(job)->saga.plan->steps[effect->ticket.step];
+        dispatch_offer(job_owned(job)->service->dispatch, &tracked->item, (uint32_t)job_owned(job)->partition, step->queue, step->handler);
     }
 }
 
@@ -340,7 +340,7 @@ static void perform_cancel(struct job *job, const struct saga_effect *effect)
 {
     bool is_new;
     struct tracked *tracked = track(job, effect, &is_new);
-    if (tracked->end_sent || tracked->cancel_sent || tracked->item.state == ITEM_INHERITED) {
+    if (tracked->item.end_sent || tracked->item.cancel_sent || tracked->item.state == ITEM_INHERITED) {
         return; /* an inherited one is adopted or ended first */
     }
     if (tracked->item.state != ITEM_PLACED) {
@@ -348,10 +348,10 @@ static void perform_cancel(struct job *job, const struct saga_effect *effect)
         return;
     }
     struct message message = {.kind = MESSAGE_CANCEL_TASK, .cancel_reason = effect->cancel_reason};
-    message.event.run_id = job->run->saga.run_id;
+    message.event.run_id = job_run(job)->saga.run_id;
     message.event.ticket = effect->ticket;
-    tracked->cancel_sent = true;
-    publish_task(job->owned->service, job->owned, tracked->item.worker, &message);
+    tracked->item.cancel_sent = true;
+    publish_task(job_owned(job)->service, job_owned(job), tracked->item.worker, &message);
 }
 
 /* The run is paused: what was sent may end, what was not is taken back. */
@@ -359,7 +359,7 @@ static void perform_hold(struct job *job, const struct saga_effect *effect)
 {
     bool is_new;
     struct tracked *tracked = track(job, effect, &is_new);
-    if (!tracked->end_sent && tracked->item.state != ITEM_PLACED && tracked->item.state != ITEM_INHERITED) {
+    if (!tracked->item.end_sent && tracked->item.state != ITEM_PLACED && tracked->item.state != ITEM_INHERITED) {
         withdraw(job, tracked);
     }
 }
@@ -371,7 +371,7 @@ static void perform_answer(struct job *job, const struct saga_effect *effect)
         return;
     }
     struct message message = {
-        .kind = MESSAGE_ANSWERED, .verdict = (enum verdict)request->verdict, .start_offset = job->run->saga.start_offset};
+        .kind = MESSAGE_ANSWERED, .verdict = (enum verdict)request->verdict, .start_offset = job_run(job)->saga.start_offset};
     memcpy(message.event.request_id, request->id, sizeof request->id);
     message.event.reason = request->reason;
     request->sent = true;
@@ -380,8 +380,8 @@ static void perform_answer(struct job *job, const struct saga_effect *effect)
 
 static void perform_finish(struct job *job)
 {
-    const struct saga *saga = &job->run->saga;
-    if (job->finish_sent == saga->finish_count) {
+    const struct saga *saga = &job_run(job)->saga;
+    if (job->finish_sent == (uint16_t)saga->finish_count) {
         return;
     }
     struct message message = {.kind = MESSAGE_RUN_FINISHED,
@@ -394,7 +394,7 @@ static void perform_finish(struct job *job)
                               .steps_executed = saga_steps_executed(saga),
                               .steps_total = saga->plan->step_count,
                               .progress_ppm = saga->progress_ppm};
-    job->finish_sent = saga->finish_count;
+    job->finish_sent = (uint16_t)saga->finish_count;
     log_event(LOG_INFO, "run_finished", "run=%.*s status=%s error=%s", SPAN_ARGS(saga->run_id), run_status_name(message.status),
               LOG_QUOTED_SPAN(saga->error));
     publish(job, &message);
@@ -404,9 +404,9 @@ static void perform_finish(struct job *job)
 static void perform_dispatches(struct job *job)
 {
     struct saga_effect effect;
-    job->pass++;
+    job->seen = !job->seen;
     set_hint(job, job->tickets);
-    for (struct saga_cursor cursor = {0}; saga_next_effect(&job->run->saga, &cursor, &effect);) {
+    for (struct saga_cursor cursor = {0}; saga_next_effect(&job_run(job)->saga, &cursor, &effect);) {
         switch (effect.kind) {
         case EFFECT_DISPATCH:    perform_dispatch(job, &effect); break;
         case EFFECT_CANCEL_TASK: perform_cancel(job, &effect);   break;
@@ -418,12 +418,12 @@ static void perform_dispatches(struct job *job)
     struct tracked *before = NULL;
     for (struct tracked *tracked = job->tickets, *next; tracked != NULL; tracked = next) {
         next = tracked->next;
-        if (tracked->pass != job->pass) {
+        if (tracked->item.seen != job->seen) {
             drop_ticket(job, before, tracked); /* it has ended */
             continue;
         }
         before = tracked;
-        if (tracked->item.state == ITEM_INHERITED && job->owned->resolved && !tracked->end_sent) {
+        if (tracked->item.state == ITEM_INHERITED && job_owned(job)->resolved && !tracked->item.end_sent) {
             job_lost(job, tracked, (struct span){0}, "a new owner found nobody who holds it", LOG_DEBUG);
         }
     }
@@ -433,7 +433,7 @@ static void perform_dispatches(struct job *job)
 static void perform_words(struct job *job)
 {
     struct saga_effect effect;
-    for (struct saga_cursor cursor = {0}; saga_next_effect(&job->run->saga, &cursor, &effect);) {
+    for (struct saga_cursor cursor = {0}; saga_next_effect(&job_run(job)->saga, &cursor, &effect);) {
         if (effect.kind == EFFECT_ANSWER) {
             perform_answer(job, &effect);
         } else if (effect.kind == EFFECT_FINISH) {
@@ -445,7 +445,7 @@ static void perform_words(struct job *job)
 /* An answer that was read back may have to be given once more, if the same question comes again: it may stand right behind. */
 void job_answered(struct job *job)
 {
-    for (struct saga_request *request = job->run->saga.requests; request != NULL; request = request->next) {
+    for (struct saga_request *request = job_run(job)->saga.requests; request != NULL; request = request->next) {
         request->sent = request->sent && !request->answered;
     }
 }
@@ -458,11 +458,11 @@ size_t job_list_waiting(const struct job *job, struct waiting_step *waiting, siz
     for (const struct tracked *tracked = job->tickets; tracked != NULL && count < max; tracked = tracked->next) {
         const struct dispatch_item *item = &tracked->item;
         if (item->state == ITEM_WAITING && !dispatch_is_served(item)) {
-            waiting[count++] = (struct waiting_step){.step = item->ticket.step,
-                                                     .instance = item->ticket.instance,
+            waiting[count++] = (struct waiting_step){.step = item->step,
+                                                     .instance = item->instance,
                                                      .handler = dispatch_item_handler(item),
                                                      .queue = dispatch_item_queue(item),
-                                                     .since_ms = saga_find_step(&job->run->saga, item->ticket.step, item->ticket.instance)->ready_ms};
+                                                     .since_ms = saga_find_step(&job_run(job)->saga, item->step, item->instance)->ready_ms};
         }
     }
     return count;
@@ -471,7 +471,7 @@ size_t job_list_waiting(const struct job *job, struct waiting_step *waiting, siz
 /* Thousands of runs that change at once take turns. false: its turn comes at job->announce_ms. */
 static bool has_turn(struct job *job)
 {
-    struct service *service = job->owned->service;
+    struct service *service = job_owned(job)->service;
     int64_t now = service->now_ms * ANNOUNCEMENTS_PER_MS;
     if (job->has_turn) {
         job->has_turn = false;
@@ -489,8 +489,8 @@ static bool has_turn(struct job *job)
 
 static void announce(struct job *job)
 {
-    const struct saga *saga = &job->run->saga;
-    struct service *service = job->owned->service;
+    const struct saga *saga = &job_run(job)->saga;
+    struct service *service = job_owned(job)->service;
     struct waiting_step waiting[WAITING_TOLD];
     struct message message = {.kind = MESSAGE_RUN_PROGRESSED,
                               .status = (enum run_status)saga->status,
@@ -498,8 +498,8 @@ static void announce(struct job *job)
                               .rollback_ppm = saga_rollback_ppm(saga),
                               .waiting = waiting,
                               .waiting_count = job_list_waiting(job, waiting, WAITING_TOLD)};
-    if (!job->owned->resolved) {
-        message.waiting_for_workers = dispatch_awaited(service->dispatch, (uint32_t)job->owned->partition);
+    if (!job_owned(job)->resolved) {
+        message.waiting_for_workers = dispatch_awaited(service->dispatch, (uint32_t)job_owned(job)->partition);
     }
     job->announce = false;
     job->announce_ms = service->now_ms + ANNOUNCE_EVERY_MS;
@@ -508,21 +508,24 @@ static void announce(struct job *job)
 
 /* ---- deadlines */
 
+static bool same_ticket(const struct ticket *a, const struct ticket *b)
+{
+    return a->step == b->step && a->instance == b->instance && a->direction == b->direction && a->number == b->number;
+}
+
 static void perform_deadline(struct job *job, int64_t *wake_ms)
 {
     struct saga_deadline deadline;
-    if (!saga_next_deadline(&job->run->saga, &deadline)) {
+    if (!saga_next_deadline(&job_run(job)->saga, &deadline)) {
         return;
     }
-    int64_t left_ms = deadline.due_ms - log_now_ms(job->owned);
+    int64_t left_ms = deadline.due_ms - log_now_ms(job_owned(job));
     if (left_ms > 0) {
-        int64_t due_ms = job->owned->service->now_ms + left_ms;
+        int64_t due_ms = job_owned(job)->service->now_ms + left_ms;
         *wake_ms = due_ms < *wake_ms ? due_ms : *wake_ms;
         return;
     }
-    bool sent = job->timer_sent == (uint8_t)deadline.timer && same_key(&job->rare->timer_ticket, &deadline.ticket) &&
-                job->rare->timer_ticket.number == deadline.ticket.number;
-    if (!sent) {
+    if (job->timer_sent != (uint8_t)deadline.timer || !same_ticket(&job->rare->timer_ticket, &deadline.ticket)) {
         struct message message = {.kind = MESSAGE_TIMER_FIRED};
         message.event.timer = deadline.timer;
         message.event.ticket = deadline.ticket;
@@ -544,8 +547,8 @@ static bool has_effects(const struct saga *saga)
 /* Forget what nobody will ask for again. true: the job is gone. */
 static bool settle(struct job *job)
 {
-    struct runs *runs = job->owned->runs;
-    struct run *run = job->run;
+    struct runs *runs = job_owned(job)->runs;
+    struct run *run = job_run(job);
     if (run->saga.status == RUN_NONE && !run->saga.newer && !has_effects(&run->saga)) {
         job_free(job);
         runs_remove(runs, run);
@@ -565,7 +568,7 @@ static bool settle(struct job *job)
 
 static void perform_rest(struct job *job)
 {
-    struct saga *saga = &job->run->saga;
+    struct saga *saga = &job_run(job)->saga;
     perform_words(job);
     if (settle(job)) {
         return;
@@ -573,7 +576,7 @@ static void perform_rest(struct job *job)
     int64_t wake_ms = INT64_MAX;
     perform_deadline(job, &wake_ms);
     if (job->announce && saga->steps != NULL && !saga_is_over(saga)) {
-        if (job->announce_ms <= job->owned->service->now_ms && has_turn(job)) {
+        if (job->announce_ms <= job_owned(job)->service->now_ms && has_turn(job)) {
             announce(job);
         } else {
             wake_ms = job->announce_ms < wake_ms ? job->announce_ms : wake_ms;
@@ -640,14 +643,14 @@ void jobs_perform(struct service *service)
 
 static void send_task(struct job *job, struct tracked *tracked)
 {
-    const struct saga *saga = &job->run->saga;
-    const struct ticket ticket = tracked->item.ticket;
+    const struct saga *saga = &job_run(job)->saga;
+    const struct ticket ticket = item_ticket(&tracked->item);
     struct runs_task filled;
     runs_task_fill(&filled, saga, ticket, tracked->item.confirm);
     struct message message = {.kind = MESSAGE_TASK, .task = filled.task};
-    struct service *service = job->owned->service;
+    struct service *service = job_owned(job)->service;
     struct dispatch_worker *worker = tracked->item.worker;
-    bool sent = publish_task(service, job->owned, worker, &message);
+    bool sent = publish_task(service, job_owned(job), worker, &message);
     runs_task_free(&filled);
     if (!sent && service->state == SERVICE_WORKING) {
         const struct plan_step *plan = &saga->plan->steps[ticket.step];

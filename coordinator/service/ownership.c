@@ -51,6 +51,7 @@ static void begin(struct owned *owned)
                             .refused_ms = owned->refused_ms,
                             .epoch = -1,
                             .runs = runs_new((uint32_t)service->progress_partitions)};
+    runs_put_before(owned->runs, sizeof(struct job));
     dispatch_set_owned(service->dispatch, (uint32_t)++service->claimed_count);
     service->all_ready = false;
 }

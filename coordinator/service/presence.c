@@ -87,7 +87,7 @@ static void lose(struct service *service, struct dispatch_worker *worker, const 
     struct dispatch_item *item;
     while ((item = dispatch_take_from(service->dispatch, worker)) != NULL) {
         struct tracked *tracked = (struct tracked *)item;
-        if (!tracked->end_sent) {
+        if (!tracked->item.end_sent) {
             job_lost(item->owner, tracked, name, reason, level);
         }
     }
@@ -193,9 +193,9 @@ void presence_holding(struct service *service, struct owned *owned, const struct
     }
     for (size_t i = 0; i < message->held_count; i++) {
         struct run *run = runs_find(owned->runs, message->held[i].run_id);
-        struct job *job = run != NULL ? run->attached : NULL;
+        struct job *job = run != NULL ? job_if_any(run) : NULL;
         struct tracked *tracked = job != NULL ? job_find(job, &message->held[i].ticket) : NULL;
-        if (tracked != NULL && tracked->item.state == ITEM_INHERITED && !tracked->end_sent) {
+        if (tracked != NULL && tracked->item.state == ITEM_INHERITED && !tracked->item.end_sent) {
             dispatch_adopt(service->dispatch, &tracked->item, worker);
             job_touch(job); /* a cancel of it may be due */
         }
@@ -206,7 +206,7 @@ void presence_holding(struct service *service, struct owned *owned, const struct
 void presence_refused(struct service *service, struct owned *owned, const struct message *message, struct run *run)
 {
     (void)owned;
-    struct job *job = run != NULL ? run->attached : NULL;
+    struct job *job = run != NULL ? job_if_any(run) : NULL;
     struct tracked *tracked = job != NULL ? job_find(job, &message->event.ticket) : NULL;
     if (tracked == NULL || tracked->item.state != ITEM_PLACED) {
         return;
@@ -225,9 +225,9 @@ static void resolve(struct owned *owned)
     owned->resolved = true; /* each job ends its own when its turn comes */
     owned->service->served_changed = true; /* no run of it waits for a worker's answer any more: say so */
     for (struct run *run = runs_next(owned->runs, NULL); run != NULL; run = runs_next(owned->runs, run)) {
-        struct job *job = run->attached;
+        struct job *job = job_if_any(run);
         for (struct tracked *tracked = job != NULL ? job->tickets : NULL; tracked != NULL; tracked = tracked->next) {
-            ended += tracked->item.state == ITEM_INHERITED && !tracked->end_sent;
+            ended += tracked->item.state == ITEM_INHERITED && !tracked->item.end_sent;
         }
     }
     log_event(LOG_INFO, "partition_resolved", "partition=%d lost=%u", (int)owned->partition, ended);
@@ -239,7 +239,7 @@ static void announce_waiting(struct service *service)
     for (struct owned *owned = owned_next(service, NULL); owned != NULL; owned = owned_next(service, owned)) {
         struct runs *runs = owned->runs;
         for (struct run *run = runs_next(runs, NULL); run != NULL; run = runs_next(runs, run)) {
-            struct job *job = run->attached;
+            struct job *job = job_if_any(run);
             if (job != NULL && job->tickets != NULL) {
                 job_touch_later(job);
             }

@@ -209,9 +209,9 @@ static void act_on(struct owned *owned, const struct bus_event *record, struct m
     } else if (message->kind == MESSAGE_REFUSED) {
         presence_refused(owned->service, owned, message, run);
     } else if (message->kind == MESSAGE_ANSWERED && run != NULL && run->attached != NULL) {
-        job_answered(run->attached);
+        job_answered(job_if_any(run));
     } else if (message->kind == MESSAGE_TIMER_FIRED && run != NULL && run->attached != NULL) {
-        ((struct job *)run->attached)->timer_sent = TIMER_NONE; /* read back: if it came too early, it is due again */
+        job_if_any(run)->timer_sent = TIMER_NONE; /* read back: if it came too early, it is due again */
     }
     bool concerns = message->kind != MESSAGE_RUN_PROGRESSED && message->kind != MESSAGE_HOLDING && message->kind != MESSAGE_SNAPSHOT;
     if (run != NULL && concerns) {

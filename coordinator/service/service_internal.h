@@ -59,11 +59,9 @@ struct owned {
 
 /* An open ticket of a job. */
 struct tracked {
-    struct dispatch_item item; /* first; item.owner is the job */
+    struct dispatch_item item; /* first; item.owner is the job. end_sent: Lost or Withdrawn was appended, its reading ends it;
+                                  seen: by the last look at all that are open, as the job says */
     struct tracked *next;
-    uint32_t pass;    /* of the last look that found it open */
-    bool end_sent;    /* Lost or Withdrawn was appended: its reading ends it */
-    bool cancel_sent;
 };
 
 #define NOT_IN_HEAP UINT32_MAX
@@ -75,23 +73,38 @@ struct job_rare {
     struct ticket timer_ticket; /* of the TimerFired that was appended and not read back */
 };
 
-/* What this owner remembers of a run beyond the run's state. There may be a million of them. */
+/* What this owner remembers of a run beyond the run's state. There may be a million of them: it stands before its run in memory, and most
+ * have one open ticket. There is one where run->attached is set; that is its struct owned. */
 struct job {
-    struct run *run;
-    struct owned *owned;
+    struct tracked first; /* item.owner NULL: free */
     struct tracked *tickets, *tickets_last; /* in the order in which the saga has them, so that a look at all of them is one walk: service.hint */
     struct job *next_dirty;
     int64_t announce_ms; /* not before */
     struct job_rare *rare; /* NULL: nothing of it */
     uint32_t heap_index; /* in service.heap, which knows when to look again; NOT_IN_HEAP: not there */
-    uint32_t finish_sent; /* which end of the run, by saga.finish_count; 0: none */
-    uint32_t pass;
+    uint16_t finish_sent; /* which end of the run, by saga.finish_count; 0: none */
     uint8_t timer_sent; /* enum timer: TimerFired was appended and not read back */
     bool dirty : 1;
     bool announce : 1; /* something has changed that RunProgressed should say */
     bool has_turn : 1; /* among all that want to announce, at announce_ms */
     bool snapshot_sent : 1; /* and not read back */
+    bool seen : 1; /* turned by each look: tickets that say otherwise have ended */
 };
+
+static inline struct job *job_if_any(struct run *run)
+{
+    return run->attached != NULL ? (struct job *)run - 1 : NULL;
+}
+
+static inline struct run *job_run(const struct job *job)
+{
+    return (struct run *)(size_t)(job + 1);
+}
+
+static inline struct owned *job_owned(const struct job *job)
+{
+    return job_run(job)->attached;
+}
 
 /* The time stands in the heap, not in the job: with ten thousand of these every look at one would miss the cache. */
 struct alarm {

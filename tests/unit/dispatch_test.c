@@ -39,8 +39,7 @@ static struct dispatch_worker *join(struct dispatch *dispatch, unsigned char id,
 
 static void offer(struct dispatch *dispatch, size_t index, uint32_t partition, const char *handler)
 {
-    items[index].partition = partition;
-    dispatch_offer(dispatch, &items[index], (struct span)S("q"), span_of(handler));
+    dispatch_offer(dispatch, &items[index], partition, (struct span)S("q"), span_of(handler));
 }
 
 static void offer_many(struct dispatch *dispatch, size_t count)
