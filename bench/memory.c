@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What unfinished runs take in a coordinator's table of runs, and how fast it folds their Starts: N runs of one pipeline of three steps. What the
- * service keeps beside the table, a job and an open ticket a run, is not in it. One JSON object.
+ * service keeps beside the table, a job and an open ticket before each run, is not in it. One JSON object.
  *
  *     bench/memory [RUNS...]          by default 10000 100000 */
 #include "bench/three_steps.h"

@@ -1555,7 +1555,9 @@ static bool read_requests(struct decoder *decoder, const Backstep__V1__Snapshot 
         }
         request->verdict = (uint8_t)verdict;
         request->answered = wire->requests[i]->answered;
-        request->reason = span_of(wire->requests[i]->reason);
+        struct span reason = span_of(wire->requests[i]->reason);
+        request->reason = reason.bytes;
+        request->reason_size = (uint32_t)reason.size;
         *link = request;
     }
     return true;
@@ -1583,7 +1585,23 @@ static bool read_steps(struct decoder *decoder, const Backstep__V1__Snapshot *wi
     return read_active(decoder, wire, image) && read_set_list(decoder, wire, image) && read_requests(decoder, wire, image);
 }
 
-static void read_course(const Backstep__V1__Snapshot *wire, struct saga *image)
+static void read_trouble(struct decoder *decoder, const Backstep__V1__Snapshot *wire, struct saga *image)
+{
+    struct saga_trouble trouble = {.error = span_of(wire->error),
+                                   .cause_step = wire->cause > 0 ? wire->cause - 1 : UINT32_MAX,
+                                   .cause_instance = wire->cause_instance,
+                                   .pause_ms = wire->pause_ms,
+                                   .paused_ms = wire->paused_ms,
+                                   .undo_total = wire->undo_total};
+    bool any = trouble.error.size > 0 || wire->cause > 0 || wire->cause_instance > 0 || wire->pause_ms != 0 || wire->paused_ms != 0 ||
+               wire->undo_total > 0;
+    image->trouble = any ? arena_take(&decoder->arena, sizeof *image->trouble) : NULL; /* what fails shows at the end of the record */
+    if (image->trouble != NULL) {
+        *image->trouble = trouble;
+    }
+}
+
+static void read_course(struct decoder *decoder, const Backstep__V1__Snapshot *wire, struct saga *image)
 {
     image->finish_recorded = wire->finish_recorded;
     image->cancelling = wire->cancelling;
@@ -1592,19 +1610,14 @@ static void read_course(const Backstep__V1__Snapshot *wire, struct saga *image)
     image->held = wire->held;
     image->begun = wire->begun;
     image->fold_version = wire->fold_version;
-    image->cause_step = wire->cause > 0 ? wire->cause - 1 : UINT32_MAX;
-    image->cause_instance = wire->cause_instance;
     image->finish_count = wire->finish_count;
     image->ended_count = wire->ended_count;
     image->progress_ppm = wire->progress_ppm;
-    image->undo_total = wire->undo_total;
     image->started_ms = wire->started_ms;
     image->finished_ms = wire->finished_ms;
     image->time_ms = wire->time_ms;
-    image->pause_ms = wire->pause_ms;
-    image->paused_ms = wire->paused_ms;
     image->params = span_of_binary(wire->params);
-    image->error = span_of(wire->error);
+    read_trouble(decoder, wire, image);
 }
 
 /* What the fold asserts of its own states it must not be made to assert by a record. */
@@ -1639,7 +1652,7 @@ static bool read_snapshot(struct decoder *decoder, const void *body, struct mess
         !read_plan(decoder, wire->plan, &image->plan)) {
         return false;
     }
-    read_course(wire, image);
+    read_course(decoder, wire, image);
     image->status = (uint8_t)status;
     image->context_bytes = (uint32_t)wire->context_bytes;
     image->run_id = message->event.run_id;
@@ -1768,7 +1781,7 @@ static void fill_requests(struct encoder *encoder, Backstep__V1__Snapshot *wire,
         state->id = binary_of_bytes(request->id, sizeof request->id);
         state->verdict = (Backstep__V1__Verdict)wire_of(PAIRS(verdicts), request->verdict);
         state->answered = request->answered;
-        state->reason = string_of(encoder, request->reason);
+        state->reason = string_of(encoder, saga_request_reason(request));
         wire->requests[wire->n_requests++] = state;
     }
 }
@@ -1785,24 +1798,25 @@ static void fill_snapshot(struct encoder *encoder, void *body, const struct mess
     wire->plan = plan_of(encoder, image->plan);
     wire->params = binary_of(image->params);
     wire->status = (Backstep__V1__RunStatus)wire_of(PAIRS(statuses), image->status);
-    wire->error = string_of(encoder, image->error);
+    wire->error = string_of(encoder, saga_trouble(image)->error);
     wire->finish_recorded = image->finish_recorded;
     wire->cancelling = image->cancelling;
     wire->stopping = image->stopping;
     wire->paused = image->paused;
     wire->held = image->held;
     wire->begun = image->begun;
-    wire->cause = image->cause_step != UINT32_MAX ? image->cause_step + 1 : 0;
-    wire->cause_instance = image->cause_instance;
+    const struct saga_trouble *trouble = saga_trouble(image);
+    wire->cause = trouble->cause_step != UINT32_MAX ? trouble->cause_step + 1 : 0;
+    wire->cause_instance = trouble->cause_instance;
     wire->finish_count = image->finish_count;
     wire->ended_count = image->ended_count;
     wire->progress_ppm = image->progress_ppm;
-    wire->undo_total = image->undo_total;
+    wire->undo_total = trouble->undo_total;
     wire->started_ms = image->started_ms;
     wire->finished_ms = image->finished_ms;
     wire->time_ms = image->time_ms;
-    wire->pause_ms = image->pause_ms;
-    wire->paused_ms = image->paused_ms;
+    wire->pause_ms = trouble->pause_ms;
+    wire->paused_ms = trouble->paused_ms;
     wire->context_bytes = image->context_bytes;
     fill_steps(encoder, wire, image);
     wire->active = refs_of(encoder, image->active, next_active, &wire->n_active);

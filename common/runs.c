@@ -24,8 +24,8 @@ static void *allocate(size_t size)
 struct entry {
     struct run run; /* first: a run is its entry */
     int64_t last_offset; /* of its records but snapshots, duplicates included */
-    int64_t named_ms; /* time of the FinishedIds that names it; 0: none */
     uint32_t room_bytes;
+    bool named; /* by a FinishedIds, at run.base_ms */
     bool unnamed; /* it has ended, and none does */
     bool holds; /* it is in the list of those that hold K back */
     struct entry *before, *after; /* in that list */
@@ -342,7 +342,7 @@ struct runs_checkpoint runs_checkpoint(const struct runs *runs, int64_t next)
 
 bool runs_is_named(const struct run *run)
 {
-    return ((const struct entry *)run)->named_ms != 0;
+    return ((const struct entry *)run)->named;
 }
 
 size_t runs_unnamed(const struct runs *runs)
@@ -410,8 +410,8 @@ static bool has_ended(const struct saga *saga)
 static void note_state(struct runs *runs, struct entry *entry)
 {
     bool closed = saga_is_closed(&entry->run.saga);
-    set_unnamed(runs, entry, closed && entry->named_ms == 0);
-    if (closed && entry->named_ms != 0) {
+    set_unnamed(runs, entry, closed && !entry->named);
+    if (closed && entry->named) {
         list_remove(runs, entry);
     }
 }
@@ -424,7 +424,8 @@ static void name_entry(struct runs *runs, struct entry *entry, int64_t base_offs
         }
         return;
     }
-    entry->named_ms = time_ms;
+    entry->named = true;
+    entry->run.base_ms = time_ms;
     if (!saga_is_closed(&entry->run.saga)) {
         set_base(runs, entry, base_offset, time_ms); /* something was asked since, and is not answered */
     }
@@ -685,8 +686,8 @@ static bool is_disowned(const struct entry *entry, const struct message *message
 /* After a day the id of a run that has ended may be used again. */
 static bool is_forgotten(const struct entry *entry, const struct message *message, int64_t time_ms)
 {
-    return message->kind == MESSAGE_START && entry->named_ms != 0 && saga_is_closed(&entry->run.saga) &&
-           time_ms >= entry->named_ms + RUNS_ENDED_KNOWN_MS;
+    return message->kind == MESSAGE_START && entry->named && saga_is_closed(&entry->run.saga) &&
+           time_ms >= entry->run.base_ms + RUNS_ENDED_KNOWN_MS;
 }
 
 static void begin_afresh(struct runs *runs, struct entry *entry)

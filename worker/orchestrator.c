@@ -653,7 +653,7 @@ static void go_on(struct backstep_orchestrator *orchestrator)
         waits = do_next(orchestrator) || wait_for_deadline(orchestrator);
     }
     orchestrator->status = status_of(&orchestrator->saga);
-    snprintf(orchestrator->error, sizeof orchestrator->error, "%.*s", SPAN_ARGS(orchestrator->saga.error));
+    snprintf(orchestrator->error, sizeof orchestrator->error, "%.*s", SPAN_ARGS(saga_trouble(&orchestrator->saga)->error));
 }
 
 static void run_it(struct backstep_orchestrator *orchestrator, struct span params)

@@ -9,6 +9,15 @@ bool course_may_open(const struct saga *saga, const struct saga_step *step)
     return !step_goes_forward(step) || (!saga->stopping && !saga->paused && !saga->held);
 }
 
+struct saga_trouble *course_trouble(struct saga *saga)
+{
+    if (saga->trouble == NULL) {
+        saga->trouble = room_take(saga, sizeof *saga->trouble);
+        *saga->trouble = (struct saga_trouble){.cause_step = UINT32_MAX};
+    }
+    return saga->trouble;
+}
+
 /* ---- the end of a run */
 
 /* What became of a step that fans out is what became of its instances. */
@@ -68,7 +77,9 @@ static bool is_to_be_undone(const struct saga *saga, const struct saga_step *ste
 /* "First the step whose failure began it, then all others that may have begun, by the end of their last attempt, newest first." */
 static struct saga_step *next_to_undo(const struct saga *saga)
 {
-    struct saga_step *cause = saga->cause_step != UINT32_MAX ? saga_find_step(saga, saga->cause_step, saga->cause_instance) : NULL;
+    const struct saga_trouble *trouble = saga_trouble(saga);
+    struct saga_step *cause =
+        trouble->cause_step != UINT32_MAX ? saga_find_step(saga, trouble->cause_step, trouble->cause_instance) : NULL;
     if (cause != NULL && is_to_be_undone(saga, cause)) {
         return cause;
     }
@@ -113,13 +124,14 @@ static void undo_next(struct saga *saga, int64_t time_ms)
 
 static void enter_rollback(struct saga *saga, int64_t time_ms)
 {
+    struct saga_trouble *trouble = course_trouble(saga);
     saga->status = RUN_ROLLING_BACK;
     for (struct saga_step *step = NULL; (step = saga_next_step(saga, step)) != NULL;) {
         if (step->status == STEP_RETRYING) { /* it waited for an attempt that will not come */
             step_set_status(saga, step, STEP_FAILED);
             step_retry_at(saga, step, 0);
         }
-        saga->undo_total += is_to_be_undone(saga, step);
+        trouble->undo_total += is_to_be_undone(saga, step);
     }
     undo_next(saga, time_ms);
 }
@@ -299,7 +311,7 @@ void course_hold(struct saga *saga, int64_t time_ms)
 {
     if (saga->status != RUN_PAUSED) {
         saga->status = RUN_PAUSED;
-        saga->pause_ms = time_ms;
+        course_trouble(saga)->pause_ms = time_ms;
     }
 }
 
@@ -307,7 +319,8 @@ void course_go_on(struct saga *saga, int64_t time_ms)
 {
     saga->paused = saga->held = false;
     saga->status = saga->begun ? RUN_RUNNING : RUN_PENDING;
-    saga->paused_ms += time_ms - saga->pause_ms;
+    struct saga_trouble *trouble = course_trouble(saga);
+    trouble->paused_ms += time_ms - trouble->pause_ms;
     course_advance(saga, time_ms);
 }
 
@@ -322,8 +335,9 @@ void course_fail(struct saga *saga, struct saga_step *step, int64_t time_ms)
     if (saga->stopping || saga->held) {
         return; /* the first cause stays */
     }
-    saga->cause_step = step->index;
-    saga->cause_instance = step->instance;
+    struct saga_trouble *trouble = course_trouble(saga);
+    trouble->cause_step = step->index;
+    trouble->cause_instance = step->instance;
     text_run_failed(saga, step);
     if (saga->plan->pause_on_failure || saga->paused) {
         saga->held = true;

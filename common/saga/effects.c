@@ -112,7 +112,8 @@ bool deadline_of_run(const struct saga *saga, struct saga_deadline *deadline)
     if (saga->plan->timeout_ms == 0 || saga->stopping || (saga->status != RUN_PENDING && saga->status != RUN_RUNNING)) {
         return false;
     }
-    *deadline = (struct saga_deadline){.timer = TIMER_RUN, .due_ms = saga->started_ms + saga->plan->timeout_ms + saga->paused_ms};
+    int64_t paused_ms = saga_trouble(saga)->paused_ms;
+    *deadline = (struct saga_deadline){.timer = TIMER_RUN, .due_ms = saga->started_ms + saga->plan->timeout_ms + paused_ms};
     return true;
 }
 

@@ -146,7 +146,7 @@ static const char *why_stopped(const struct saga *saga)
     if (saga->cancelling) {
         return "it was cancelled";
     }
-    return saga->cause_step != UINT32_MAX ? "it was cancelled because another step failed"
+    return saga_trouble(saga)->cause_step != UINT32_MAX ? "it was cancelled because another step failed"
                                           : "it was cancelled because the run timed out";
 }
 

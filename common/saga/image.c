@@ -65,7 +65,7 @@ static const char *course_problem(const struct saga *image)
         return "its progress does not fit its status";
     }
     bool timely = is_time(image->started_ms) && is_time(image->finished_ms) && is_time(image->time_ms) &&
-                  is_time(image->pause_ms) && is_time(image->paused_ms);
+                  is_time(saga_trouble(image)->pause_ms) && is_time(saga_trouble(image)->paused_ms);
     return timely ? NULL : "a time is out of its range";
 }
 
@@ -79,7 +79,8 @@ const char *saga_image_problem(const struct saga *image)
     if (image->status == RUN_NONE || image->status > RUN_ROLLBACK_INCOMPLETE || image->retired || image->newer) {
         return "its status is none of a run";
     }
-    if (image->cause_step != UINT32_MAX && image->cause_step >= image->plan->step_count) {
+    uint32_t cause = saga_trouble(image)->cause_step;
+    if (cause != UINT32_MAX && cause >= image->plan->step_count) {
         return "its cause is no step";
     }
     for (struct saga_step *step = NULL; problem == NULL && (step = saga_next_step(image, step)) != NULL;) {
@@ -145,10 +146,13 @@ static size_t room_of_fan(const struct saga_fan *fan)
 size_t saga_copy_room(const struct saga *image)
 {
     size_t size = room_aligned(SAGA_CHUNK_OVERHEAD) + room_kept_size(image->run_id.size) + room_kept_size(image->params.size) +
-                  room_kept_size(image->error.size) + (image->plan_stays ? 0 : room_aligned(plan_room(image->plan))) +
+                  room_aligned(sizeof *image->trouble) + room_kept_size(saga_trouble(image)->error.size) +
+                  (image->plan_stays ? 0 : room_aligned(plan_room(image->plan))) +
                   room_aligned(image->plan->step_count * sizeof(struct saga_step *)) + room_of_requests(image->requests);
     for (const struct saga_step *step = NULL; (step = saga_next_step(image, step)) != NULL;) {
-        size += (step->instance == 0 && !is_the_plans(step) ? room_aligned(sizeof *step) : 0) + room_of_work(step) + room_of_texts(step) + (step->fan != NULL ? room_of_fan(step->fan) : 0);
+        bool own = step->instance == 0 && !is_the_plans(step);
+        size += (own ? room_aligned(sizeof *step) : 0) + room_of_work(step) + room_of_texts(step) +
+                (step->fan != NULL ? room_of_fan(step->fan) : 0);
     }
     return size;
 }
@@ -218,13 +222,18 @@ void saga_copy(struct saga *copy, const struct saga *image, void *memory, size_t
 {
     assert(copy->chunks == NULL && size >= saga_copy_room(image));
     *copy = *image;
+    copy->copied = true;
     copy->active = copy->active_last = copy->sets = copy->sets_last = NULL;
     copy->requests = NULL;
     copy->chunks = NULL;
     saga_provide(copy, memory, size);
     keep_again(copy, &copy->run_id);
     keep_again(copy, &copy->params);
-    keep_again(copy, &copy->error);
+    if (image->trouble != NULL) {
+        copy->trouble = room_take(copy, sizeof *copy->trouble);
+        *copy->trouble = *image->trouble;
+        keep_again(copy, &copy->trouble->error);
+    }
     copy->plan = image->plan_stays ? image->plan : plan_copy(room_take(copy, plan_room(image->plan)), image->plan);
     copy->steps = room_take(copy, image->plan->step_count * sizeof(struct saga_step *));
     for (uint32_t i = 0; i < image->plan->step_count; i++) {

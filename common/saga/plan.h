@@ -81,9 +81,9 @@ struct plan {
     uint32_t step_count;
     int64_t timeout_ms; /* of the run, until it rolls back; 0: none */
     bool pause_on_failure; /* a failed run is held for a person */
-    /* Of a copy: what follows from its steps, once for all runs that share it. The steps' weights together, 0: all are equal; and plan_chain_from(). */
-    uint64_t weight_total;
-    uint32_t chain_from;
+    /* Of a copy: what follows from its steps, once for all runs that share it. */
+    uint64_t weight_total; /* of all steps; 0: they are equal */
+    uint32_t chain_from; /* plan_chain_from() */
     /* Of a copy: how each step stands in a run in which it has not begun, and in one that ended without it. Nobody writes there. */
     struct saga_step *waiting, *not_run;
 };

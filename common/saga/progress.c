@@ -50,14 +50,14 @@ void progress_update(struct saga *saga)
 
 uint32_t saga_rollback_ppm(const struct saga *saga)
 {
-    if (saga->steps == NULL || saga->undo_total == 0) {
+    if (saga->steps == NULL || saga_trouble(saga)->undo_total == 0) {
         return 0;
     }
     uint64_t undone = 0;
     for (struct saga_step *step = NULL; (step = saga_next_step(saga, step)) != NULL;) {
         undone += step->fan == NULL && (step->status == STEP_ROLLED_BACK || step->status == STEP_ROLLBACK_FAILED);
     }
-    return (uint32_t)(undone * PPM_ONE / saga->undo_total);
+    return (uint32_t)(undone * PPM_ONE / saga_trouble(saga)->undo_total);
 }
 
 uint32_t saga_steps_executed(const struct saga *saga)

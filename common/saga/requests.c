@@ -57,7 +57,8 @@ static void answer(struct saga_request *request, const struct saga_event *event,
     memcpy(request->id, event->request_id, REQUEST_ID_BYTES);
     request->verdict = (uint8_t)verdict;
     request->answered = false;
-    request->reason = reason; /* a literal */
+    request->reason = reason.bytes; /* a literal */
+    request->reason_size = (uint32_t)reason.size;
 }
 
 static const char *start_problem(const struct saga_event *event)
@@ -87,16 +88,25 @@ static void forget_answered(struct saga *saga)
     }
 }
 
+/* Most runs have none, and need not each keep a copy of that. */
+static void keep_params(struct saga *saga, struct span params)
+{
+    if (room_is_empty_object(params)) {
+        saga->params = span_of(params.size > 0 ? "{}" : "");
+    } else {
+        room_keep(saga, &saga->params, params);
+    }
+}
+
 static void start(struct saga *saga, const struct saga_event *event)
 {
     forget_answered(saga);
     saga->status = RUN_PENDING;
     saga->fold_version = event->fold_version;
-    saga->cause_step = UINT32_MAX;
     saga->start_offset = event->offset;
     saga->started_ms = event->time_ms;
     saga->context_bytes = (uint32_t)event->params.size;
-    room_keep(saga, &saga->params, event->params);
+    keep_params(saga, event->params);
     saga->plan_stays = event->plan_stays;
     saga->plan = event->plan_stays ? event->plan : plan_copy(room_take(saga, plan_room(event->plan)), event->plan);
     saga->steps = room_take(saga, event->plan->step_count * sizeof(struct saga_step *));
@@ -162,7 +172,7 @@ static void cancel(struct saga *saga, const struct saga_event *event)
     if (!saga->held) { /* else the first cause stays */
         struct span pieces[] = {span_of("cancelled: "), event->reason};
         bool bare = event->reason.size == 0;
-        room_keep_joined(saga, &saga->error, bare ? &(struct span){"cancelled", 9} : pieces, bare ? 1 : 2);
+        room_keep_joined(saga, &course_trouble(saga)->error, bare ? &(struct span){"cancelled", 9} : pieces, bare ? 1 : 2);
     }
     course_stop(saga, CANCEL_REQUESTED);
     course_advance(saga, event->time_ms);
@@ -229,8 +239,8 @@ static void retry_failed(struct saga *saga, int64_t time_ms)
             begin_again(saga, step);
         }
     }
-    saga->error.size = 0;
-    saga->cause_step = UINT32_MAX;
+    course_trouble(saga)->error.size = 0;
+    course_trouble(saga)->cause_step = UINT32_MAX;
     course_go_on(saga, time_ms);
 }
 
@@ -302,8 +312,8 @@ static void release_held(struct saga *saga, const struct saga_step *step)
     if (saga->held && !any_failed(saga, false, 0)) {
         saga->held = false;
         saga->paused = true;
-        saga->error.size = 0;
-        saga->cause_step = UINT32_MAX;
+        course_trouble(saga)->error.size = 0;
+        course_trouble(saga)->cause_step = UINT32_MAX;
     }
 }
 

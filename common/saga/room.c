@@ -188,6 +188,11 @@ static size_t room_of_first_steps(const struct plan *plan)
                    : begin * room_aligned(sizeof(struct saga_step));
 }
 
+bool room_is_empty_object(struct span json)
+{
+    return json.size == 0 || span_equal(json, (struct span){"{}", 2});
+}
+
 static size_t room_of_start(const struct saga_event *event)
 {
     size_t plan = event->plan != NULL && !event->plan_stays ? room_aligned(plan_room(event->plan)) : 0;
@@ -198,7 +203,7 @@ static size_t room_of_start(const struct saga_event *event)
     for (uint32_t i = 0; event->plan != NULL && i < event->plan->step_count; i++) {
         scopes += event->plan->steps[i].kind == PLAN_SCOPE ? room_text_size(event->plan->steps[i].input.size) : 0;
     }
-    return plan + steps + scopes + room_kept_size(event->params.size);
+    return plan + steps + scopes + (room_is_empty_object(event->params) ? 0 : room_kept_size(event->params.size));
 }
 
 /* Scopes that the fold completes by itself may be due after any end: each keeps its params once. */
@@ -224,14 +229,14 @@ static bool needs(const struct plan_step *step, uint32_t index)
 }
 
 /* Steps that may begin when `index` is done: those that need it, or all where a pipeline in a pipeline may be complete at once, or where a person
- * lets a run go on (`index` UINT32_MAX). */
+ * lets a run go on (`index` UINT32_MAX), or where the state is not of the fold's own making. */
 static size_t room_of_steps(const struct saga *saga, uint32_t index)
 {
     size_t work = 0;
     for (uint32_t i = 0; saga->has_scopes && i < saga->plan->step_count; i++) {
         work += room_of_work(saga->steps[i]); /* and may be over at once */
     }
-    bool any = index == UINT32_MAX || saga->has_scopes;
+    bool any = index == UINT32_MAX || saga->has_scopes || saga->copied;
     bool in_chain = !any && index >= saga->plan->chain_from;
     uint32_t last = in_chain ? index + 1 : UINT32_MAX; /* where each needs the one before it, only the next one can begin */
     size_t count = !any && !in_chain; /* and the first of such a chain, once all before it is done */
@@ -255,13 +260,20 @@ static size_t room_of_errors(const struct saga *saga, const struct saga_step *st
     return 3 * room_text_size(event->error.size + event->worker.size + TEXT_SLACK); /* of the instance, the step and the run */
 }
 
+static size_t room_of_trouble(const struct saga *saga)
+{
+    return saga->trouble == NULL ? room_aligned(sizeof *saga->trouble) : 0;
+}
+
 static size_t room_of_end(const struct saga *saga, const struct saga_event *event)
 {
     const struct saga_step *step = saga_find_step(saga, event->ticket.step, event->ticket.instance);
     if (step == NULL) {
         return 0;
     }
-    return room_of_work(step) + room_of_errors(saga, step, event) + room_to_keep_text(step, TEXT_DATA, event->data.size) +
+    size_t errors = room_of_errors(saga, step, event);
+    size_t trouble = errors > 0 || saga->stopping ? room_of_trouble(saga) : 0;
+    return trouble + errors + room_of_work(step) + room_to_keep_text(step, TEXT_DATA, event->data.size) +
            room_to_keep_text(step, TEXT_ROLLBACK_DATA, event->rollback_data.size) +
            room_to_keep_text(step, TEXT_SET, event->set.size) + room_to_keep_text(step, TEXT_METRICS, event->metrics.size) +
            room_to_keep_text(step, TEXT_WORKER, event->worker.size) +
@@ -290,8 +302,8 @@ static size_t room_needed(const struct saga *saga, const struct saga_event *even
     case EVENT_RETRY:
     case EVENT_ROLL_BACK:
     case EVENT_RESOLVE: /* the run's error, too */
-        return request + work + room_kept_size(event->reason.size + TEXT_SLACK) + room_text_size(event->data.size) + room_of_scopes(saga) +
-               room_of_steps(saga, UINT32_MAX);
+        return request + work + room_of_trouble(saga) + room_kept_size(event->reason.size + TEXT_SLACK) +
+               room_text_size(event->data.size) + room_of_scopes(saga) + room_of_steps(saga, UINT32_MAX);
     case EVENT_STARTED:
     case EVENT_PROGRESSED: return room_of_report(saga, event);
     case EVENT_DONE:
@@ -299,7 +311,7 @@ static size_t room_needed(const struct saga *saga, const struct saga_event *even
     case EVENT_REFUSED:
     case EVENT_LOST:
     case EVENT_WITHDRAWN: return room_of_end(saga, event);
-    case EVENT_TIMER_FIRED: return event->timer == TIMER_RUN ? room_kept_size(TEXT_SLACK) : 0;
+    case EVENT_TIMER_FIRED: return event->timer == TIMER_RUN ? room_of_trouble(saga) + room_kept_size(TEXT_SLACK) : 0;
     case EVENT_ANSWERED:
     case EVENT_FINISHED: return 0;
     }
@@ -322,7 +334,7 @@ static bool has_room_for_end(const struct saga *saga, const struct saga_event *e
                   3 * event->error.size;
     return saga->chunks != NULL && !saga->has_scopes &&
            said + (saga->plan->step_count - saga->done_below) * (sizeof(struct saga_step) + alignof(max_align_t)) +
-                   sizeof(struct saga_step_work) + 12 * TEXT_SLACK <=
+                   sizeof(struct saga_step_work) + sizeof(struct saga_trouble) + 12 * TEXT_SLACK <=
                saga->chunks->size - saga->chunks->used;
 }
 
@@ -343,7 +355,7 @@ size_t room_of_requests(const struct saga_request *request)
 {
     size_t size = 0;
     for (; request != NULL; request = request->next) {
-        size += room_aligned(sizeof *request) + room_kept_size(request->reason.size);
+        size += room_aligned(sizeof *request) + room_kept_size(request->reason_size);
     }
     return size;
 }
@@ -356,7 +368,10 @@ void room_keep_requests(struct saga *saga, const struct saga_request *request)
         *link = room_take(saga, sizeof **link);
         **link = (struct saga_request){.verdict = request->verdict, .answered = request->answered};
         memcpy((*link)->id, request->id, REQUEST_ID_BYTES);
-        room_keep(saga, &(*link)->reason, request->reason);
+        struct span reason = {0};
+        room_keep(saga, &reason, saga_request_reason(request));
+        (*link)->reason = reason.bytes;
+        (*link)->reason_size = request->reason_size;
     }
 }
 
@@ -368,7 +383,6 @@ void saga_retire(struct saga *saga, void *memory, size_t size, void (*give_back)
                           .retired = true,
                           .finish_recorded = true,
                           .fold_version = old.fold_version,
-                          .cause_step = UINT32_MAX,
                           .progress_ppm = old.progress_ppm,
                           .start_offset = old.start_offset,
                           .started_ms = old.started_ms,

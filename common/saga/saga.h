@@ -218,8 +218,14 @@ struct saga_request {
     uint8_t verdict; /* enum verdict */
     bool answered;
     bool sent; /* the shell's, no part of the state: its answer is on the way */
-    struct span reason;
+    uint32_t reason_size;
+    const char *reason; /* saga_request_reason() */
 };
+
+static inline struct span saga_request_reason(const struct saga_request *request)
+{
+    return (struct span){request->reason, request->reason_size};
+}
 
 /* Empty where it has none; borrowed from the saga. */
 static inline struct span saga_step_text(const struct saga_step *step, enum step_text kind)
@@ -230,6 +236,16 @@ static inline struct span saga_step_text(const struct saga_step *step, enum step
     }
     return text != NULL ? (struct span){text->bytes, text->size} : (struct span){0};
 }
+
+/* What a run has from when it is paused, cancelled or fails: most have none. */
+struct saga_trouble {
+    struct span error; /* the first cause */
+    uint32_t cause_step; /* whose failure began it; UINT32_MAX: none */
+    uint32_t cause_instance;
+    int64_t pause_ms; /* since when it is paused or held */
+    int64_t paused_ms; /* how long it was before: its timeout stands still meanwhile */
+    uint32_t undo_total; /* steps that are to be undone, counted on entering rollback */
+};
 
 struct saga_chunk; /* room the caller has provided */
 
@@ -245,22 +261,19 @@ struct saga {
     bool begun : 1; /* some step has */
     bool has_scopes : 1; /* pipelines in pipelines */
     bool plan_stays : 1; /* `plan` is somebody else's, for as long as the saga is */
+    bool copied : 1; /* from an image: any of its steps may begin next */
     bool summed : 1; /* weight_done is known */
     uint32_t fold_version;
-    uint32_t cause_step; /* whose failure began it; UINT32_MAX: none */
-    uint32_t cause_instance;
     uint32_t finish_count; /* how often it ended: an incomplete rollback may be taken up again */
     uint32_t ended_count; /* for saga_step.end_order */
     uint32_t progress_ppm;
-    uint32_t undo_total; /* steps that are to be undone, counted on entering rollback */
     /* So that an event costs the same in a plan of any length. Derived, and 0 where not known yet. */
     uint32_t done_below; /* every step below this one is done */
     uint32_t context_bytes; /* at most LIMIT_CONTEXT_BYTES */
     uint64_t weight_done; /* the sum progress is made of */
     int64_t start_offset, started_ms, finished_ms, time_ms; /* time_ms: of the last record */
-    int64_t pause_ms; /* since when it is paused or held */
-    int64_t paused_ms; /* how long it was before: its timeout stands still meanwhile */
-    struct span run_id, params, error; /* error: the first cause */
+    struct span run_id, params;
+    struct saga_trouble *trouble; /* NULL: none, see saga_trouble() */
     const struct plan *plan;
     struct saga_step *
         *steps; /* plan->step_count of them. Those that wait and have never begun are the plan's, and all runs' that share it */
@@ -270,6 +283,13 @@ struct saga {
     struct saga_request *requests;
     struct saga_chunk *chunks;
 };
+
+/* Borrowed from the saga; without a cause, and else all zero, where it has none. */
+static inline const struct saga_trouble *saga_trouble(const struct saga *saga)
+{
+    static const struct saga_trouble none = {.cause_step = UINT32_MAX};
+    return saga->trouble != NULL ? saga->trouble : &none;
+}
 
 /* Bytes that applying `event` may need. 0: none. */
 size_t saga_room(const struct saga *saga, const struct saga_event *event);

@@ -52,7 +52,7 @@ void text_run_timed_out(struct saga *saga)
 {
     char storage[24];
     struct span pieces[] = {span_of("the run did not end within its timeout of "), duration_text(saga->plan->timeout_ms, storage)};
-    room_keep_joined(saga, &saga->error, pieces, 2);
+    room_keep_joined(saga, &course_trouble(saga)->error, pieces, 2);
 }
 
 void text_lost(struct saga *saga, struct saga_step *step, enum step_text kind, struct span worker)
@@ -75,5 +75,5 @@ void text_run_failed(struct saga *saga, const struct saga_step *step)
         pieces[3] = span_of("element ");
         pieces[4] = digits_of(step->instance, storage, ": ");
     }
-    room_keep_joined(saga, &saga->error, pieces, 6);
+    room_keep_joined(saga, &course_trouble(saga)->error, pieces, 6);
 }

@@ -152,7 +152,8 @@ static void remnant_free(struct run *run)
     if (run != NULL) {
         view_free(run->attached);
         free((char *)(uintptr_t)run->saga.run_id.bytes);
-        free((char *)(uintptr_t)run->saga.error.bytes);
+        free((char *)(uintptr_t)run->saga.trouble->error.bytes);
+        free(run->saga.trouble);
         free(run);
     }
 }
@@ -259,20 +260,21 @@ static void keep_remnant(struct reader *reader, const struct reader_record *reco
 {
     const struct message *message = record->message;
     struct run *run = calloc(1, sizeof *run);
-    if (run == NULL) {
+    struct saga_trouble *trouble = calloc(1, sizeof *trouble);
+    if (run == NULL || trouble == NULL) {
         abort();
     }
+    *trouble = (struct saga_trouble){.cause_step = UINT32_MAX, .error = {text_must_copy(message->error), message->error.size}};
     run->saga = (struct saga){.status = (uint8_t)message->status,
                               .retired = true,
                               .finish_recorded = true,
-                              .cause_step = UINT32_MAX,
                               .progress_ppm = message->progress_ppm,
                               .start_offset = message->start_offset,
                               .started_ms = message->started_ms,
                               .finished_ms = message->finished_ms,
                               .time_ms = record->time_ms,
                               .run_id = {text_must_copy(record->key), record->key.size},
-                              .error = {text_must_copy(message->error), message->error.size}};
+                              .trouble = trouble};
     struct run_view *view = view_of(run, record->partition);
     view->pipeline = text_must_copy(message->pipeline);
     view->steps_executed = message->steps_executed;

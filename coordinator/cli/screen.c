@@ -121,8 +121,8 @@ static void collect_notices(const struct screen_view *view, struct notices *noti
         return;
     }
     text_init(&words, NOTE_BYTES_MAX);
-    if (saga != NULL && saga->error.size > 0) {
-        add_notice(notices, RED, saga->error);
+    if (saga != NULL && saga_trouble(saga)->error.size > 0) {
+        add_notice(notices, RED, saga_trouble(saga)->error);
     }
     if (saga != NULL && saga->status == RUN_PAUSED) {
         say_pause(view, &words);
@@ -213,7 +213,7 @@ static void put_end(struct frame *frame)
     const char *word = words[saga->status].word;
     struct span reason = saga->status == RUN_PAUSED && !saga->held ? frame->view->pause_reason : screen_reason(saga);
     if (saga->status == RUN_CANCELLED && reason.size == 0) {
-        reason = span_of(saga->undo_total > 0 ? "what was done is undone" : "there was nothing to undo");
+        reason = span_of(saga_trouble(saga)->undo_total > 0 ? "what was done is undone" : "there was nothing to undo");
     }
     end_line(frame);
     put_outcome(frame, word, words[saga->status].colour, reason);

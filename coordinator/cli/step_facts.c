@@ -205,9 +205,9 @@ static const struct saga_step *instance_to_blame(const struct saga *saga, const 
         return NULL; /* while it runs, the counts say enough */
     }
     const struct saga_step *stuck = step_first_instance(step, STEP_ROLLBACK_FAILED);
-    bool is_cause = saga->cause_step == step->index && saga->cause_instance > 0;
+    bool is_cause = saga_trouble(saga)->cause_step == step->index && saga_trouble(saga)->cause_instance > 0;
     return stuck != NULL ? stuck
-           : is_cause    ? saga_find_step(saga, step->index, saga->cause_instance)
+           : is_cause    ? saga_find_step(saga, step->index, saga_trouble(saga)->cause_instance)
                          : step_first_instance(step, STEP_FAILED);
 }
 

@@ -246,7 +246,7 @@ static void append_json_pause(struct text *out, const struct run *run)
 {
     const struct run_view *view = run_view(run);
     text_append_string(out, ",\"paused\":{\"since\":\"");
-    append_timestamp(out, run->saga.pause_ms);
+    append_timestamp(out, saga_trouble(&run->saga)->pause_ms);
     text_format(out, "\",\"held\":%s,", run->saga.held ? "true" : "false");
     append_json_text(out, "reason", span_of(view != NULL ? view->pause_reason : NULL));
     text_append_char(out, '}');
@@ -264,7 +264,7 @@ static void append_json_head(struct text *out, const struct run *run, int64_t no
                 steps_total(run));
     append_percent(out, saga->progress_ppm);
     text_append_char(out, ',');
-    append_json_text(out, "error", saga->error);
+    append_json_text(out, "error", saga_trouble(saga)->error);
     text_append_char(out, ',');
     append_json_seconds(out, run_duration_ms(saga, now_ms));
     if (saga->status == RUN_PAUSED) {
@@ -404,7 +404,7 @@ static void append_pause(struct text *out, const struct run *run, int64_t now_ms
     const struct saga *saga = &run->saga;
     const struct run_view *view = run_view(run);
     text_append_string(out, "  paused for ");
-    screen_duration(now_ms - saga->pause_ms, out);
+    screen_duration(now_ms - saga_trouble(saga)->pause_ms, out);
     if (!saga->held && view != NULL && view->pause_reason != NULL) {
         text_append_string(out, ": ");
         text_append_visible(out, span_of(view->pause_reason));
@@ -442,8 +442,8 @@ void summary_text(const struct run *run, const struct roster *roster, int64_t no
         text_format(out, "  a new coordinator waits for %lld workers to say what they hold\n",
                     (long long)view->waiting_for_workers);
     }
-    if (saga->error.size > 0) {
-        text_append_visible(out, saga->error);
+    if (saga_trouble(saga)->error.size > 0) {
+        text_append_visible(out, saga_trouble(saga)->error);
         text_append_char(out, '\n');
     }
 }

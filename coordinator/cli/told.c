@@ -206,7 +206,7 @@ static void tell_begin(const struct teller *teller, const struct saga_step *step
 struct span screen_reason(const struct saga *saga)
 {
     static const char word[] = "cancelled";
-    struct span reason = saga->error;
+    struct span reason = saga_trouble(saga)->error;
     size_t size = sizeof word - 1;
     bool repeats = saga->status == RUN_CANCELLED && reason.size >= size && memcmp(reason.bytes, word, size) == 0;
     if (!repeats) {

@@ -36,6 +36,8 @@ static void *allocate(size_t size)
 
 /* ---- when to look again: a binary heap by wake_ms */
 
+#define HEAP_ROOM_MIN 64
+
 static void heap_set(struct service *service, size_t index, struct alarm alarm)
 {
     service->heap[index] = alarm;
@@ -72,6 +74,16 @@ static void heap_down(struct service *service, size_t index)
     heap_set(service, index, alarm);
 }
 
+static void heap_set_room(struct service *service, size_t room)
+{
+    struct alarm *heap = realloc(service->heap, room * sizeof *heap);
+    if (heap == NULL) {
+        abort();
+    }
+    service->heap = heap;
+    service->heap_room = room;
+}
+
 static void heap_remove(struct service *service, struct job *job)
 {
     size_t index = job->heap_index;
@@ -84,6 +96,9 @@ static void heap_remove(struct service *service, struct job *job)
         heap_set(service, index, last);
         heap_up(service, index);
         heap_down(service, last.job->heap_index);
+    }
+    if (service->heap_room > HEAP_ROOM_MIN && service->heap_size < service->heap_room / 8) { /* a burst has gone by */
+        heap_set_room(service, service->heap_room / 4);
     }
 }
 
@@ -98,12 +113,7 @@ static void wake_at(struct job *job, int64_t wake_ms)
         return;
     }
     if (service->heap_size == service->heap_room) {
-        service->heap_room = service->heap_room > 0 ? service->heap_room * 2 : 64;
-        struct alarm *heap = realloc(service->heap, service->heap_room * sizeof *heap);
-        if (heap == NULL) {
-            abort();
-        }
-        service->heap = heap;
+        heap_set_room(service, service->heap_room > 0 ? service->heap_room * 2 : HEAP_ROOM_MIN);
     }
     heap_set(service, service->heap_size++, (struct alarm){wake_ms, job});
     heap_up(service, job->heap_index);
@@ -114,7 +124,7 @@ int64_t jobs_next_ms(const struct service *service)
     if (!job_may_send(service)) {
         return service->now_ms + HELD_BACK_MS;
     }
-    if (service->dirty_first != NULL) {
+    if (service->dirty_count > 0) {
         return 0;
     }
     return service->heap_size > 0 ? service->heap[0].wake_ms : INT64_MAX;
@@ -194,18 +204,16 @@ void job_free(struct job *job)
 void jobs_drop(struct owned *owned)
 {
     struct service *service = owned->service;
-    struct job **link = &service->dirty_first;
-    service->dirty_last = NULL;
-    while (*link != NULL) {
-        struct job *job = *link;
+    size_t kept = 0;
+    for (size_t i = 0; i < service->dirty_count; i++) {
+        struct job *job = service->dirty[i];
         if (job_owned(job) == owned) {
             job->dirty = false;
-            *link = job->next_dirty;
         } else {
-            service->dirty_last = job;
-            link = &job->next_dirty;
+            service->dirty[kept++] = job;
         }
     }
+    service->dirty_count = kept;
     for (struct run *run = runs_next(owned->runs, NULL); run != NULL; run = runs_next(owned->runs, run)) {
         if (run->attached != NULL) {
             job_free(job_if_any(run));
@@ -220,14 +228,16 @@ void job_touch(struct job *job)
     if (job->dirty) {
         return;
     }
-    job->dirty = true;
-    job->next_dirty = NULL;
-    if (service->dirty_last != NULL) {
-        service->dirty_last->next_dirty = job;
-    } else {
-        service->dirty_first = job;
+    if (service->dirty_count == service->dirty_room) {
+        service->dirty_room = service->dirty_room > 0 ? service->dirty_room * 2 : 64;
+        struct job **dirty = realloc(service->dirty, service->dirty_room * sizeof(struct job *));
+        if (dirty == NULL) {
+            abort();
+        }
+        service->dirty = dirty;
     }
-    service->dirty_last = job;
+    job->dirty = true;
+    service->dirty[service->dirty_count++] = job;
 }
 
 void job_touch_later(struct job *job)
@@ -373,7 +383,7 @@ static void perform_answer(struct job *job, const struct saga_effect *effect)
     struct message message = {
         .kind = MESSAGE_ANSWERED, .verdict = (enum verdict)request->verdict, .start_offset = job_run(job)->saga.start_offset};
     memcpy(message.event.request_id, request->id, sizeof request->id);
-    message.event.reason = request->reason;
+    message.event.reason = saga_request_reason(request);
     request->sent = true;
     publish(job, &message);
 }
@@ -387,7 +397,7 @@ static void perform_finish(struct job *job)
     struct message message = {.kind = MESSAGE_RUN_FINISHED,
                               .status = (enum run_status)saga->status,
                               .pipeline = saga->plan->name,
-                              .error = saga->error,
+                              .error = saga_trouble(saga)->error,
                               .start_offset = saga->start_offset,
                               .started_ms = saga->started_ms,
                               .finished_ms = saga->finished_ms,
@@ -396,7 +406,7 @@ static void perform_finish(struct job *job)
                               .progress_ppm = saga->progress_ppm};
     job->finish_sent = (uint16_t)saga->finish_count;
     log_event(LOG_INFO, "run_finished", "run=%.*s status=%s error=%s", SPAN_ARGS(saga->run_id), run_status_name(message.status),
-              LOG_QUOTED_SPAN(saga->error));
+              LOG_QUOTED_SPAN(saga_trouble(saga)->error));
     publish(job, &message);
 }
 
@@ -585,43 +595,23 @@ static void perform_rest(struct job *job)
     wake_at(job, wake_ms);
 }
 
-static struct job *take_dirty(struct service *service)
-{
-    struct job *job = service->dirty_first;
-    if (job != NULL) {
-        service->dirty_first = job->next_dirty;
-        service->dirty_last = service->dirty_first != NULL ? service->dirty_last : NULL;
-        job->dirty = false;
-    }
-    return job;
-}
-
-static void remember_performed(struct service *service, struct job *job, size_t count)
-{
-    if (count == service->performed_room) {
-        service->performed_room = service->performed_room > 0 ? service->performed_room * 2 : 64;
-        struct job **performed = realloc(service->performed, service->performed_room * sizeof(struct job *));
-        if (performed == NULL) {
-            abort();
-        }
-        service->performed = performed;
-    }
-    service->performed[count] = job;
-}
-
 /* A connection has one request under way: tasks go first, for workers wait for them; answers and ends follow. */
 static void perform_dirty(struct service *service)
 {
-    struct job *job;
-    size_t count = 0;
-    while (service->state == SERVICE_WORKING && job_may_send(service) && (job = take_dirty(service)) != NULL) {
+    while (service->state == SERVICE_WORKING && job_may_send(service) && service->dirty_from < service->dirty_count) {
+        struct job *job = service->dirty[service->dirty_from++];
+        job->dirty = false;
         perform_dispatches(job);
-        remember_performed(service, job, count++);
     }
     jobs_place(service);
-    for (size_t i = 0; i < count; i++) {
-        perform_rest(service->performed[i]);
+    for (size_t i = 0; i < service->dirty_from; i++) {
+        perform_rest(service->dirty[i]);
     }
+    service->dirty_count -= service->dirty_from;
+    if (service->dirty_count > 0) {
+        memmove(service->dirty, service->dirty + service->dirty_from, service->dirty_count * sizeof(struct job *));
+    }
+    service->dirty_from = 0;
 }
 
 void jobs_perform(struct service *service)

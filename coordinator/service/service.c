@@ -154,7 +154,7 @@ void service_free(struct service *service)
     text_fini(&service->bytes);
     free(service->owned);
     free(service->heap);
-    free(service->performed);
+    free(service->dirty);
     free(service->name);
     free(service);
 }

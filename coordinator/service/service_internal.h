@@ -78,7 +78,6 @@ struct job_rare {
 struct job {
     struct tracked first; /* item.owner NULL: free */
     struct tracked *tickets, *tickets_last; /* in the order in which the saga has them, so that a look at all of them is one walk: service.hint */
-    struct job *next_dirty;
     int64_t announce_ms; /* not before */
     struct job_rare *rare; /* NULL: nothing of it */
     uint32_t heap_index; /* in service.heap, which knows when to look again; NOT_IN_HEAP: not there */
@@ -127,9 +126,8 @@ struct service {
     struct dispatch *dispatch;
     bool workers_asked, workers_read; /* the topic is read; up to where it stood when we came */
     struct letters workers_letters; /* of the workers topic, as long as another has partition 0 */
-    struct job *dirty_first, *dirty_last;
-    struct job **performed; /* of one look at all that are dirty: those that have the rest to come */
-    size_t performed_room;
+    struct job **dirty; /* to be looked at, in turn; of those below dirty_from the dispatches are done, and the rest is to come */
+    size_t dirty_from, dirty_count, dirty_room;
     const struct job *hint_of; /* the walk over the tickets of this one */
     struct tracked *hint;      /* stands here; NULL: at its end */
     struct alarm *heap; /* binary, by wake_ms */

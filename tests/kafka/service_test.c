@@ -270,7 +270,7 @@ static void a_failure_undoes_the_failed_step_first_then_the_others_newest_first(
     step_until_finished(world);
     assert_string_equal(world->order, "+0 +1 +2 -2 -1 -0 ");
     assert_int_equal(world->status, RUN_ROLLED_BACK);
-    struct span error = runs_find(world->runs, span_of("run-2"))->saga.error;
+    struct span error = saga_trouble(&runs_find(world->runs, span_of("run-2"))->saga)->error;
     assert_true(span_equal(error, span_of("Step 'cleanup' failed: disk is full")));
 }
 

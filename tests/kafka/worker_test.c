@@ -295,7 +295,7 @@ static void a_failed_run_is_rolled_back(void **state)
     start(world, "quick-2", "{\"fail\": true}");
     const struct saga *saga = finish_of(world, "quick-2");
     assert_int_equal(saga->status, RUN_ROLLED_BACK);
-    assert_true(span_equal(saga->error, span_of("Step 'finish' failed: disk is full")));
+    assert_true(span_equal(saga_trouble(saga)->error, span_of("Step 'finish' failed: disk is full")));
     assert_int_equal(saga->steps[1]->status, STEP_ROLLED_BACK);
     assert_int_equal(atomic_load(&cleanups), before + 1);
 }

@@ -247,7 +247,7 @@ static void watch_finished(struct run *run, const struct message *message)
 {
     const struct saga *saga = &run->saga;
     bool same = message->status == (enum run_status)saga->status && message->progress_ppm == saga->progress_ppm &&
-                span_equal(message->error, saga->error) && message->start_offset == saga->start_offset &&
+                span_equal(message->error, saga_trouble(saga)->error) && message->start_offset == saga->start_offset &&
                 message->started_ms == saga->started_ms && message->finished_ms == saga->finished_ms &&
                 message->steps_executed == saga_steps_executed(saga) && message->steps_total == saga->plan->step_count;
     if (!same) {

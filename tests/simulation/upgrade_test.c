@@ -70,7 +70,7 @@ static void tell_run(struct text *text, const struct saga *saga)
     char *shown = fixture_show(saga);
     text_format(text, "%.*s %s\n  progress=%u started=%lld finished=%lld start=%lld error='%.*s'\n", SPAN_ARGS(saga->run_id), shown,
                 saga->progress_ppm, (long long)saga->started_ms, (long long)saga->finished_ms, (long long)saga->start_offset,
-                SPAN_ARGS(saga->error));
+                SPAN_ARGS(saga_trouble(saga)->error));
     free(shown);
     for (const struct saga_step *step = NULL; (step = saga_next_step(saga, step)) != NULL;) {
         tell_step(text, saga, step);

@@ -1175,16 +1175,16 @@ static void expect_run(struct world *world, const struct world_run *run, bool fa
     oracle_expect_end(world->oracle, run->id);
     if (run->may_end_bits != 0) {
         if ((run->may_end_bits >> status & 1) == 0) {
-            oracle_fail("%s has ended as %s: %.*s", run->id, run_status_name(status), SPAN_ARGS(saga->error));
+            oracle_fail("%s has ended as %s: %.*s", run->id, run_status_name(status), SPAN_ARGS(saga_trouble(saga)->error));
         }
         return;
     }
     if (status != run->ends && !(faults && run->may_end != RUN_NONE && status == run->may_end)) {
         oracle_fail("%s has ended as %s, not as %s: %.*s", run->id, run_status_name(status), run_status_name(run->ends),
-                    SPAN_ARGS(saga->error));
+                    SPAN_ARGS(saga_trouble(saga)->error));
     }
-    if (status == run->ends && run->error != NULL && !span_equal(saga->error, span_of(run->error))) {
-        oracle_fail("%s: '%.*s', not '%s'", run->id, SPAN_ARGS(saga->error), run->error);
+    if (status == run->ends && run->error != NULL && !span_equal(saga_trouble(saga)->error, span_of(run->error))) {
+        oracle_fail("%s: '%.*s', not '%s'", run->id, SPAN_ARGS(saga_trouble(saga)->error), run->error);
     }
     for (uint32_t i = 0; i < saga->plan->step_count && !faults; i++) {
         uint32_t executions = oracle_executions(world->oracle, run->id, i);

@@ -25,6 +25,7 @@ struct fixture {
     struct saga_step steps[2];
     struct saga_step *places[2];
     struct saga_step_work works[2];
+    struct saga_trouble trouble;
     struct saga_text data[2];
     struct run_view view;
     struct run run;
@@ -34,13 +35,14 @@ struct fixture {
 static void set_up(struct fixture *fixture)
 {
     *fixture = (struct fixture){.places = {&fixture->steps[0], &fixture->steps[1]}};
+    fixture->trouble.cause_step = UINT32_MAX;
     fixture->run.saga = (struct saga){
         .status = RUN_RUNNING,
         .run_id = span_of("demo-1"),
         .plan = &plan,
         .steps = fixture->places,
         .started_ms = BEGUN_MS,
-        .cause_step = UINT32_MAX,
+        .trouble = &fixture->trouble,
     };
     fixture->run.attached = &fixture->view;
     fixture->steps[1].index = 1;
@@ -188,7 +190,7 @@ static void a_paused_run_says_since_when_why_and_what_can_be_done(void **state)
     set_up(&f);
     f.run.saga.status = RUN_PAUSED;
     f.run.saga.paused = true;
-    f.run.saga.pause_ms = BEGUN_MS + 1000;
+    f.trouble.pause_ms = BEGUN_MS + 1000;
     f.view.pause_reason = reason;
     summary_text(&f.run, NULL, BEGUN_MS + 42000, &f.out);
     assert_non_null(
@@ -240,7 +242,7 @@ static void nothing_in_a_run_can_drive_the_terminal(void **state)
     (void)state;
     struct fixture f;
     set_up(&f);
-    f.run.saga.error = span_of("\x1b[31mred\nline");
+    f.trouble.error = span_of("\x1b[31mred\nline");
     f.steps[0].work = WORK(.texts = STEP_TEXT(TEXT_ERROR, "\x1b]0;title\a"));
     summary_text(&f.run, NULL, BEGUN_MS, &f.out);
     assert_null(strchr(text_string(&f.out), '\x1b'));

@@ -66,12 +66,14 @@ static struct saga_step image_steps[] = {
     {.index = 3, .status = STEP_RUNNING, .fan = &image_fan, .work = WORK(.current = 1, .total = 2)},
     {.index = 4}};
 static struct saga_step *image_places[] = {&image_steps[0], &image_steps[1], &image_steps[2], &image_steps[3], &image_steps[4]};
-static struct saga_request image_requests[] = {{&image_requests[1], {3, 3}, VERDICT_ACCEPTED, false, false, {0}},
-                                               {NULL, {4}, VERDICT_REFUSED, true, false, S("it is rolling back")}};
+static struct saga_request image_requests[] = {{&image_requests[1], {3, 3}, VERDICT_ACCEPTED, false, false, 0, NULL},
+                                               {NULL, {4}, VERDICT_REFUSED, true, false, 18, "it is rolling back"}};
+static struct saga_trouble image_trouble = {
+    .cause_step = 3, .cause_instance = 2, .undo_total = 2, .pause_ms = 6, .paused_ms = 7, .error = S("Step 'x' failed: y")};
 static struct saga image = {.status = RUN_RUNNING, .finish_recorded = true, .cancelling = true, .stopping = true, .begun = true, .has_scopes = true,
-                            .fold_version = 2, .cause_step = 3, .cause_instance = 2, .finish_count = 1, .ended_count = 2, .progress_ppm = 30,
-                            .undo_total = 2, .start_offset = 12, .started_ms = 3, .finished_ms = 5, .time_ms = 14, .pause_ms = 6, .paused_ms = 7,
-                            .context_bytes = 40, .params = S("{\"source\":\"photos\"}"), .error = S("Step 'x' failed: y"), .plan = &plan,
+                            .fold_version = 2, .trouble = &image_trouble, .finish_count = 1, .ended_count = 2, .progress_ppm = 30,
+                            .start_offset = 12, .started_ms = 3, .finished_ms = 5, .time_ms = 14,
+                            .context_bytes = 40, .params = S("{\"source\":\"photos\"}"), .plan = &plan,
                             .run_id = S("upload-1k7qj4m9x2"), .steps = image_places, .requests = image_requests};
 
 static void link_image(void)
@@ -716,7 +718,8 @@ static void all_done_but_running(struct saga *changed)
 
 static void cause_out_of_range(struct saga *changed)
 {
-    changed->cause_step = 5;
+    static struct saga_trouble trouble = {.cause_step = 5};
+    changed->trouble = &trouble;
 }
 
 static void time_before_all(struct saga *changed)

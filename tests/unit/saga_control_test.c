@@ -235,8 +235,8 @@ static void test_verdict(void **state)
         fixture_apply(&saga, event);
     }
     assert_int_equal(last_answer(&saga)->verdict, row->verdict);
-    assert_int_equal(last_answer(&saga)->reason.size, strlen(row->reason));
-    assert_memory_equal(last_answer(&saga)->reason.bytes, row->reason, strlen(row->reason));
+    assert_int_equal(last_answer(&saga)->reason_size, strlen(row->reason));
+    assert_memory_equal(last_answer(&saga)->reason, row->reason, strlen(row->reason));
     fixture_release(&saga);
 }
 
@@ -298,7 +298,7 @@ static void elements_beyond_the_context_limit_fail_their_step_for_good(void **st
     start(&saga, &fan);
     fixture_apply(&saga, (struct saga_event){.kind = EVENT_EXPANDED, EXECUTE(0, 1), .elements = &one, .element_count = 1});
     assert_int_equal(saga.status, RUN_ROLLED_BACK);
-    assert_non_null(memmem(saga.error.bytes, saga.error.size, "524288", 6));
+    assert_non_null(memmem(saga_trouble(&saga)->error.bytes, saga_trouble(&saga)->error.size, "524288", 6));
     fixture_release(&saga);
     free(big);
 }

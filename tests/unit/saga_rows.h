@@ -56,8 +56,8 @@ static inline void test_row(void **state)
     assert_string_equal(shown, row->then);
     free(shown);
     struct span error = row->error != NULL ? span_of(row->error) : (struct span){0};
-    assert_int_equal(saga.error.size, error.size);
-    assert_true(span_equal(saga.error, error));
+    assert_int_equal(saga_trouble(&saga)->error.size, error.size);
+    assert_true(span_equal(saga_trouble(&saga)->error, error));
     fixture_release(&saga);
 }
 

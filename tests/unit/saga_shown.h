@@ -41,11 +41,11 @@ static inline char *fixture_dump(const struct saga *saga)
                 "%s retired=%d newer=%d finish=%d cancelling=%d stopping=%d version=%u cause=%u ended=%u progress=%u undo=%u start=%lld "
                 "started=%lld finished=%lld time=%lld context=%u '%.*s' '%.*s' '%.*s'\n",
                 run_status_name((enum run_status)saga->status), saga->retired, saga->newer, saga->finish_recorded, saga->cancelling,
-                saga->stopping, saga->fold_version, saga->cause_step, saga->ended_count, saga->progress_ppm, saga->undo_total,
+                saga->stopping, saga->fold_version, saga_trouble(saga)->cause_step, saga->ended_count, saga->progress_ppm, saga_trouble(saga)->undo_total,
                 (long long)saga->start_offset, (long long)saga->started_ms, (long long)saga->finished_ms, (long long)saga->time_ms,
-                saga->context_bytes, SPAN_ARGS(saga->run_id), SPAN_ARGS(saga->params), SPAN_ARGS(saga->error));
+                saga->context_bytes, SPAN_ARGS(saga->run_id), SPAN_ARGS(saga->params), SPAN_ARGS(saga_trouble(saga)->error));
     text_format(&text, "paused=%d held=%d begun=%d pause=%lld paused_ms=%lld finishes=%u\n", saga->paused, saga->held, saga->begun,
-                (long long)saga->pause_ms, (long long)saga->paused_ms, saga->finish_count);
+                (long long)saga_trouble(saga)->pause_ms, (long long)saga_trouble(saga)->paused_ms, saga->finish_count);
     for (struct saga_step *step = NULL; (step = saga_next_step(saga, step)) != NULL;) {
         fixture_show_step(&text, step);
         for (uint32_t i = 0; step->fan != NULL && i < step->fan->count; i++) {
@@ -64,7 +64,7 @@ static inline char *fixture_dump(const struct saga *saga)
     }
     for (const struct saga_request *r = saga->requests; r != NULL; r = r->next) {
         text_format(&text, "request %02x%02x verdict=%d answered=%d '%.*s'\n", r->id[0], r->id[1], r->verdict, r->answered,
-                    SPAN_ARGS(r->reason));
+                    SPAN_ARGS(saga_request_reason(r)));
     }
     assert(!text.overflow);
     return text_take(&text);

@@ -494,7 +494,7 @@ static void a_start_that_cannot_be_run_is_refused_with_the_reason(void **state)
         struct saga saga = {0};
         fixture_apply(&saga, starts[i]);
         assert_int_equal(only_answer(&saga)->verdict, VERDICT_REFUSED);
-        assert_true(only_answer(&saga)->reason.size > 5);
+        assert_true(only_answer(&saga)->reason_size > 5);
         assert_int_equal(saga.status, RUN_NONE);
         fixture_release(&saga);
     }
@@ -614,7 +614,7 @@ static void a_result_beyond_the_context_limit_fails_its_step_for_good(void **sta
     assert_int_equal(saga.status, RUN_ROLLING_BACK);
     assert_int_equal(saga_step_text(saga.steps[0], TEXT_DATA).size, 0);
     assert_int_equal(saga_step_text(saga.steps[0], TEXT_ROLLBACK_DATA).size, 3);
-    assert_non_null(memmem(saga.error.bytes, saga.error.size, "524288", 6));
+    assert_non_null(memmem(saga_trouble(&saga)->error.bytes, saga_trouble(&saga)->error.size, "524288", 6));
     fixture_release(&saga);
     start(&saga, &stubborn);
     fixture_apply(&saga, (struct saga_event){.kind = EVENT_DONE, .outcome = OUTCOME_OK, EXECUTE(0, 1), .data = {big, LIMIT_CONTEXT_BYTES - 2}});

@@ -27,6 +27,7 @@ struct fixture {
     struct saga_step steps[64];
     struct saga_step *places[64];
     struct saga_step_work upload;
+    struct saga_trouble trouble;
     struct screen_view view;
     struct screen_style style;
     struct screen screen;
@@ -46,11 +47,12 @@ static struct saga_step succeeded(int64_t begun_ms, int64_t ended_ms)
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
+    f->trouble.cause_step = UINT32_MAX;
     f->saga = (struct saga){.status = RUN_RUNNING,
                             .run_id = SPAN("upload-1k7qj4m9x2"),
                             .plan = &upload,
                             .steps = f->places,
-                            .cause_step = UINT32_MAX,
+                            .trouble = &f->trouble,
                             .started_ms = T0,
                             .progress_ppm = 598000};
     for (size_t i = 0; i < sizeof f->places / sizeof(struct saga_step *); i++) {
@@ -177,9 +179,9 @@ static void without_utf8_bars_are_ascii(void **state)
 static void no_line_is_ever_as_wide_as_the_terminal(void **state)
 {
     struct fixture *f = *state;
-    f->saga.error =
+    f->trouble.error =
         SPAN("Step 'upload' failed: a long reason, in which 漢字 stand and \033[2J too, and that goes on for quite a while");
-    struct saga_text reason = {.bytes = f->saga.error.bytes, .size = (uint32_t)f->saga.error.size, .kind = TEXT_ERROR};
+    struct saga_text reason = {.bytes = f->trouble.error.bytes, .size = (uint32_t)f->trouble.error.size, .kind = TEXT_ERROR};
     f->steps[2].work->texts = &reason;
     f->view.hint = SPAN("backstep history upload-1k7qj4m9x2 tells the whole story");
     static const uint8_t statuses[] = {RUN_RUNNING,   RUN_ROLLING_BACK, RUN_ROLLED_BACK, RUN_ROLLBACK_INCOMPLETE,
@@ -264,7 +266,7 @@ static void a_failure_rolled_back_says_the_reason_and_what_is_left(void **state)
 {
     struct fixture *f = *state;
     f->saga.status = RUN_ROLLED_BACK;
-    f->saga.error = SPAN("Step 'upload' failed: disk is full");
+    f->trouble.error = SPAN("Step 'upload' failed: disk is full");
     f->saga.finished_ms = T0 + 9000;
     f->steps[0].status = STEP_ROLLED_BACK;
     f->steps[0].work->rollback_begun_ms = f->steps[0].work->rollback_ended_ms = T0 + 8000;
@@ -300,12 +302,12 @@ static void a_cancelled_run_says_cancelled_once(void **state)
 {
     struct fixture *f = *state;
     f->saga.status = RUN_CANCELLED;
-    f->saga.error = SPAN("cancelled: interrupted");
+    f->trouble.error = SPAN("cancelled: interrupted");
     f->view.last = true;
     assert_non_null(strstr(draw(f), "\n\ncancelled  interrupted\n"));
-    f->saga.error = SPAN("cancelled");
+    f->trouble.error = SPAN("cancelled");
     assert_non_null(strstr(draw(f), "\n\ncancelled  there was nothing to undo\n"));
-    f->saga.undo_total = 1;
+    f->trouble.undo_total = 1;
     assert_non_null(strstr(draw(f), "\n\ncancelled  what was done is undone\n"));
 }
 
@@ -428,7 +430,7 @@ static void a_paused_run_says_why_and_what_can_be_done(void **state)
                                      .attempts = 1,
                                      .fraction_ppm = 560000, .work = WORK(.execute_attempts = 1, .begun_ms = T0 + 500, .ended_ms = T0 + 6500, .texts = STEP_TEXT(TEXT_ERROR, "disk is full"))};
     f->saga.held = true;
-    f->saga.error = SPAN("Step 'upload' failed: disk is full");
+    f->trouble.error = SPAN("Step 'upload' failed: disk is full");
     f->view.last = true;
     assert_non_null(strstr(draw(f), "  upload    ████████▉         failed   6.0 s   disk is full\n"));
     assert_non_null(strstr(f->lines.bytes, "\n\npaused  Step 'upload' failed: disk is full\n"
@@ -478,8 +480,8 @@ static void a_pipeline_in_a_pipeline_stands_under_its_name(void **state)
     f->steps[4].status = STEP_SKIPPED;
     assert_non_null(strstr(draw(f), "    close                             skipped   its condition: .params.tidy\n"));
     f->steps[3].status = instances[3].status = STEP_FAILED;
-    f->saga.cause_step = 3;
-    f->saga.cause_instance = instances[3].instance = 4;
+    f->trouble.cause_step = 3;
+    f->trouble.cause_instance = instances[3].instance = 4;
     f->style.columns = 80;
     assert_non_null(strstr(draw(f), " failed   0.5 s\n    open"));
     assert_non_null(strstr(f->lines.bytes, "   element 4: no route\n"));
@@ -612,7 +614,7 @@ static void each_change_is_one_line(void **state)
                                      .started = true,
                                      .ticket = 1, .work = WORK(.execute_attempts = 2, .texts = STEP_TEXT_BEFORE(TEXT_ERROR, "disk is full", STEP_TEXT(TEXT_WORKER, "w2")))};
     f->saga.status = RUN_ROLLING_BACK;
-    f->saga.error = SPAN("Step 'upload' failed: disk is full");
+    f->trouble.error = SPAN("Step 'upload' failed: disk is full");
     tell(f, &told, T0 + 5000, &out);
     f->steps[2].status = STEP_ROLLED_BACK;
     f->steps[2].open = false;

@@ -92,7 +92,7 @@ static void add_row(struct text *text, const struct row *row, size_t index)
     char *after = fixture_dump(&saga), *shown = fixture_show(&saga);
     bool is_request = event.kind >= EVENT_CANCEL && event.kind <= EVENT_RESOLVE;
     if (is_request && saga.requests->verdict == VERDICT_REFUSED) {
-        text_format(text, "| %s | refused: %.*s |\n", events[index].name, SPAN_ARGS(saga.requests->reason));
+        text_format(text, "| %s | refused: %.*s |\n", events[index].name, SPAN_ARGS(saga_request_reason(saga.requests)));
     } else if (strcmp(before, after) != 0) {
         text_format(text, "| %s | `%s` |\n", events[index].name, shown);
     }
