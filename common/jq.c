@@ -94,9 +94,13 @@ static bool watch_memory(int fd)
 }
 #endif
 
+/* Who was given less already may not ask for more. */
 static bool limit(__rlimit_resource_t resource, size_t value)
 {
-    return setrlimit(resource, &(struct rlimit){value, value}) == 0;
+    struct rlimit now;
+    bool ok = getrlimit(resource, &now) == 0;
+    rlim_t most = ok && now.rlim_max < value ? now.rlim_max : value;
+    return ok && setrlimit(resource, &(struct rlimit){most, most}) == 0;
 }
 
 bool jq_confine(void)

@@ -23,6 +23,8 @@
 #define OUT_OF_THE_WAY                                                                                                             \
     16 /* beyond the places of a helper's descriptors, so that none is moved onto one that is still to be moved */
 
+#define NOT_CONFINED 1 /* exit status of a helper */
+
 /* ---------------------------------------------------------------- starting one */
 
 /* What a dynamic linker and a sanitizer must be told; nothing else of ours is the helper's business. */
@@ -148,8 +150,10 @@ bool jq_helper_start(struct jq_helper *helper, const char *role, const int *file
         return error_set(error, ERROR_TRANSIENT, "no process for jq: %s", strerror(failure));
     }
     if (!hear_greeting(helper->fd)) {
-        jq_helper_end(helper, true);
-        return error_set(error, ERROR_TRANSIENT, "the process for jq does not answer as one of ours");
+        int status = jq_helper_end(helper, true);
+        bool unconfined = WIFEXITED(status) && WEXITSTATUS(status) == NOT_CONFINED;
+        return error_set(error, ERROR_TRANSIENT,
+                         unconfined ? "jq could not be confined" : "the process for jq does not answer as one of ours");
     }
     return true;
 }
@@ -196,7 +200,7 @@ bool jq_helper_begin(const char *role)
     prctl(PR_SET_NAME, "backstep-jq", 0, 0, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (!jq_confine()) {
-        _exit(1);
+        _exit(NOT_CONFINED);
     }
     jq_helper_write(JQ_HELPER_GREETING, sizeof JQ_HELPER_GREETING - 1);
     return true;

@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -66,6 +68,28 @@ static void a_home_with_jq_definitions_changes_nothing(void **state)
     remove(path);
     remove(home);
     assert_false(known);
+}
+
+/* As under `ulimit -v`, and in a container that may not raise a limit. A sanitizer has reserved more than that. */
+static void a_narrower_limit_of_memory_than_ours_will_do(void **state)
+{
+    (void)state;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    skip();
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+    skip();
+#endif
+#endif
+    int status = 0;
+    pid_t pid = fork();
+    if (pid == 0) {
+        const struct rlimit narrow = {200 * MIB, 200 * MIB};
+        bool ok = setrlimit(RLIMIT_AS, &narrow) == 0 && expression_check(span_of(".a"), NULL);
+        _exit(ok ? 0 : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
 }
 
 static _Noreturn void refuse_to_live(void)
@@ -217,6 +241,7 @@ int main(void)
         cmocka_unit_test(a_home_with_jq_definitions_changes_nothing),
         cmocka_unit_test(of_many_expressions_the_first_that_is_none_is_named),
         cmocka_unit_test(an_expression_has_a_bound),
+        cmocka_unit_test(a_narrower_limit_of_memory_than_ours_will_do),
         cmocka_unit_test(nothing_runs_in_a_fork_of_this_process),
         cmocka_unit_test(a_template_falls_into_text_and_expressions),
         cmocka_unit_test(brackets_within_brackets_have_a_bound),
