@@ -38,26 +38,26 @@ def rounds_of(figures):
     return figures.get("rounds", [figures])
 
 
-def spread(figures, value, text):
+def spread(figures, value, text, unit=""):
     """The median of the rounds, and the lowest and the highest of them."""
     low, middle, high = spread_of(rounds_of(figures), value)
-    return text(middle) + (f" ({text(low)} to {text(high)})" if low != high else "")
+    return text(middle) + unit + (f" ({text(low)} to {text(high)})" if low != high else "")
 
 
 def latency_rows(figures):
     for which, raw in (("p50", f"{HOPS} raw hops"), ("p99", "the raw p99")):
         ours = lambda one: one["in_flight"]["1"]["run"][which + "_us"]  # noqa: E731, B023
         ratio = lambda one: ours(one) / one["floor"]["seven_hops"][which + "_us"]  # noqa: E731, B023
-        yield (f"run of 3 empty steps, one at a time, {which}", spread(figures, ours, lambda us: f"{us / 1000:.2f} ms"),
-               spread(figures, ratio, lambda times: f"{times:.2f} ×") + f" {raw}")
+        yield (f"run of 3 empty steps, one at a time, {which}", spread(figures, ours, lambda us: f"{us / 1000:.2f}", " ms"),
+               spread(figures, ratio, lambda times: f"{times:.2f}", " ×") + f" {raw}")
 
 
 def rate_row(figures, window):
     raw = WINDOWS[window]
     ours = lambda one: one["in_flight"][window]["steps_per_s"]  # noqa: E731
     share = lambda one: ours(one) / one["floor"]["round_trips_per_s"][raw] * 100  # noqa: E731
-    return (f"steps/s, {int(window):,} runs in flight", spread(figures, ours, lambda rate: f"{rate:,.0f}"),
-            spread(figures, share, lambda percent: f"{percent:.0f} %") + f" of {int(raw):,} raw")
+    return (f"steps/s, {int(window):,} {'run' if window == '1' else 'runs'} in flight", spread(figures, ours, lambda rate: f"{rate:,.0f}"),
+            spread(figures, share, lambda percent: f"{percent:.0f}", " %") + f" of {int(raw):,} raw")
 
 
 def load_rows(figures):
