@@ -44,6 +44,7 @@ struct dispatch_worker {
     unsigned char nonce[16];
     bool busy;      /* Refused(busy): nothing until a Done or heartbeat of its */
     uint32_t placed;
+    uint32_t round; /* in which it was last given something */
     struct dispatch_item *first;
     UT_hash_handle hh;
 };
@@ -53,6 +54,11 @@ struct tomb {
     struct incarnation incarnation;
     UT_hash_handle hh;
 };
+
+/* In windows of so many times the slots a worker may be well supplied: with less each of its slots counts, with more its steps take less than
+ * 0.2 ms, and are over before the next look. */
+#define WELL_FROM 4
+#define WELL_TO 200
 
 #define TOMBS_MAX 10000 /* by then its last record is long past */
 
@@ -65,6 +71,7 @@ struct dispatch {
     struct dispatch_lane *busy_first, *busy_last; /* in turn: a lane that was served goes to the end */
     int64_t next_check_ms;
     bool changed; /* something may be placed */
+    uint32_t round; /* of placing: until nothing more can be placed for now */
 };
 
 static void *allocate(size_t size)
@@ -79,7 +86,7 @@ static void *allocate(size_t size)
 struct dispatch *dispatch_new(uint32_t owned, uint32_t total)
 {
     struct dispatch *dispatch = allocate(sizeof *dispatch);
-    *dispatch = (struct dispatch){.owned = owned, .total = total, .next_check_ms = INT64_MAX};
+    *dispatch = (struct dispatch){.owned = owned, .total = total, .next_check_ms = INT64_MAX, .round = 1};
     return dispatch;
 }
 
@@ -513,11 +520,26 @@ void dispatch_end(struct dispatch *dispatch, struct dispatch_item *item)
     item->worker = NULL;
 }
 
-static uint32_t credit_of(const struct dispatch *dispatch, const struct dispatch_worker *worker)
+static uint64_t share_of(const struct dispatch *dispatch, const struct dispatch_worker *worker)
 {
     uint64_t share = (uint64_t)worker->presence.window * dispatch->owned / dispatch->total;
-    share = share > 0 ? share : 1;
+    return share > 0 ? share : 1;
+}
+
+static uint32_t credit_of(const struct dispatch *dispatch, const struct dispatch_worker *worker)
+{
+    uint64_t share = share_of(dispatch, worker);
     return worker->placed < share ? (uint32_t)(share - worker->placed) : 0;
+}
+
+/* It has more than three quarters of what we may give it, so that what comes next may wait for more, and go there together: a request with
+ * several tasks costs little more than one with one. Each end of its that is read asks again, and who holds ends back tells of them before
+ * little is left (worker/pool.c). In the round in which it is given something it is filled up. */
+static bool is_well_supplied(const struct dispatch *dispatch, const struct dispatch_worker *worker)
+{
+    uint32_t times = worker->presence.slots > 0 ? worker->presence.window / worker->presence.slots : 0;
+    return times >= WELL_FROM && times <= WELL_TO && worker->round != dispatch->round &&
+           (uint64_t)worker->placed * 4 > share_of(dispatch, worker) * 3;
 }
 
 static bool has_refused(const struct dispatch_worker *worker, const struct group *group)
@@ -555,7 +577,7 @@ static struct dispatch_worker *pick(const struct dispatch *dispatch, const struc
             best = worker;
         }
     }
-    return best;
+    return best != NULL && !is_well_supplied(dispatch, best) ? best : NULL;
 }
 
 struct dispatch_item *dispatch_next_placed(struct dispatch *dispatch)
@@ -578,12 +600,14 @@ struct dispatch_item *dispatch_next_placed(struct dispatch *dispatch)
         struct dispatch_item *item = lane->first;
         unlink_item(item, &lane->first, &lane->last);
         place(item, worker);
+        worker->round = dispatch->round;
         if (lane->first != NULL) {
             mark_busy_lane(dispatch, lane);
         }
         return item;
     }
     dispatch->changed = false;
+    dispatch->round++;
     return NULL;
 }
 

@@ -98,6 +98,26 @@ static void a_window_bounds_what_a_worker_is_given_until_something_ends(void **s
     dispatch_free(dispatch);
 }
 
+static void who_takes_many_in_advance_is_given_more_when_a_quarter_is_free(void **state)
+{
+    (void)state;
+    struct dispatch *dispatch = new_dispatch();
+    struct dispatch_worker *worker = join(dispatch, 1, 2, 16);
+    offer_many(dispatch, 32);
+    assert_int_equal(place_all(dispatch), 16); /* all at once where it had little */
+    for (size_t i = 0; i < 3; i++) {
+        dispatch_end(dispatch, &items[i]);
+        assert_int_equal(place_all(dispatch), 0);
+    }
+    dispatch_end(dispatch, &items[3]);
+    assert_int_equal(place_all(dispatch), 4);
+    assert_int_equal(placed_with(worker), 16);
+    struct dispatch_worker *idle = join(dispatch, 2, 2, 16);
+    assert_int_equal(place_all(dispatch), 12); /* who has little is given what there is */
+    assert_int_equal(placed_with(idle), 12);
+    dispatch_free(dispatch);
+}
+
 static void an_owner_uses_its_share_of_a_window_but_at_least_one(void **state)
 {
     (void)state;
@@ -382,6 +402,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_placed_before_the_worker_has_answered_the_welcome),
         cmocka_unit_test(a_window_bounds_what_a_worker_is_given_until_something_ends),
+        cmocka_unit_test(who_takes_many_in_advance_is_given_more_when_a_quarter_is_free),
         cmocka_unit_test(an_owner_uses_its_share_of_a_window_but_at_least_one),
         cmocka_unit_test(the_least_loaded_worker_is_picked_by_load_per_slot),
         cmocka_unit_test(who_is_busy_gets_nothing_until_a_heartbeat_or_an_end),
