@@ -4,8 +4,8 @@
 #include "common/limits.h"
 #include "common/rules.h"
 
-#define ADVANCE_US 20000 /* a round trip to the coordinator, with room to spare: so long a worker must not run dry */
-#define ADVANCE_MAX 1024 /* for each slot: of steps that take no time a worker still has less than 20 ms of its own work */
+#define ADVANCE_US 40000 /* half of it while ends wait for each other (pool.c), and a round trip to the coordinator with room to spare */
+#define ADVANCE_MAX 1024 /* for each slot: of steps that take no time a worker still has less than 40 ms of its own work */
 
 /* "Its epoch is not the one answered with Holding for that partition." */
 static bool is_fenced(const struct duty *duty, const struct message *message)

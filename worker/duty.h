@@ -44,7 +44,7 @@ struct duty {
 /* The first row that fits. Of `duty` only the fence of a Welcome's partition changes. `now_ms` is on the clock of lease_end_ms. */
 enum duty_answer duty_of(struct duty *duty, const struct message *message, int64_t now_ms);
 
-/* How many tasks to take, running ones included: the slots, and what they run in 20 ms, which is nothing for long steps; at most
+/* How many tasks to take, running ones included: the slots, and what they run in 40 ms, which is nothing for long steps; at most
  * 1,024 × slots and LIMIT_WINDOW. */
 uint32_t duty_window(uint32_t slots, int64_t mean_step_us);
 

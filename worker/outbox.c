@@ -117,16 +117,6 @@ bool outbox_flush(struct outbox *outbox, struct bus *bus, struct error *error)
     return true;
 }
 
-int64_t outbox_finished_unsent_ms(const struct outbox *outbox)
-{
-    for (const struct entry *entry = outbox->unsent; entry != NULL; entry = entry->next) {
-        if (entry->parcel.kind != PARCEL_FINISHED) {
-            return INT64_MIN;
-        }
-    }
-    return outbox->unsent != NULL ? outbox->unsent->parcel.posted_ms : INT64_MAX;
-}
-
 bool outbox_acknowledge(struct outbox *outbox, uint64_t cookie, struct parcel *parcel)
 {
     struct entry *entry = NULL;

@@ -37,9 +37,6 @@ bool outbox_acknowledge(struct outbox *outbox, uint64_t cookie, struct parcel *p
 
 /* When the oldest of what is not acknowledged was posted, presence and letters aside; INT64_MAX: all is. */
 int64_t outbox_oldest_ms(const struct outbox *outbox);
-/* The posted_ms of the oldest that has not been handed to the bus, if nothing but PARCEL_FINISHED waits for that; else INT64_MIN. INT64_MAX:
- * nothing waits. */
-int64_t outbox_finished_unsent_ms(const struct outbox *outbox);
 
 size_t outbox_count(const struct outbox *outbox);
 

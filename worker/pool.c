@@ -18,12 +18,14 @@
 /* Tasks that come together are handed to the threads together, but not more of them: each hand-over is a wake-up, and a step that does
  * nothing costs less than that. */
 #define HAND_OVER_JOBS 64
-/* While more is queued than QUEUED_WELL for each thread, and jobs end, their ends are taken so often, and wake nobody: a request with
- * several costs little more than one with one, and what would come for them has to wait for its turn here anyway. Jobs that take less
- * than GATHER_FROM_US end several at a time by themselves. */
-#define GATHER_MS 5
+/* Ends wait for others, and wake nobody, no longer than what is still queued will take, and GATHER_MS: a request with several costs little
+ * more than one with one, here, at the broker and at the coordinator, and what would come for them has to wait for its turn here anyway. Not
+ * where no more is queued than QUEUED_WELL for each thread; and jobs that take less than GATHER_FROM_US end several at a time by
+ * themselves. */
+#define GATHER_MS 20
 #define GATHER_FROM_US 200
 #define QUEUED_WELL 2
+#define MEAN_WEIGHT 16 /* of the past, against one more job */
 
 enum job_state { JOB_QUEUED, JOB_WAITS, JOB_RUNS, JOB_DONE };
 
@@ -61,9 +63,9 @@ struct pool {
     void (*wake)(void *state);
     void *wake_state;
     bool woken; /* since the last poll that found nothing */
-    bool gathering;       /* that poll is to be followed by another within GATHER_MS */
     uint32_t queue_count;
-    int64_t ended_count, ended_us; /* since that poll, and what they took */
+    int64_t ended_ms; /* since when the first of `ended` is there */
+    int64_t mean_us;  /* of what jobs took; 0: none has ended yet */
     bool stopping;
     struct pool_guard guard;
     bool guarded;
@@ -101,15 +103,24 @@ static void tell(struct pool *pool)
     }
 }
 
-static bool queued_well(const struct pool *pool)
+static int64_t least(int64_t a, int64_t b)
 {
-    return pool->queue_count > QUEUED_WELL * pool->thread_count;
+    return a < b ? a : b;
 }
 
-/* A report that may wait for others while there is enough to do. */
-static void tell_of_end(struct pool *pool)
+/* Until when what has ended may wait for others (monotonic); 0: not at all. */
+static int64_t ends_due_ms(const struct pool *pool)
 {
-    if (!pool->gathering || !queued_well(pool)) {
+    if (pool->mean_us < GATHER_FROM_US || pool->queue_count <= QUEUED_WELL * pool->thread_count) {
+        return 0;
+    }
+    int64_t queued_ms = pool->queue_count * pool->mean_us / pool->thread_count / 1000;
+    return pool->ended_ms + least(queued_ms, GATHER_MS);
+}
+
+static void tell_of_ends(struct pool *pool, int64_t now_ms)
+{
+    if (pool->ended != NULL && ends_due_ms(pool) <= now_ms) {
         tell(pool);
     }
 }
@@ -118,9 +129,7 @@ static void dequeue(struct pool *pool, struct job *job)
 {
     DL_DELETE(pool->queue, job);
     pool->queue_count--;
-    if (pool->ended != NULL) {
-        tell_of_end(pool);
-    }
+    tell_of_ends(pool, 0);
 }
 
 static void free_job(struct pool *pool, struct job *job)
@@ -199,6 +208,15 @@ static void run(struct job *job)
     guard_end(job);
 }
 
+static void end_job(struct pool *pool, struct job *job)
+{
+    int64_t now_ms = clock_monotonic_ms();
+    pool->ended_ms = pool->ended == NULL ? now_ms : pool->ended_ms;
+    DL_DELETE(pool->slots, job);
+    DL_APPEND(pool->ended, job);
+    tell_of_ends(pool, now_ms);
+}
+
 /* "Before executing, and acknowledged, if the task says confirm." With the lock held; false: it was taken back. */
 static bool wait_for_go(struct pool *pool, struct job *job)
 {
@@ -220,8 +238,7 @@ static void take(struct pool *pool)
     dequeue(pool, job);
     DL_APPEND(pool->slots, job);
     if (!wait_for_go(pool, job)) {
-        DL_DELETE(pool->slots, job);
-        DL_APPEND(pool->ended, job);
+        end_job(pool, job);
         return;
     }
     job->state = JOB_RUNS;
@@ -231,11 +248,8 @@ static void take(struct pool *pool)
     run(job);
     lock(pool);
     job->state = JOB_DONE;
-    DL_DELETE(pool->slots, job);
-    DL_APPEND(pool->ended, job);
-    pool->ended_count++;
-    pool->ended_us += job->duration_us;
-    tell_of_end(pool);
+    pool->mean_us += pool->mean_us == 0 ? job->duration_us : (job->duration_us - pool->mean_us) / MEAN_WEIGHT;
+    end_job(pool, job);
 }
 
 static void *thread_main(void *state)
@@ -421,10 +435,6 @@ static bool pool_poll(struct runner *runner, int64_t now_ms, struct runner_repor
         found = report_slot(job, now_ms, report);
     }
     pool->woken = found && pool->woken;
-    if (!found) {
-        pool->gathering = queued_well(pool) && pool->ended_us > pool->ended_count * GATHER_FROM_US;
-        pool->ended_count = pool->ended_us = 0;
-    }
     unlock(pool);
     return found;
 }
@@ -434,10 +444,12 @@ static int64_t pool_due_ms(struct runner *runner)
     struct pool *pool = pool_of(runner);
     hand_over(pool);
     lock(pool);
-    int64_t due_ms = pool->queue != NULL ? pool->polled_ms + (pool->gathering ? GATHER_MS : LOOK_MS) : INT64_MAX;
+    int64_t due_ms = pool->woken || pool->taken != NULL ? 0 : pool->queue != NULL ? pool->polled_ms + LOOK_MS : INT64_MAX;
+    if (pool->ended != NULL) {
+        due_ms = least(due_ms, ends_due_ms(pool));
+    }
     for (struct job *job = pool->slots; job != NULL; job = job->next) {
-        int64_t job_ms = !job->started_told ? pool->polled_ms + LOOK_MS : job->news ? job->next_report_ms : INT64_MAX;
-        due_ms = job_ms < due_ms ? job_ms : due_ms;
+        due_ms = least(due_ms, !job->started_told ? pool->polled_ms + LOOK_MS : job->news ? job->next_report_ms : INT64_MAX);
     }
     unlock(pool);
     return due_ms;

@@ -74,13 +74,14 @@ static inline bool runner_cancel(struct runner *runner, uint64_t id)
     return runner->operations->cancel(runner, id);
 }
 
-/* The next report, if there is one at `now_ms` (monotonic). Does not wait. */
+/* The next report, if there is one at `now_ms` (monotonic), one that could have waited for others included. Does not wait. */
 static inline bool runner_poll(struct runner *runner, int64_t now_ms, struct runner_report *report)
 {
     return runner->operations->poll(runner, now_ms, report);
 }
 
-/* When to poll next, should nothing wake the caller before; INT64_MAX: nothing is foreseen. */
+/* When to poll next, should nothing wake the caller before: past while there are reports, in the future where ends may wait for others;
+ * INT64_MAX: nothing is foreseen. */
 static inline int64_t runner_due_ms(struct runner *runner)
 {
     return runner->operations->due_ms(runner);

@@ -18,12 +18,6 @@
 #define BATCH_MAX 1000          /* records taken in before what they brought is sent on */
 #define WINDOW_SAY_MS 500       /* a window that has doubled or halved is said so soon */
 #define MEAN_WEIGHT 16          /* of the past, against one more step */
-/* Ends wait so long for others while more is queued than QUEUED_WELL for each slot: a request with several costs little more than one with
- * one, here, at the broker and at the coordinator, and what would come for them would have to wait for its turn anyway. Steps that take less
- * than GATHER_FROM_US end several at a time by themselves. */
-#define GATHER_MS 5
-#define GATHER_FROM_US 200
-#define QUEUED_WELL 2
 #define ENDING_LOOK_MS 20
 #define NOT_ASKED_MS (INT64_MAX / 4) /* later than any deadline */
 #define DRAIN_FLUSH_MS 5000     /* to hand over the last words */
@@ -64,7 +58,7 @@ struct worker {
     int32_t partition, letter_partitions;
     uint64_t sequence;
     int64_t heartbeat_ms;   /* monotonic: of the last presence */
-    uint32_t announced_window;
+    uint32_t announced_window, earlier_window; /* the last, and the one before it, which somebody may still go by */
     int64_t mean_step_us;   /* 0: nothing has run yet */
 
     bool draining, drain_cancelled, bye_said;
@@ -204,9 +198,13 @@ static struct message about(const struct worker *worker, enum message_kind kind,
                                       .worker = span_of(worker->options.id)}};
 }
 
+/* What was announced is taken: steps that get slower make the window smaller, and what was sent before that was heard of would be sent again
+ * and again. */
 static uint32_t window(const struct worker *worker)
 {
-    return worker->draining ? 0 : duty_window(worker->options.slots, worker->mean_step_us);
+    uint32_t now = duty_window(worker->options.slots, worker->mean_step_us);
+    uint32_t said = worker->announced_window > worker->earlier_window ? worker->announced_window : worker->earlier_window;
+    return worker->draining ? 0 : now > said ? now : said;
 }
 
 static size_t list_handlers(const struct backstep_registry *registry, struct span handlers[LIMIT_HANDLERS_SAID])
@@ -242,6 +240,7 @@ static void say_presence(struct worker *worker, enum message_kind kind)
                                            .host = span_of(options->host),
                                            .process_id = options->process_id,
                                            .draining = worker->draining}};
+    worker->earlier_window = worker->announced_window;
     worker->announced_window = message.presence.window;
     worker->heartbeat_ms = monotonic_ms(worker);
     struct parcel parcel = {.kind = PARCEL_PRESENCE, .send = {.topic = worker->workers_topic}};
@@ -670,19 +669,10 @@ static bool is_drained(const struct worker *worker)
     return worker->draining && (said || (worker->drain_cancelled && monotonic_ms(worker) >= drain_due_ms(worker)));
 }
 
-/* Until when what is to be said may wait for more (boottime): in the past, if it may not. */
-static int64_t gather_until_ms(const struct worker *worker)
-{
-    bool well = worker->life == LIFE_ALIVE && !worker->draining && worker->mean_step_us >= GATHER_FROM_US &&
-                worker_load(worker) > (1 + QUEUED_WELL) * worker->options.slots;
-    int64_t since_ms = well ? outbox_finished_unsent_ms(worker->outbox) : INT64_MIN;
-    return since_ms == INT64_MIN || since_ms == INT64_MAX ? since_ms : since_ms + GATHER_MS;
-}
-
 static void flush(struct worker *worker)
 {
     struct error error = {0};
-    if (!worker->bus_is_broken && gather_until_ms(worker) <= boottime_ms(worker) && !outbox_flush(worker->outbox, worker->bus, &error) && error.kind != ERROR_TRANSIENT) {
+    if (!worker->bus_is_broken && !outbox_flush(worker->outbox, worker->bus, &error) && error.kind != ERROR_TRANSIENT) {
         break_bus(worker, error.message);
     }
 }
@@ -696,7 +686,9 @@ static void do_what_is_due(struct worker *worker)
     if (worker->life == LIFE_ALIVE && lease_is_over(worker)) {
         return;
     }
-    take_reports(worker);
+    if (worker->draining || runner_due_ms(worker->options.runner) <= monotonic_ms(worker)) {
+        take_reports(worker);
+    }
     if (worker->life == LIFE_ALIVE && monotonic_ms(worker) >= heartbeat_due_ms(worker)) {
         say_presence(worker, MESSAGE_HEARTBEAT);
     }
@@ -711,12 +703,6 @@ static int64_t earlier(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-static int64_t gather_due_ms(const struct worker *worker, int64_t now_ms)
-{
-    int64_t until_ms = gather_until_ms(worker);
-    return until_ms == INT64_MIN || until_ms == INT64_MAX ? INT64_MAX : now_ms + until_ms - boottime_ms(worker);
-}
-
 static int wait_ms(const struct worker *worker, int timeout_ms)
 {
     int64_t now_ms = monotonic_ms(worker);
@@ -724,7 +710,6 @@ static int wait_ms(const struct worker *worker, int timeout_ms)
     if (worker->life == LIFE_ALIVE) {
         due_ms = earlier(due_ms, heartbeat_due_ms(worker));
         due_ms = earlier(due_ms, now_ms + worker->duty.lease_end_ms - boottime_ms(worker));
-        due_ms = earlier(due_ms, gather_due_ms(worker, now_ms));
     }
     if (worker->draining) {
         due_ms = earlier(due_ms, drain_due_ms(worker));

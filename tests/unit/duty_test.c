@@ -131,10 +131,10 @@ static void window_is_the_slots_and_what_they_run_in_a_round_trip(void **state)
     (void)state;
     assert_int_equal(duty_window(4, 0), 4); /* nothing is known yet */
     assert_int_equal(duty_window(4, 60000000), 4); /* a minute */
-    assert_int_equal(duty_window(4, 90000), 4);
-    assert_int_equal(duty_window(4, 20000), 8); /* else a slot waits a round trip after each step */
-    assert_int_equal(duty_window(4, 10000), 12);
-    assert_int_equal(duty_window(2, 3000), 15);
+    assert_int_equal(duty_window(4, 170000), 4);
+    assert_int_equal(duty_window(4, 40000), 8); /* else a slot waits a round trip after each step */
+    assert_int_equal(duty_window(4, 20000), 12);
+    assert_int_equal(duty_window(2, 3000), 28);
     assert_int_equal(duty_window(4, 1), 4096);
     assert_int_equal(duty_window(256, 1), 65536);
 }

@@ -210,30 +210,50 @@ static void take_end(struct stage *stage)
     }
 }
 
-static void while_much_is_queued_ends_are_looked_for_and_wake_nobody(void **state)
+static void while_much_is_queued_ends_wait_for_others_and_wake_nobody(void **state)
 {
     struct stage *stage = *state;
     struct runner_report report;
-    for (uint64_t id = 1; id <= 10; id++) {
+    assert_false(runner_poll(stage->runner, clock_monotonic_ms() + 60000, &report)); /* nobody looks for what has started before */
+    for (uint64_t id = 1; id <= 60; id++) {
         begin(stage, id, &gated_step, false);
     }
     gate_await(&stage->gate, 2);
-    for (int64_t from_ms = clock_monotonic_ms(); clock_monotonic_ms() - from_ms < 2;) {
-        sched_yield(); /* a job that takes no time is not waited for */
+    for (int64_t from_ms = clock_monotonic_ms(); clock_monotonic_ms() - from_ms < 20;) {
+        sched_yield(); /* a job that takes no time is not waited for, nor for longer than what is queued takes */
+    }
+    int64_t opened_ms = clock_monotonic_ms();
+    gate_open(&stage->gate, 1);
+    gate_await(&stage->gate, 3); /* one has ended */
+    assert_int_equal(atomic_load(&stage->wakes), 0);
+    int64_t due_ms = runner_due_ms(stage->runner);
+    assert_in_range(due_ms, opened_ms + 1, clock_monotonic_ms() + 20);
+
+    for (uint64_t id = 60; atomic_load(&stage->wakes) == 0; id--) {
+        assert_true(id > 3 && runner_withdraw(stage->runner, id)); /* little is left: now somebody is to know */
+    }
+    assert_true(runner_due_ms(stage->runner) <= stage->now_ms);
+    take_end(stage);
+}
+
+static void an_end_that_has_waited_long_enough_wakes_with_those_after_it(void **state)
+{
+    struct stage *stage = *state;
+    for (uint64_t id = 1; id <= 60; id++) {
+        begin(stage, id, &gated_step, false);
+    }
+    gate_await(&stage->gate, 2);
+    for (int64_t from_ms = clock_monotonic_ms(); clock_monotonic_ms() - from_ms < 20;) {
+        sched_yield();
     }
     gate_open(&stage->gate, 1);
-    take_end(stage);
-    assert_int_equal(atomic_load(&stage->wakes), 1);
-    assert_false(runner_poll(stage->runner, stage->now_ms, &report));
-    assert_in_range(runner_due_ms(stage->runner) - stage->now_ms, 1, 10);
-
     gate_await(&stage->gate, 3);
-    gate_open(&stage->gate, 2);
-    gate_await(&stage->gate, 5); /* two have ended */
-    assert_int_equal(atomic_load(&stage->wakes), 1);
-    for (uint64_t id = 10; atomic_load(&stage->wakes) == 1; id--) {
-        assert_true(id > 5 && runner_withdraw(stage->runner, id)); /* little is left: now somebody is to know */
+    for (int64_t from_ms = clock_monotonic_ms(); clock_monotonic_ms() - from_ms < 25;) {
+        sched_yield();
     }
+    gate_open(&stage->gate, 1);
+    gate_await(&stage->gate, 4);
+    assert_int_equal(atomic_load(&stage->wakes), 1);
     take_end(stage);
     take_end(stage);
 }
@@ -325,7 +345,8 @@ int main(void)
         ON_STAGE(a_fast_step_costs_one_report),
         ON_STAGE(a_slow_step_is_started_then_progresses_then_ends),
         ON_STAGE(what_is_queued_can_be_taken_back),
-        ON_STAGE(while_much_is_queued_ends_are_looked_for_and_wake_nobody),
+        ON_STAGE(while_much_is_queued_ends_wait_for_others_and_wake_nobody),
+        ON_STAGE(an_end_that_has_waited_long_enough_wakes_with_those_after_it),
         ON_STAGE(with_confirm_nothing_runs_before_it_may),
         ON_STAGE(past_the_lease_nothing_is_called),
         ON_STAGE(none_of_many_that_come_together_is_forgotten),

@@ -32,6 +32,7 @@ struct script {
     } jobs[JOBS_MAX];
     struct runner_report reports[JOBS_MAX];
     size_t report_count, report_next;
+    int64_t due_ms; /* until when reports may wait */
 };
 
 static struct script *script_of(struct runner *runner)
@@ -104,8 +105,7 @@ static bool script_poll(struct runner *runner, int64_t now_ms, struct runner_rep
 
 static int64_t script_due_ms(struct runner *runner)
 {
-    (void)runner;
-    return INT64_MAX;
+    return script_of(runner)->due_ms;
 }
 
 static void script_wait(struct runner *runner, int timeout_ms)
@@ -416,49 +416,32 @@ static void a_task_is_run_once_the_welcome_is_answered(void **state)
     assert_int_equal(worker_load(stage->worker), 0);
 }
 
-static const char *const many_runs[] = {"run-1", "run-2", "run-3", "run-4", "run-5", "run-6", "run-7", "run-8", "run-9"};
-
-/* So many that ends may wait for others: runs 2 to 9, after one that took 2 ms. */
-static void queue_many(struct stage *stage)
-{
-    ready(stage);
-    task(stage, many_runs[0]);
-    ends(stage, 1, OUTCOME_OK);
-    stage->script.reports[0].duration_us = 2000;
-    assert_int_equal(step(stage), WORKER_WORKING);
-    expect_done(stage, many_runs[0], OUTCOME_OK);
-    for (size_t i = 1; i < 9; i++) {
-        task(stage, many_runs[i]);
-    }
-    assert_int_equal(worker_load(stage->worker), 8);
-}
-
-static void ends_are_said_together_while_much_is_queued(void **state)
+static void an_end_that_may_wait_for_others_is_taken_with_them(void **state)
 {
     struct stage *stage = *state;
-    queue_many(stage);
+    ready(stage);
+    task(stage, "run-1");
     int64_t now_ms = memory_cluster_time(stage->cluster);
-    ends(stage, 2, OUTCOME_OK);
+    stage->script.due_ms = now_ms + 5;
+    ends(stage, 1, OUTCOME_OK);
     assert_int_equal(step(stage), WORKER_WORKING);
     expect_nothing(stage);
     assert_int_equal(step_at(stage, now_ms + 5), WORKER_WORKING);
-    expect_done(stage, many_runs[1], OUTCOME_OK);
-
-    ends(stage, 3, OUTCOME_OK); /* six are left, for two slots */
-    assert_int_equal(step(stage), WORKER_WORKING);
-    expect_done(stage, many_runs[2], OUTCOME_OK);
+    expect_done(stage, "run-1", OUTCOME_OK);
 }
 
 static void an_end_that_waits_for_others_is_said_though_the_lease_is_over(void **state)
 {
     struct stage *stage = *state;
-    queue_many(stage);
-    ends(stage, 2, OUTCOME_OK);
+    ready(stage);
+    task(stage, "run-1");
+    stage->script.due_ms = INT64_MAX;
+    ends(stage, 1, OUTCOME_OK);
     assert_int_equal(step(stage), WORKER_WORKING);
     expect_nothing(stage);
     assert_int_equal(step_at(stage, memory_cluster_time(stage->cluster) + 2 * LEASE_MS), WORKER_NEW_INCARNATION);
     greet(stage);
-    expect_done(stage, many_runs[1], OUTCOME_OK);
+    expect_done(stage, "run-1", OUTCOME_OK);
 }
 
 static void holding_names_what_is_here(void **state)
@@ -819,8 +802,25 @@ static void fast_steps_widen_the_window(void **state)
     step(stage);
     assert_int_equal(step_at(stage, 1000), WORKER_WORKING);
     struct message heartbeat = last_presence(stage);
-    assert_int_equal(heartbeat.presence.window, 202);
+    assert_int_equal(heartbeat.presence.window, 402);
     message_free(&heartbeat);
+}
+
+static void what_was_announced_is_taken_though_steps_get_slower(void **state)
+{
+    struct stage *stage = *state;
+    fast_steps_widen_the_window(state);
+    expect_done(stage, "run-1", OUTCOME_OK);
+    task(stage, "run-2");
+    ends(stage, 2, OUTCOME_OK);
+    stage->script.reports[0].duration_us = 60000000;
+    step(stage);
+    expect_done(stage, "run-2", OUTCOME_OK);
+    task(stage, "run-3");
+    task(stage, "run-4");
+    task(stage, "run-5");
+    expect_nothing(stage);
+    assert_int_equal(worker_load(stage->worker), 3);
 }
 
 #define ON_STAGE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -831,7 +831,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON_STAGE(it_says_hello_with_its_handlers_and_its_partition),
         ON_STAGE(a_task_is_run_once_the_welcome_is_answered),
-        ON_STAGE(ends_are_said_together_while_much_is_queued),
+        ON_STAGE(an_end_that_may_wait_for_others_is_taken_with_them),
         ON_STAGE(an_end_that_waits_for_others_is_said_though_the_lease_is_over),
         ON_STAGE(holding_names_what_is_here),
         ON_STAGE(a_task_of_an_older_epoch_is_skipped),
@@ -855,6 +855,7 @@ int main(void)
         FOR_TWO_TASKS(after_its_last_task_it_leaves),
         FOR_TWO_TASKS(who_leaves_after_its_last_task_may_be_asked_to_hurry),
         ON_STAGE(fast_steps_widen_the_window),
+        ON_STAGE(what_was_announced_is_taken_though_steps_get_slower),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
