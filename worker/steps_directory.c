@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define SCRIPT_BYTES MIB /* a longer one is read so far */
+#define INTERPRETER_SHOWN_BYTES 1024 /* of a message; the kernel reads 256 of a script's first line */
 
 static bool is_word_character(char character)
 {
@@ -51,14 +52,33 @@ static void read_script(const char *path, struct text *text)
     }
 }
 
-static bool ignores_rollback(const char *path)
+/* What the kernel will look for: a line that ends as on Windows names "/bin/sh\r". One that is no absolute path is not judged. NULL: nothing is
+ * wrong; else the caller owes free(). */
+static char *interpreter_refusal(struct span script)
 {
-    struct text text;
-    text_init(&text, SCRIPT_BYTES);
-    read_script(path, &text);
-    bool ignores = text.size > 0 && !has_word(text_span(&text), "rollback");
-    text_fini(&text);
-    return ignores;
+    const char *at = script.size > 2 ? script.bytes + 2 : NULL, *end = script.bytes + script.size;
+    while (at != NULL && at < end && (*at == ' ' || *at == '\t')) {
+        at++;
+    }
+    if (at == NULL || at == end || *at != '/') {
+        return NULL;
+    }
+    size_t size = 0;
+    while (at + size < end && memchr(" \t\n", at[size], 4) == NULL) { /* or a NUL */
+        size++;
+    }
+    char *path = text_must_copy((struct span){at, size});
+    bool there = access(path, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR);
+    free(path);
+    if (there) {
+        return NULL;
+    }
+    struct text reason;
+    text_init(&reason, INTERPRETER_SHOWN_BYTES);
+    text_append_string(&reason, "names an interpreter that is not there: '");
+    text_append_visible(&reason, (struct span){at, size});
+    text_append_char(&reason, '\'');
+    return text_take(&reason);
 }
 
 /* NULL: it is a handler. Else the reason, to follow the name; the caller owes free(). */
@@ -78,6 +98,9 @@ static char *refusal_of(const char *name, const char *path)
     if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) != 0) {
         return strdup("is not executable");
     }
+    if (status.st_size == 0) {
+        return strdup("is empty");
+    }
     return identifier_check(span_of(name), &error) ? NULL : strdup(error.message);
 }
 
@@ -91,10 +114,19 @@ static char *join(const char *directory, const char *name)
     return path;
 }
 
+static void judge_script(struct steps_directory_entry *entry)
+{
+    struct text text;
+    text_init(&text, SCRIPT_BYTES);
+    read_script(entry->path, &text);
+    entry->reason = interpreter_refusal(text_span(&text));
+    entry->ignores_rollback = entry->reason == NULL && text.size > 0 && !has_word(text_span(&text), "rollback");
+    text_fini(&text);
+}
+
 static bool add(struct steps_directory *directory, const char *parent, const char *name)
 {
-    struct steps_directory_entry *entries =
-        realloc(directory->entries, (directory->count + 1) * sizeof directory->entries[0]);
+    struct steps_directory_entry *entries = realloc(directory->entries, (directory->count + 1) * sizeof directory->entries[0]);
     if (entries == NULL) {
         return false;
     }
@@ -105,7 +137,9 @@ static bool add(struct steps_directory *directory, const char *parent, const cha
         return false;
     }
     entry->reason = refusal_of(name, entry->path);
-    entry->ignores_rollback = entry->reason == NULL && ignores_rollback(entry->path);
+    if (entry->reason == NULL) {
+        judge_script(entry);
+    }
     directory->handler_count += entry->reason == NULL;
     return true;
 }
@@ -123,8 +157,8 @@ static bool read_all(struct steps_directory *directory, DIR *stream, const char 
         }
     }
     if (directory->handler_count > LIMIT_HANDLERS) {
-        return error_set(error, ERROR_INVALID, "%s: %zu programs; a worker serves at most %d", parent,
-                         directory->handler_count, LIMIT_HANDLERS);
+        return error_set(error, ERROR_INVALID, "%s: %zu programs; a worker serves at most %d", parent, directory->handler_count,
+                         LIMIT_HANDLERS);
     }
     return true;
 }
@@ -134,8 +168,8 @@ bool steps_directory_read(struct steps_directory *directory, const char *path, s
     struct steps_directory found = {0};
     char *parent = realpath(path, NULL);
     DIR *stream = parent != NULL ? opendir(parent) : NULL;
-    bool ok = stream != NULL ? read_all(&found, stream, parent, error)
-                             : error_set(error, ERROR_INVALID, "%s: %s", path, strerror(errno));
+    bool ok =
+        stream != NULL ? read_all(&found, stream, parent, error) : error_set(error, ERROR_INVALID, "%s: %s", path, strerror(errno));
     if (stream != NULL) {
         closedir(stream);
     }

@@ -23,9 +23,14 @@ static const struct row {
     {"binary", "\x7f" "ELF", 0755, NULL, false},
     {"careful", "#!/bin/sh\ncase $1 in rollback) ;; esac\n", 0755, NULL, false},
     {"careless", "#!/bin/sh\necho\n", 0755, NULL, true},
+    {"empty", "", 0755, "is empty", false},
     {"first", "#!/bin/sh\nrollback", 0755, NULL, false},
+    {"lost", "#! /no/such/sh -e\nrollback", 0755, "names an interpreter that is not there: '/no/such/sh'", false},
     {"notes.txt", "#!/bin/sh\n", 0644, "is not executable", false},
+    {"of-windows", "#!/bin/sh\r\nrollback\r\n", 0755, "names an interpreter that is not there: '/bin/sh\\x0d'", false},
     {"part-of-word", "#!/bin/sh\nno_rollback rollbacks\n", 0755, NULL, true},
+    {"relative", "#!sh\nrollback", 0755, NULL, false},
+    {"spaced", "#! \t/bin/sh -e\nrollback", 0755, NULL, false},
 };
 
 #define COUNT (sizeof rows / sizeof rows[0])
@@ -63,7 +68,7 @@ static void executables_are_handlers_and_the_rest_is_listed_with_its_reason(void
         fail_msg("%s", error.message);
     }
     assert_int_equal(directory.count, COUNT);
-    assert_int_equal(directory.handler_count, 5);
+    assert_int_equal(directory.handler_count, 7);
     for (size_t i = 0; i < COUNT; i++) {
         const struct steps_directory_entry *entry = &directory.entries[i];
         assert_string_equal(entry->name, rows[i].name);
