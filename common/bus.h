@@ -42,7 +42,7 @@ enum bus_event_kind {
     BUS_NOTHING,   /* the wait is over, or bus_wake() */
     BUS_RECORD,
     BUS_DELIVERED, /* acknowledged by the broker */
-    BUS_END,       /* this consumer has read all there is in the partition for now; comes again each time */
+    BUS_END,       /* this consumer has read all there is in the partition for now; comes again each time, if it was not opened without */
     BUS_GONE,      /* the offset asked for is not there any more, or the topic is: consumption has stopped */
     BUS_FATAL,     /* a delivery failed, or the producer did: what was published is not known. Drop all, begin anew */
     BUS_JOINED,    /* we are in the group. Whether it has anything for us will be seen */

@@ -296,6 +296,12 @@ static const struct property consumer_properties[] = {
     {NULL, NULL},
 };
 
+/* Each end is an event that wakes who waits, once for every record that came alone. */
+static const struct property endless_consumer_properties[] = {
+    {"enable.partition.eof", "false"},
+    {NULL, NULL},
+};
+
 /* The mock cluster does not wake a waiting fetch when data comes: each hop would cost the wait. */
 static const struct property embedded_consumer_properties[] = {
     {"fetch.wait.max.ms", "2"},
@@ -2272,7 +2278,7 @@ static bool open_producer(struct kafka_bus *kafka, const struct bus_kafka_option
 
 static bool open_consumer(struct kafka_bus *kafka, const struct bus_kafka_options *options, struct error *error)
 {
-    const struct property *more = kafka->embedded ? embedded_consumer_properties : NULL;
+    const struct property *more = kafka->embedded ? embedded_consumer_properties : options->skips_ends ? endless_consumer_properties : NULL;
     kafka->consumer = handle_new(RD_KAFKA_CONSUMER, consumer_properties, more, options, kafka, error);
     if (kafka->consumer == NULL) {
         return false;

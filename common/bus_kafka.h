@@ -11,6 +11,7 @@ struct bus_kafka_options {
     const char *const *properties;  /* "name=value" librdkafka properties given by the user (-X), count of them */
     size_t property_count;
     int timeout_ms;                 /* for the first contact */
+    bool skips_ends; /* BUS_END need not come, and wakes nobody: for who reads on for ever */
     bool only_reads; /* nothing is ever sent: needs no leave to write */
     /* Asked now and then while an answer of the cluster is waited for, here and in all that a bus asks. true: it is not wanted any more,
      * and whoever waits gets TRANSIENT. NULL: it always is. On the thread that waits; bus_poll() and bus_flush() do not ask it. */

@@ -167,7 +167,8 @@ static struct bus_kafka_options bus_options(const struct server *server, int tim
                                       .client_id = server->id,
                                       .properties = options->properties,
                                       .property_count = options->property_count,
-                                      .timeout_ms = timeout_ms};
+                                      .timeout_ms = timeout_ms,
+                                      .skips_ends = true};
 }
 
 static struct bus *open_log_bus(void *state, struct error *error)
