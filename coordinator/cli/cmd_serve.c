@@ -97,6 +97,9 @@ static bool live(struct daemon *daemon, int *code)
     struct service *service = bus != NULL ? service_new(bus, &daemon->service, &error) : NULL;
     if (service != NULL) {
         state = work(daemon, service, &error);
+        if (state == SERVICE_WORKING) {
+            service_say_words(service);
+        }
     }
     if (bus != NULL) {
         bus_flush(bus, state == SERVICE_WORKING ? FLUSH_MS : 0);

@@ -17,6 +17,10 @@
 #define BACKLOG_RECORDS_MAX 50000
 #define BACKLOG_BYTES_MAX ((size_t)64 * MIB)
 #define HELD_BACK_MS 5 /* then we look again */
+/* What people read waits so long for more of it: by itself each word is a request here and a fetch of all who read, in the way of the next
+ * task. A look that has brought more than TOGETHER_RECORDS brings enough of it to go together at once. */
+#define WORDS_WAIT_MS 5
+#define TOGETHER_RECORDS 4
 #define LATER_AT_ONCE 4096 /* jobs that can wait, between two looks at what has come meanwhile */
 
 bool job_may_send(const struct service *service)
@@ -377,9 +381,6 @@ static void perform_hold(struct job *job, const struct saga_effect *effect)
 static void perform_answer(struct job *job, const struct saga_effect *effect)
 {
     struct saga_request *request = effect->request;
-    if (request->sent) {
-        return;
-    }
     struct message message = {
         .kind = MESSAGE_ANSWERED, .verdict = (enum verdict)request->verdict, .start_offset = job_run(job)->saga.start_offset};
     memcpy(message.event.request_id, request->id, sizeof request->id);
@@ -391,9 +392,6 @@ static void perform_answer(struct job *job, const struct saga_effect *effect)
 static void perform_finish(struct job *job)
 {
     const struct saga *saga = &job_run(job)->saga;
-    if (job->finish_sent == (uint16_t)saga->finish_count) {
-        return;
-    }
     struct message message = {.kind = MESSAGE_RUN_FINISHED,
                               .status = (enum run_status)saga->status,
                               .pipeline = saga->plan->name,
@@ -439,14 +437,40 @@ static void perform_dispatches(struct job *job)
     }
 }
 
-/* What people read: it may follow. */
-static void perform_words(struct job *job)
+static bool is_unsaid(const struct job *job, const struct saga_effect *effect)
 {
+    return (effect->kind == EFFECT_ANSWER && !effect->request->sent) ||
+           (effect->kind == EFFECT_FINISH && job->finish_sent != (uint16_t)job_run(job)->saga.finish_count);
+}
+
+/* What there is to be said waits for more: true until service->words_ms. */
+static bool words_wait(struct service *service)
+{
+    if (service->look_records > TOGETHER_RECORDS) {
+        return false;
+    }
+    if (service->words_ms == 0) {
+        service->words_ms = service->now_ms + WORDS_WAIT_MS;
+    }
+    return service->now_ms < service->words_ms;
+}
+
+/* What people read: it may follow. */
+static void perform_words(struct job *job, int64_t *wake_ms)
+{
+    struct service *service = job_owned(job)->service;
     struct saga_effect effect;
     for (struct saga_cursor cursor = {0}; saga_next_effect(&job_run(job)->saga, &cursor, &effect);) {
+        if (!is_unsaid(job, &effect)) {
+            continue;
+        }
+        if (words_wait(service)) {
+            *wake_ms = service->words_ms;
+            return;
+        }
         if (effect.kind == EFFECT_ANSWER) {
             perform_answer(job, &effect);
-        } else if (effect.kind == EFFECT_FINISH) {
+        } else {
             perform_finish(job);
         }
     }
@@ -579,11 +603,11 @@ static bool settle(struct job *job)
 static void perform_rest(struct job *job)
 {
     struct saga *saga = &job_run(job)->saga;
-    perform_words(job);
+    int64_t wake_ms = INT64_MAX;
+    perform_words(job, &wake_ms);
     if (settle(job)) {
         return;
     }
-    int64_t wake_ms = INT64_MAX;
     perform_deadline(job, &wake_ms);
     if (job->announce && saga->steps != NULL && !saga_is_over(saga)) {
         if (job->announce_ms <= job_owned(job)->service->now_ms && has_turn(job)) {
@@ -614,6 +638,14 @@ static void perform_dirty(struct service *service)
     service->dirty_from = 0;
 }
 
+/* All that waited was said: the next word waits anew. */
+static void end_words(struct service *service)
+{
+    if (service->words_ms <= service->now_ms) {
+        service->words_ms = 0;
+    }
+}
+
 void jobs_perform(struct service *service)
 {
     perform_dirty(service);
@@ -626,6 +658,18 @@ void jobs_perform(struct service *service)
             perform_dispatches(job);
             perform_rest(job);
         }
+    }
+    if (service->heap_size == 0 || service->heap[0].wake_ms > service->now_ms) {
+        end_words(service);
+    }
+}
+
+void jobs_say_words(struct service *service)
+{
+    service->words_ms = service->now_ms;
+    for (size_t i = 0; i < service->heap_size && service->state == SERVICE_WORKING; i++) {
+        int64_t ignored_ms;
+        perform_words(service->heap[i].job, &ignored_ms);
     }
 }
 

@@ -354,3 +354,8 @@ enum service_state service_step(struct service *service, int timeout_ms, struct 
     }
     return service->state;
 }
+
+void service_say_words(struct service *service)
+{
+    jobs_say_words(service);
+}

@@ -43,6 +43,9 @@ void service_free(struct service *service);
 /* Take in what the bus has, do what is due; waits at most `timeout_ms` for something to happen, less if a deadline comes sooner. */
 enum service_state service_step(struct service *service, int timeout_ms, struct error *error);
 
+/* Append the answers and ends that wait some milliseconds for more of them: before it is stopped. Else the next owner says them. */
+void service_say_words(struct service *service);
+
 /* Every owned partition has been replayed up to its own claim, and the workers read: from here on it acts. */
 bool service_is_ready(const struct service *service);
 /* The group of coordinators has taken it in, whether or not there is a partition for it. Never with a list. */

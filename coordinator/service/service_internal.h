@@ -134,6 +134,7 @@ struct service {
     size_t heap_size, heap_room;
     int64_t announce_turn; /* the last that was given out, in parts of a millisecond */
     int64_t now_ms;
+    int64_t words_ms; /* when the words that wait are said; 0: none wait */
     int look_records; /* what the last look at the bus has brought */
     bool served_changed; /* a worker came, went or does not serve what it said: what waits may have to be announced anew */
     struct text bytes;   /* of the record being written */
@@ -197,6 +198,7 @@ void job_touch(struct job *job);            /* look at it soon */
 void job_touch_later(struct job *job);      /* after all that has something to do now: there may be a million of them */
 void jobs_drop(struct owned *owned);        /* forget all of a partition */
 void jobs_perform(struct service *service); /* what is due for all that were touched, or whose time has come */
+void jobs_say_words(struct service *service); /* those that wait for more */
 void jobs_place(struct service *service);   /* send what waits to whom has credit */
 struct tracked *job_find(struct job *job, const struct ticket *ticket);
 /* `level`: of the line that says so. */
