@@ -27,7 +27,7 @@ const struct command commands[] = {
             "steps on that worker's queue, whatever the file says. With --brokers the run is started on that cluster; with "
             "--brokers\n"
             "and --steps this process also serves those programs, for this run only, on a queue of its own.\n"
-            "Ctrl-C asks for a cancel, with rollback; a second one leaves at once.\n" EXIT_CODES_OF_A_RUN,
+            "Ctrl-C, or the end of the terminal, asks for a cancel, with rollback; Ctrl-C again leaves at once.\n" EXIT_CODES_OF_A_RUN,
         .arguments_min = 1,
         .arguments_max = 1,
         .options = TO_CLUSTER | OPTIONS_SHOW_LOGS | OPTIONS_JOB | OPTIONS_STEPS | OPTIONS_SLOTS,

@@ -18,6 +18,8 @@ static void on_signal(int number)
     int saved_errno = errno;
     if (number == SIGINT || number == SIGTERM) {
         interrupts = interrupts + 1;
+    } else if (number == SIGHUP && interrupts == 0) {
+        interrupts = 1; /* the kernel and a shell both say that the terminal is gone: that is no second Ctrl-C */
     } else if (number == SIGWINCH) {
         resized = 1;
     }
@@ -42,6 +44,10 @@ void signals_install(void)
     sigemptyset(&action.sa_mask);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         sigaction(numbers[i], &action, NULL);
+    }
+    struct sigaction before;
+    if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN) { /* else nohup wants it to go on */
+        sigaction(SIGHUP, &action, NULL);
     }
     signal(SIGPIPE, SIG_IGN);
 }

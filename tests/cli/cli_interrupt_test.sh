@@ -45,6 +45,29 @@ check "SIGINT: exit 4" is "$code" 4
 check "... cancelled" json '[.status,.steps[0].status,.steps[1].status]' '["cancelled","rolled_back","rolled_back"]'
 check "... rolled back in order" is "$(tr '\n' ',' <"$TRAIL")" "first execute,sleeps execute,sleeps rollback,first rollback,"
 
+begin polite sleeps
+kill -HUP "$pid"
+kill -HUP "$pid" 2>/dev/null || :
+end
+check "SIGHUP, the terminal is gone, once or twice: exit 4" is "$code" 4
+check "... rolled back in order" is "$(tr '\n' ',' <"$TRAIL")" "first execute,sleeps execute,sleeps rollback,first rollback,"
+
+cat >"$work/hang_up.py" <<'END'
+"""Run a command on a terminal, and close that once the file has the line."""
+import os, pty, sys, time
+path, line, *command = sys.argv[1:]
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execvp(command[0], command)
+while line not in open(path).read():
+    time.sleep(0.05)
+os.close(terminal)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+END
+: >"$TRAIL"
+run timeout 30 python3 "$work/hang_up.py" "$TRAIL" "sleeps execute" backstep run "$work/polite.yaml"
+check "a terminal that is closed: what was done is undone" is "$(tr '\n' ',' <"$TRAIL")" "first execute,sleeps execute,sleeps rollback,first rollback,"
+
 begin deaf clings
 kill -INT "$pid"
 sleep 0.5
