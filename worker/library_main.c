@@ -47,7 +47,7 @@ static struct cancellation interrupted; /* signal handlers know nothing else */
 
 static void on_signal(int signal)
 {
-    if (cancellation_requested(&interrupted)) {
+    if (cancellation_requested(&interrupted) && signal != SIGHUP) { /* the kernel and a shell both say that the terminal is gone */
         _Exit(128 + signal);
     }
     cancellation_request(&interrupted);
@@ -74,6 +74,10 @@ static int run_with(const struct library_call *call, const char *params)
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    struct sigaction before;
+    if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN) { /* else nohup wants it to go on */
+        sigaction(SIGHUP, &action, NULL);
+    }
     backstep_orchestrator_set_name(orchestrator, call->pipeline);
     orchestrator_set_cancellation(orchestrator, &interrupted);
     if (call->actions != NULL) {

@@ -3,10 +3,13 @@
 """Uploads to stores that fail, hang, break off, and lie; and of files that change meanwhile. After a rollback the store holds what it held."""
 
 import hashlib
+import json
 import os
+import signal
+import subprocess
 import time
 
-from checks import check, directory, equal, main, run, side_by_side, write
+from checks import BIN, DEADLINE_S, check, directory, equal, main, run, side_by_side, write
 from stores import S3, Broken
 
 
@@ -104,6 +107,22 @@ def lost_answer_is_no_second_copy():
 def iter_queue(queue):
     while not queue.empty():
         yield queue.get()
+
+
+def a_terminal_that_goes_away_takes_all_back():
+    """Told of twice, by the kernel and by a shell: it is a wish for a cancel, and no second one."""
+    with directory() as d, Broken() as store:
+        two_files(d)
+
+        def hang_up():
+            process.send_signal(signal.SIGHUP)
+            process.send_signal(signal.SIGHUP)
+        store.fail("PUT", None, hang_up)
+        process = subprocess.Popen([BIN / "backstep-upload", "run", "-p", f"source={d / 'source'}", "-p", f"target={store.url}",
+                                    "-p", f"work={d / 'work'}", "-p", "parallel=1"], stdout=subprocess.PIPE, text=True)
+        output = process.communicate(timeout=DEADLINE_S)[0]
+        equal((process.returncode, json.loads(output)["status"]), (4, "cancelled"), output)
+        equal(store.files, {})
 
 
 def changing_source(change):
