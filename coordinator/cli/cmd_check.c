@@ -13,7 +13,7 @@ static bool check_file(const struct call *call, const char *path, const char *di
     if (!ok) {
         pipeline_print_problems(pipeline, call->json);
     } else if (directory != NULL) {
-        ok = pipeline_is_served_by(pipeline, directory);
+        ok = pipeline_is_served_by(pipeline, directory, call->json);
     }
     if (ok && !call->quiet && !call->json) {
         printf("%s: fine, %u step%s\n", path, pipeline->plan.step_count, pipeline->plan.step_count == 1 ? "" : "s");

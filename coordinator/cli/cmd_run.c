@@ -152,7 +152,7 @@ static int run_launch(const struct call *call, struct launch *launch)
     launch_steps_directory(call, steps, sizeof steps);
     if (serves && access(steps, F_OK) != 0 && !option_given(call->options, "steps") && pipeline_needs_no_program(launch->pipeline)) {
         steps[0] = '\0'; /* the worker serves what it brings */
-    } else if (serves && !pipeline_is_served_by(launch->pipeline, steps)) {
+    } else if (serves && !pipeline_is_served_by(launch->pipeline, steps, false)) {
         return EXIT_USAGE;
     }
     if (!call->brokers_given) {

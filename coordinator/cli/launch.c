@@ -107,8 +107,22 @@ static const struct steps_directory_entry *find_program(const struct steps_direc
     return NULL;
 }
 
+static void print_unserved(const struct pipeline_place *place, bool json, const char *problem)
+{
+    char field[32];
+    snprintf(field, sizeof field, "steps[%u]", place->position);
+    if (!json) {
+        complain("%s:%d: %s: %s", place->file, place->line, field, problem);
+        return;
+    }
+    struct text out;
+    text_init(&out, PROBLEMS_BYTES_MAX);
+    print_problem(&(struct pipeline_problem){.file = place->file, .line = place->line, .field = field, .text = problem}, &out);
+    text_fini(&out);
+}
+
 static bool step_is_served(const struct pipeline *pipeline, uint32_t index, const struct steps_directory *directory,
-                           const char *path)
+                           const char *path, bool json)
 {
     const struct plan_step *step = &pipeline->plan.steps[index];
     if (step->kind != PLAN_HANDLER) {
@@ -119,17 +133,21 @@ static bool step_is_served(const struct pipeline *pipeline, uint32_t index, cons
     if (entry == NULL && stock_handler_is(step->handler)) {
         return true;
     }
+    struct text problem;
+    text_init(&problem, PROBLEMS_BYTES_MAX);
     if (entry == NULL) {
-        complain("%s:%d: steps[%u]: no program in %s serves the handler '%.*s'", place->file, place->line, place->position,
-                 path, SPAN_ARGS(step->handler));
+        text_format(&problem, "no program in %s serves the handler '%.*s'", path, SPAN_ARGS(step->handler));
     } else if (entry->reason != NULL) {
-        complain("%s:%d: steps[%u]: %s/%s cannot serve it: %s", place->file, place->line, place->position, path, entry->name,
-                 entry->reason);
+        text_format(&problem, "%s/%s cannot serve it: %s", path, entry->name, entry->reason);
     } else if (entry->ignores_rollback && !step->rollback_none) {
         complain("%s:%d: steps[%u]: warning: the word 'rollback' does not stand in %s/%s, so it may act again when it should undo; "
                  "give the step 'rollback: none'",
                  place->file, place->line, place->position, path, entry->name);
     }
+    if (problem.size > 0) {
+        print_unserved(place, json, text_string(&problem));
+    }
+    text_fini(&problem);
     return entry != NULL && entry->reason == NULL;
 }
 
@@ -144,7 +162,7 @@ bool pipeline_needs_no_program(const struct pipeline *pipeline)
     return true;
 }
 
-bool pipeline_is_served_by(const struct pipeline *pipeline, const char *path)
+bool pipeline_is_served_by(const struct pipeline *pipeline, const char *path, bool json)
 {
     struct error error = {0};
     struct steps_directory directory;
@@ -154,7 +172,7 @@ bool pipeline_is_served_by(const struct pipeline *pipeline, const char *path)
     }
     bool ok = true;
     for (uint32_t i = 0; i < pipeline->plan.step_count; i++) {
-        ok = step_is_served(pipeline, i, &directory, path) && ok;
+        ok = step_is_served(pipeline, i, &directory, path, json) && ok;
     }
     steps_directory_fini(&directory);
     return ok;

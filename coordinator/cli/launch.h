@@ -28,9 +28,9 @@ void pipeline_print_problems(const struct pipeline *pipeline, bool json);
 void launch_steps_directory(const struct call *call, char *path, size_t size);
 /* Does every handler come with each worker of ours? */
 bool pipeline_needs_no_program(const struct pipeline *pipeline);
-/* Does the steps directory at `path` have a program for every handler? What is missing has been said, and which programs do not look
- * at their first argument. */
-bool pipeline_is_served_by(const struct pipeline *pipeline, const char *path);
+/* Does the steps directory at `path` have a program for every handler? What is missing has been said, as pipeline_print_problems() says it,
+ * and which programs do not look at their first argument. */
+bool pipeline_is_served_by(const struct pipeline *pipeline, const char *path, bool json);
 
 /* Append the Start and wait until a coordinator has accepted it. Where a run of that id exists: a generated id is replaced by a new one,
  * and one that was given by what --if-exists says.

@@ -57,6 +57,9 @@ printf 'name: c\nsteps:\n  - {name: absent}\n' >"$work/absent.yaml"
 run backstep check "$work/absent.yaml" --steps "$work/steps"
 check "check names a handler that no program serves" has "$work/err" "absent"
 check "... exit 2" is "$code" 2
+run backstep check "$work/absent.yaml" --steps "$work/steps" -o json
+check "... with -o json as an object" json '[.file, .line, .field, (.problem | startswith("no program in "))]' "[\"$work/absent.yaml\",3,\"steps[0]\",true]"
+check "... and nothing beside" [ ! -s "$work/err" ]
 
 cat >"$work/diamond.yaml" <<'YAML'
 name: diamond
