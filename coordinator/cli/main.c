@@ -8,6 +8,11 @@
 
 #define HELP_BYTES_MAX (64 * 1024)
 
+/* For jemalloc, which looks for it by this name (jemalloc(3), TUNING). As lean as an idle coordinator should be: few arenas, since one thread
+ * does the work, and what is freed goes back to the system after a second. MALLOC_CONF overrides it. */
+extern const char *malloc_conf;
+const char *malloc_conf = "narenas:2,lg_tcache_max:12,dirty_decay_ms:1000";
+
 static int print_overview(void)
 {
     struct text out;
