@@ -16,6 +16,7 @@ import time
 
 STEPS = 3
 SECONDS = 4  # of each of them, in each round
+SINGLE = "single"  # the prefix of ours with one progress partition
 WARM_SECONDS = 0.5
 CHANNEL = "celery-task-meta-"
 
@@ -175,8 +176,11 @@ def begin(bench, url):
 
 def round_of(bench, url, name):
     """Each with 1 and with 64 in flight, beside the raw round trips of the same minute."""
-    backstep = lambda window: bench.client("three", window=window, runs=10**6, seconds=SECONDS)  # noqa: E731
-    contenders = {"backstep": lambda window: {**(load := backstep(window))["run"], "steps_per_s": load["steps_per_s"]},
+    def ours(prefix, window):
+        load = bench.client("three", prefix, window=window, runs=10**6, seconds=SECONDS)
+        return {**load["run"], "steps_per_s": load["steps_per_s"]}
+
+    contenders = {"backstep": lambda window: ours("backstep", window), "single": lambda window: ours(SINGLE, window),
                   "script": lambda window: asked("script-driver", bench.brokers, window, SECONDS),
                   "celery": lambda window: asked("celery-driver", url, window, SECONDS)}
     figures = {"floor": {"four_round_trips": bench.floor(name)["four_round_trips"]}}
@@ -203,8 +207,9 @@ def measure():
         bench.warm_up()
         url = redis_at(bench, kafka.free_ports(1)[0])
         begin(bench, url)
-        round_of(bench, url, "warm")
-        rounds = [round_of(bench, url, f"others{number}") for number in range(ROUNDS)]
+        with bench.cluster(SINGLE, partitions=1):
+            round_of(bench, url, "warm")
+            rounds = [round_of(bench, url, f"others{number}") for number in range(ROUNDS)]
     about["load_after"] = load_now()
     return {"machine": about, "versions": versions(), "rounds": rounds, **median_of(rounds)}
 

@@ -10,7 +10,8 @@ from rounds import spread_of
 TABLE, ELSEWHERE = "bench/others --write", "bench/others --write, elsewhere"
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 FILE = "performance-others.json"
-KEPT = {"backstep": "on Kafka, in the run's log", "script": "in memory: gone with the process", "celery": "in Redis, whose log goes to disk once a second"}
+OWN_LOAD = 3  # a processor: what is measured makes 2 by itself
+KEPT = {"backstep": "on Kafka, in the run's log", "single": "the same", "script": "in memory: gone with the process", "celery": "in Redis, whose log goes to disk once a second"}
 
 # The same work on another machine, where four raw round trips took so long. What; p50 and p99 one at a time, in ms; steps/s, 64 at once.
 RAW_MS = (2.2, 2.7)
@@ -26,6 +27,7 @@ MEASURED_ELSEWHERE = (
 
 def name_of(contender, versions):
     return {"backstep": "Backstep",
+            "single": "Backstep with one progress partition, as the script has one",
             "script": f"a script in Python on Kafka (confluent-kafka {versions['confluent-kafka']}), state in memory",
             "celery": f"Celery {versions['celery']} on Redis {versions['redis']}"}[contender]
 
@@ -54,7 +56,7 @@ def raw_row(figures):
 
 def caution(figures):
     machine = figures["machine"]
-    return " Much else ran while ours was measured: its p99 and its rates say little." if machine["load_before"] > 2 * machine["cores"] else ""
+    return " Much else ran while ours was measured: its p99 and its rates say little." if machine["load_after"] > OWN_LOAD * machine["cores"] else ""
 
 
 def about(figures):
@@ -100,7 +102,7 @@ def elsewhere(figures, contenders=tuple(KEPT)):
 
 
 def short_table(figures):
-    return elsewhere(figures, ("backstep",))
+    return elsewhere(figures, ("backstep", "single"))
 
 
 def with_report(page, figures):
