@@ -10,6 +10,7 @@ import threading
 import time
 
 import kafka
+from kafka import is_alive
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions
 from cluster import THREE, Cluster, Failed, check, main
 
@@ -37,13 +38,6 @@ class World(Cluster):
     def wait_for_end(self, run_id, timeout_s=90):
         ends = ("succeeded", "rolled_back", "cancelled", "rollback_incomplete")
         return self.wait_for(lambda: (lambda run: run if run["status"] in ends else None)(self.status(run_id)), f"{run_id} to end", timeout_s)
-
-
-def is_alive(pid):
-    try:
-        return "Z" not in open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
-        return False
 
 
 def children_of(pid):

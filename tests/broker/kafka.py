@@ -221,6 +221,10 @@ def birth_of(pid):
     return None if fields[0] in "ZX" else fields[19]
 
 
+def is_alive(pid):
+    return birth_of(pid) is not None
+
+
 def running_pid(directory):
     """The id of the broker that runs in this directory; None where none does."""
     try:

@@ -10,6 +10,7 @@ import time
 from confluent_kafka import ElectionType, KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 from cluster import THREE, Cluster, check, main
+from kafka import is_alive
 from link import Link
 
 JOURNAL = """
@@ -80,13 +81,6 @@ class World(Cluster):
 
     def go(self, place, run_id):
         (self.journal / f"{run_id}.{place}.go").touch()
-
-
-def is_alive(pid):
-    try:
-        return "Z" not in open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
-        return False
 
 
 def one_at_a_time(world, runs):

@@ -6,6 +6,7 @@ import threading
 import time
 
 from embedded import BIN, JOURNAL, Embedded, check
+from kafka import is_alive
 
 LEASE_S = 2
 LEASE = f"{LEASE_S}s"
@@ -34,13 +35,6 @@ echo $$ >"$JOURNAL/pid-program"
 while :; do sleep 0.05; done
 """
 MEMBERS = ("program", "child", "session", "orphan", "stranger")
-
-
-def is_alive(pid):
-    try:
-        return "Z" not in open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
-        return False
 
 
 def a_step_of_five_leases():
