@@ -75,9 +75,10 @@ static void sum_add(struct sum *sum, const struct saga_step *step, uint32_t weig
     sum->count++;
     sum->is_in[step->status] = true;
     sum->executed = sum->executed && (step->executed || step->status == STEP_SKIPPED);
-    sum->ended_ms = later(sum->ended_ms, saga_work(step)->ended_ms);
-    sum->rollback_begun_ms = earlier(sum->rollback_begun_ms, saga_work(step)->rollback_begun_ms);
-    sum->rollback_ended_ms = later(sum->rollback_ended_ms, saga_work(step)->rollback_ended_ms);
+    const struct saga_step_work *work = saga_work(step);
+    sum->ended_ms = later(sum->ended_ms, work->ended_ms);
+    sum->rollback_begun_ms = earlier(sum->rollback_begun_ms, work->rollback_begun_ms);
+    sum->rollback_ended_ms = later(sum->rollback_ended_ms, work->rollback_ended_ms);
 }
 
 /* The first row of which some step is: trouble before work, work before rest. */
@@ -260,10 +261,11 @@ static struct pace pace_of_fan(const struct saga_step *step)
     struct pace pace = {.begun_ms = saga_work(step)->begun_ms, .total = step->fan->count};
     for (uint32_t i = 0; i < step->fan->count; i++) {
         const struct saga_step *instance = &step->fan->instances[i];
+        const struct saga_step_work *work = saga_work(instance);
         bool ended = instance->status == STEP_SUCCEEDED || instance->status == STEP_SKIPPED;
         pace.current += ended;
-        pace.last_ms = ended ? later(pace.last_ms, saga_work(instance)->ended_ms) : pace.last_ms;
-        pace.begun_ms = ended && saga_work(instance)->begun_ms > 0 && saga_work(instance)->begun_ms < pace.begun_ms ? saga_work(instance)->begun_ms : pace.begun_ms;
+        pace.last_ms = ended ? later(pace.last_ms, work->ended_ms) : pace.last_ms;
+        pace.begun_ms = ended && work->begun_ms > 0 && work->begun_ms < pace.begun_ms ? work->begun_ms : pace.begun_ms;
     }
     return pace;
 }
@@ -275,7 +277,8 @@ int64_t step_rest_ms(const struct saga *saga, const struct saga_step *step, int6
     if (!works) {
         return -1;
     }
-    struct pace pace = fans_out ? pace_of_fan(step) : (struct pace){saga_work(step)->attempt_ms, saga_work(step)->report_ms, saga_work(step)->current, saga_work(step)->total};
+    const struct saga_step_work *work = saga_work(step);
+    struct pace pace = fans_out ? pace_of_fan(step) : (struct pace){work->attempt_ms, work->report_ms, work->current, work->total};
     int64_t took_ms = pace.last_ms - pace.begun_ms, since_ms = now_ms - pace.last_ms;
     bool known =
         pace.begun_ms > 0 && took_ms >= 1000 && pace.total > 0 && pace.current >= pace.total / 30 + 1 && pace.current < pace.total;
@@ -311,10 +314,11 @@ static void say_unit(const struct saga_step *step, struct text *out)
 
 void step_say_counts(const struct saga *saga, const struct saga_step *step, struct text *out)
 {
+    const struct saga_step_work *work = saga_work(step);
     if (step->fan != NULL) {
         say_elements(saga, step, out);
-    } else if (saga_work(step)->total > 0 && saga_work(step)->report_ms > saga_work(step)->attempt_ms) {
-        text_format(out, "%llu of %llu", (unsigned long long)saga_work(step)->current, (unsigned long long)saga_work(step)->total);
+    } else if (work->total > 0 && work->report_ms > work->attempt_ms) {
+        text_format(out, "%llu of %llu", (unsigned long long)work->current, (unsigned long long)work->total);
         say_unit(step, out);
     }
 }

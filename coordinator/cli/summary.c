@@ -79,12 +79,13 @@ static int64_t run_duration_ms(const struct saga *saga, int64_t now_ms)
 
 static int64_t step_duration_ms(const struct saga_step *step, int64_t now_ms)
 {
-    if (saga_work(step)->begun_ms == 0) {
+    const struct saga_step_work *work = saga_work(step);
+    if (work->begun_ms == 0) {
         return 0;
     }
     /* An attempt before this one may have ended. */
-    int64_t end_ms = saga_work(step)->ended_ms > 0 && step->status != STEP_RUNNING ? saga_work(step)->ended_ms : now_ms;
-    return end_ms > saga_work(step)->begun_ms ? end_ms - saga_work(step)->begun_ms : 0;
+    int64_t end_ms = work->ended_ms > 0 && step->status != STEP_RUNNING ? work->ended_ms : now_ms;
+    return end_ms > work->begun_ms ? end_ms - work->begun_ms : 0;
 }
 
 static const struct waiting_step *waiting_of(const struct run *run, const struct saga_step *step)
