@@ -629,9 +629,10 @@ static bool error_no_topic(struct error *error, const char *name)
 
 static bool error_no_answer(const struct kafka_bus *kafka, struct error *error, const char *name, rd_kafka_resp_err_t code)
 {
-    bool headless = code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
-    return error_set(error, ERROR_TRANSIENT, "topic '%s': no answer from %s in time: %s", name, kafka->brokers,
-                     headless ? "a partition of it has no leader: too few of its brokers are up" : rd_kafka_err2str(code));
+    const char *reason = code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE ? "a partition of it has no leader: too few of its brokers are up"
+                         : code == RD_KAFKA_RESP_ERR__TIMED_OUT         ? "they are slow, or too few of them are up"
+                                                                        : rd_kafka_err2str(code);
+    return error_set(error, ERROR_TRANSIENT, "topic '%s': no answer from %s in time: %s", name, kafka->brokers, reason);
 }
 
 /* `name` in a metadata answer: its partitions, 0 when it is not there, -1 when the cluster cannot say yet. */
