@@ -16,6 +16,7 @@ struct search {
     int64_t short_records;
     int64_t start; /* of the run; -1: not found yet. It may be older than what is kept */
     struct reader *reader; /* knows how the run stands now; NULL: none does yet */
+    int64_t begin; /* of the first record that its state is made of; where `reader` is not NULL */
 };
 
 static struct reader_options options_of(const struct search *search)
@@ -25,28 +26,30 @@ static struct reader_options options_of(const struct search *search)
     return options;
 }
 
-/* A Start may be one that was repeated long after. Its answer tells. */
-static bool is_start_answered(const struct saga *saga)
+/* A Start may be one that was repeated long after; another request, one that stood before the Start, too, and was judged there.
+ * Their answers tell. */
+static bool is_all_answered(const struct saga *saga)
 {
     const struct saga_request *request = saga->requests;
-    while (request != NULL && !(request->answered && request->verdict == VERDICT_ACCEPTED)) {
+    while (request != NULL && request->answered) {
         request = request->next;
     }
-    return request != NULL;
+    return saga->requests != NULL && request == NULL;
 }
 
-/* Is that the run's own Start? From a checkpoint on, or from the first record, there is no doubt; nor of a state from a snapshot. */
-static bool is_believed(const struct search *search, const struct reader *reader, const struct run *run)
+/* Is that the run's own Start, and nothing missing that was asked before? From a checkpoint on, or from the first record, there is
+ * no doubt; nor of a state from a snapshot. */
+static bool is_believed(const struct reader *reader, const struct run *run)
 {
-    int64_t begin = reader_begin_of(reader, run_view(run)->partition);
-    bool is_sure = begin <= search->first || reader_is_from_checkpoint(reader);
-    return is_sure || run->saga.plan == NULL || run->saga.start_offset < begin || is_start_answered(&run->saga);
+    bool is_sure = reader_is_from_first(reader) || reader_is_from_checkpoint(reader);
+    bool is_told = run->saga.plan == NULL || run->saga.start_offset < reader_begin_of(reader, run_view(run)->partition);
+    return is_sure || is_told || (is_all_answered(&run->saga) && !reader_is_contradicted(reader));
 }
 
 /* Has it come so far that the run is known as it stands now? */
-static bool is_state_known(const struct run *run, int64_t most)
+static bool is_state_known(const struct reader *reader, const struct run *run, int64_t most)
 {
-    bool whole = run->saga.plan != NULL || run_view(run)->newer;
+    bool whole = run->saga.plan != NULL || run_view(run)->newer || reader_is_from_first(reader); /* there is no more of it */
     return whole && (most == 0 || saga_is_closed(&run->saga));
 }
 
@@ -60,10 +63,11 @@ static bool look(struct search *search, const struct reader_options *options, st
     }
     const struct run *run = reader_find(reader, search->lookup->run_id);
     search->lookup->kept_since_ms = reader_kept_since_ms(reader);
-    run = run != NULL && is_believed(search, reader, run) ? run : NULL;
+    run = run != NULL && is_believed(reader, run) ? run : NULL;
     search->start = run != NULL ? run->saga.start_offset : search->start;
-    if (run != NULL && is_state_known(run, options->most)) {
+    if (run != NULL && is_state_known(reader, run, options->most)) {
         search->reader = reader;
+        search->begin = run->first_offset;
     } else {
         reader_free(reader);
     }
@@ -100,21 +104,33 @@ static bool look_from_checkpoint(struct search *search, struct error *error)
     return look(search, &options, error);
 }
 
-static bool is_found(const struct search *search)
+static bool is_known(const struct search *search)
 {
-    return search->reader != NULL || search->start >= 0;
+    return search->reader != NULL;
 }
 
-static bool look_backwards(struct search *search, struct error *error)
+static bool is_found(const struct search *search)
 {
-    int64_t from = search->next;
-    for (int64_t window = 2 * search->short_records; !is_found(search) && from > search->first; window *= 2) {
-        from = search->next - window > search->first ? search->next - window : search->first;
+    return is_known(search) || search->start >= 0;
+}
+
+static bool look_backwards(struct search *search, int64_t end, bool (*is_enough)(const struct search *search), struct error *error)
+{
+    int64_t from = end;
+    for (int64_t window = 2 * search->short_records; !is_enough(search) && from > search->first; window *= 2) {
+        from = end - window > search->first ? end - window : search->first;
         if (!look_from(search, from, 0, error)) {
             return false;
         }
     }
     return true;
+}
+
+/* What was asked before the Start, and was not answered by then, counts, too: how far back it stands nobody says. */
+static bool look_from_start(struct search *search, struct error *error)
+{
+    int64_t start = search->start;
+    return look_from(search, start, 0, error) && look_backwards(search, start, is_known, error);
 }
 
 static bool find(struct search *search, struct error *error)
@@ -125,20 +141,40 @@ static bool find(struct search *search, struct error *error)
                (is_found(search) || look_from(search, search->first, 0, error));
     }
     return look_by_time(search, CLOCKS_AGREE_MS, search->short_records, error) &&
-           (search->reader != NULL || look_from_checkpoint(search, error)) &&
+           (is_known(search) || look_from_checkpoint(search, error)) &&
            (is_found(search) || look_by_time(search, CLOCKS_DIFFER_MS, 0, error)) &&
-           (is_found(search) || look_backwards(search, error));
+           (is_found(search) || look_backwards(search, search->next, is_found, error));
 }
 
-/* From its Start, or from what is left of it. */
+static bool get_to_know(struct search *search, struct error *error)
+{
+    return find(search, error) && (!is_found(search) || is_known(search) || look_from_start(search, error));
+}
+
+struct telling {
+    const struct lookup *lookup;
+    int64_t start;
+};
+
+/* What was asked before its Start is no part of its story. */
+static void tell(void *context, const struct reader_record *record)
+{
+    const struct telling *telling = context;
+    if (record->offset >= telling->start) {
+        telling->lookup->each(telling->lookup->context, record);
+    }
+}
+
+/* All that is left of it. */
 static struct reader *read_it(const struct search *search, struct error *error)
 {
     const struct lookup *lookup = search->lookup;
+    struct telling telling = {.lookup = lookup, .start = search->start};
     struct reader_options options = options_of(search);
-    options.from_offset = search->start;
-    options.until_closed = lookup->only_state;
+    options.from_offset = search->begin;
+    options.until_closed = false;
     struct reader *reader = reader_new(&options, error);
-    if (reader != NULL && !reader_catch_up(reader, lookup->each, lookup->context, error)) {
+    if (reader != NULL && !reader_catch_up(reader, lookup->each != NULL ? tell : NULL, &telling, error)) {
         reader_free(reader);
         reader = NULL;
     }
@@ -153,10 +189,10 @@ struct reader *lookup_run(struct lookup *lookup, struct error *error)
     int32_t partition = bus_partition_of(span_of(lookup->run_id), client->partitions);
     error->kind = ERROR_NONE;
     if (!bus_bounds(client->bus, client->progress, partition, &search.first, &search.next, client->options.timeout_ms, error) ||
-        !find(&search, error) || !is_found(&search)) {
+        !get_to_know(&search, error) || !is_known(&search)) {
         return NULL;
     }
-    if (search.reader != NULL && lookup->only_state) {
+    if (lookup->only_state) {
         return search.reader;
     }
     reader_free(search.reader);

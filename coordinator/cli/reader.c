@@ -25,6 +25,7 @@ struct reader {
     size_t behind_count;
     struct message message; /* of the last record */
     int32_t walking; /* partition of the walk */
+    bool contradicted; /* see reader_is_contradicted() */
     struct run *remnant; /* what RunFinished says of the run that is wanted, and of which nothing else is known; NULL: nothing */
 };
 
@@ -292,6 +293,23 @@ static bool is_remnant(const struct reader *reader, const struct reader_record *
            run_status_is_final(message->status) && span_equal(record->key, span_of(run_id));
 }
 
+/* Was a request of the run that is wanted judged otherwise than its record was here? */
+static bool contradicts(const struct reader *reader, const struct reader_record *record)
+{
+    const struct message *message = record->message;
+    const char *run_id = reader->options.run_id;
+    bool answers = message->kind == MESSAGE_ANSWERED && record->result != RUNS_FENCED;
+    if (!answers || run_id == NULL || !span_equal(record->key, span_of(run_id))) {
+        return false;
+    }
+    for (const struct saga_request *request = record->run->saga.requests; request != NULL; request = request->next) {
+        if (memcmp(request->id, message->event.request_id, sizeof request->id) == 0) {
+            return request->verdict != message->verdict;
+        }
+    }
+    return false;
+}
+
 /* No more is needed of what stood there first. */
 static void stop_catching_up(struct reader *reader)
 {
@@ -319,6 +337,7 @@ static void fold(struct reader *reader, struct reader_record *record)
     }
     if (record->run != NULL) {
         note(reader, partition, record);
+        reader->contradicted = reader->contradicted || contradicts(reader, record);
         if (is_enough(reader, record)) {
             stop_catching_up(reader);
         }
@@ -442,6 +461,22 @@ int64_t reader_kept_since_ms(const struct reader *reader)
 int64_t reader_begin_of(const struct reader *reader, int32_t partition)
 {
     return reader->partitions[partition].begin;
+}
+
+bool reader_is_from_first(const struct reader *reader)
+{
+    for (int32_t i = 0; i < reader->options.partition_count; i++) {
+        const struct partition *partition = &reader->partitions[i];
+        if (partition->runs != NULL && partition->begin > partition->first) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool reader_is_contradicted(const struct reader *reader)
+{
+    return reader->contradicted;
 }
 
 bool reader_is_from_checkpoint(const struct reader *reader)

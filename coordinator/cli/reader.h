@@ -78,6 +78,10 @@ struct run *reader_next(struct reader *reader, struct run *run);
 
 /* Where its reading of that partition began. */
 int64_t reader_begin_of(const struct reader *reader, int32_t partition);
+/* Did it begin at the first record that is kept, of every partition that it reads? */
+bool reader_is_from_first(const struct reader *reader);
+/* Did the owner answer a request to the run of `run_id` otherwise than the records that were read have it? It knew of more. */
+bool reader_is_contradicted(const struct reader *reader);
 /* Does it know where K is, of every partition that it reads? */
 bool reader_is_from_checkpoint(const struct reader *reader);
 

@@ -53,6 +53,7 @@ static struct place new_place(void)
                                    .progress = PROGRESS,
                                    .partitions = 1};
     memory_cluster_create_topic(place.cluster, PROGRESS, 1);
+    runs_keep_ended(place.owner);
     place.epoch = WRITE(&place, {.kind = MESSAGE_OWNER_CLAIM, .coordinator = S("c"), .progress_partitions = 1});
     return place;
 }
@@ -87,6 +88,15 @@ static void finish(struct place *place, const char *id)
                   .steps_executed = 1,
                   .steps_total = 1,
                   .event = {.kind = EVENT_FINISHED, RUN(id)}});
+}
+
+static void name(struct place *place, const char *id)
+{
+    WRITE(place, {.kind = MESSAGE_FINISHED_IDS,
+                  .state_offset = memory_cluster_end(place->cluster, PROGRESS, 0),
+                  .previous = -1,
+                  .hashes = (uint64_t[]){message_hash(span_of(id))},
+                  .hash_count = 1});
 }
 
 static const struct waiting_step waiting = {.handler = S("h"), .queue = S("q"), .since_ms = BEGIN_MS};
@@ -265,6 +275,88 @@ static void a_start_that_is_repeated_long_after_is_not_taken_for_a_run(void **st
     end(&place);
 }
 
+static void cancel(struct place *place, const char *id)
+{
+    WRITE(place, {.kind = MESSAGE_CANCEL, .event = {.kind = EVENT_CANCEL, RUN(id), .request_id = {7}}});
+}
+
+static void refuse_to_cancel(struct place *place, const char *id)
+{
+    WRITE(place,
+          {.kind = MESSAGE_ANSWERED, .verdict = VERDICT_REFUSED, .event = {.kind = EVENT_ANSWERED, RUN(id), .request_id = {7}}});
+}
+
+/* A request that is delivered twice, before the Start and after it, has the verdict of the first: there is no such run. */
+static void what_was_asked_before_the_start_counts_wherever_it_stands(void **state)
+{
+    (void)state;
+    struct place place = new_place();
+    pass_time(&place, 20);
+    cancel(&place, "asked");
+    pass_time(&place, 20);
+    start(&place, "asked");
+    cancel(&place, "asked");
+    pass_time(&place, 20);
+    expect_state(&place, "asked");
+    refuse_to_cancel(&place, "asked");
+    pass_time(&place, 20);
+    expect_state(&place, "asked");
+    finish(&place, "asked");
+    pass_time(&place, 20);
+    expect_state(&place, "asked");
+    name(&place, "asked");
+    pass_time(&place, 20);
+    expect_state(&place, "asked");
+    assert_int_equal(runs_find(place.owner, span_of("asked"))->saga.status, RUN_SUCCEEDED);
+    end(&place);
+}
+
+struct told_of {
+    const char *id;
+    int64_t first; /* -1: nothing was told yet */
+    size_t count;
+    enum run_status status;
+};
+
+static void on_told(void *context, const struct reader_record *record)
+{
+    struct told_of *told = context;
+    if (span_equal(record->key, span_of(told->id))) {
+        told->first = told->count == 0 ? record->offset : told->first;
+        told->count++;
+        told->status = (enum run_status)record->run->saga.status;
+        assert_true(told->status != RUN_ROLLED_BACK && told->status != RUN_ROLLING_BACK);
+    }
+}
+
+static void a_story_is_told_from_the_start_on_whatever_was_asked_before(void **state)
+{
+    (void)state;
+    struct error error;
+    struct place place = new_place();
+    pass_time(&place, 20);
+    cancel(&place, "asked");
+    pass_time(&place, 20);
+    start(&place, "asked");
+    cancel(&place, "asked");
+    refuse_to_cancel(&place, "asked");
+    finish(&place, "asked");
+    name(&place, "asked");
+    pass_time(&place, 20);
+    struct told_of told = {.id = "asked", .first = -1};
+    struct lookup lookup = lookup_of(&place, "asked");
+    lookup.only_state = false;
+    lookup.each = on_told;
+    lookup.context = &told;
+    struct reader *reader = lookup_run(&lookup, &error);
+    assert_non_null(reader);
+    assert_int_equal(told.first, runs_find(place.owner, span_of("asked"))->saga.start_offset);
+    assert_int_equal(told.count, 7);
+    assert_int_equal(told.status, RUN_SUCCEEDED);
+    reader_free(reader);
+    end(&place);
+}
+
 /* `events` may follow for weeks, `list` shows what has ended. */
 static void who_follows_for_long_forgets_what_has_ended(void **state)
 {
@@ -272,15 +364,10 @@ static void who_follows_for_long_forgets_what_has_ended(void **state)
     for (int forgets = 0; forgets < 2; forgets++) {
         struct error error;
         struct place place = new_place();
-        uint64_t hash = message_hash(span_of("ends"));
         start(&place, "ends");
         start(&place, "goes-on");
         finish(&place, "ends");
-        WRITE(&place, {.kind = MESSAGE_FINISHED_IDS,
-                       .state_offset = memory_cluster_end(place.cluster, PROGRESS, 0),
-                       .previous = -1,
-                       .hashes = &hash,
-                       .hash_count = 1});
+        name(&place, "ends");
         struct reader_options options = client_reads(&place.client, NULL);
         options.forget_ended = forgets;
         struct reader *reader = reader_new(&options, &error);
@@ -305,11 +392,7 @@ static void all_that_is_under_way_is_known_from_the_checkpoint_on(void **state)
     snapshot(&place, "old");
     start(&place, "new");
     int64_t begin = runs_find(place.owner, span_of("old"))->base_offset;
-    WRITE(&place, {.kind = MESSAGE_FINISHED_IDS,
-                   .state_offset = memory_cluster_end(place.cluster, PROGRESS, 0),
-                   .previous = -1,
-                   .hashes = (uint64_t[]){message_hash(span_of("ended"))},
-                   .hash_count = 1});
+    name(&place, "ended");
     commit(&place);
     struct reader_options options = client_reads(&place.client, NULL);
     options.from_checkpoint = true;
@@ -335,6 +418,8 @@ int main(void)
         cmocka_unit_test(of_one_that_has_ended_the_end_is_known_when_its_start_is_not),
         cmocka_unit_test(what_may_be_older_than_the_log_is_not_said_to_have_never_been),
         cmocka_unit_test(a_start_that_is_repeated_long_after_is_not_taken_for_a_run),
+        cmocka_unit_test(what_was_asked_before_the_start_counts_wherever_it_stands),
+        cmocka_unit_test(a_story_is_told_from_the_start_on_whatever_was_asked_before),
         cmocka_unit_test(who_follows_for_long_forgets_what_has_ended),
         cmocka_unit_test(all_that_is_under_way_is_known_from_the_checkpoint_on),
     };
