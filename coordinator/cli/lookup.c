@@ -46,11 +46,12 @@ static bool is_believed(const struct reader *reader, const struct run *run)
     return is_sure || is_told || (is_all_answered(&run->saga) && !reader_is_contradicted(reader));
 }
 
-/* Has it come so far that the run is known as it stands now? */
+/* Has it come so far that the run is known as it stands now? Of one that has ended for good its end may be all that is left. One whose
+ * rollback is incomplete is whole from K on: where no more than that is left it is an end that was repeated, and not the last. */
 static bool is_state_known(const struct reader *reader, const struct run *run, int64_t most)
 {
-    bool whole = run->saga.plan != NULL || run_view(run)->newer || reader_is_from_first(reader); /* there is no more of it */
-    return whole && (most == 0 || saga_is_closed(&run->saga));
+    bool whole = run->saga.plan != NULL || run_view(run)->newer, closed = saga_is_closed(&run->saga);
+    return closed ? whole || reader_is_from_first(reader) : whole && most == 0;
 }
 
 /* Is it, or its end, or a snapshot of it, among those records? false: the log could not be read. */

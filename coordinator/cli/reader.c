@@ -284,10 +284,14 @@ static void keep_remnant(struct reader *reader, const struct reader_record *reco
     reader->remnant = run;
 }
 
+/* An end that is not the last may be repeated after it. */
 static bool is_remnant(const struct reader *reader, const struct reader_record *record)
 {
     const char *run_id = reader->options.run_id;
     const struct message *message = record->message;
+    if (reader->remnant != NULL && message->status == RUN_ROLLBACK_INCOMPLETE) {
+        return false;
+    }
     bool unknown = record->run == NULL || record->run->saga.status == RUN_NONE; /* a request may have left the latter */
     return run_id != NULL && unknown && message->kind == MESSAGE_RUN_FINISHED && record->result != RUNS_FENCED &&
            run_status_is_final(message->status) && span_equal(record->key, span_of(run_id));

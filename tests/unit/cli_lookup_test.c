@@ -228,6 +228,34 @@ static void of_one_that_has_ended_the_end_is_known_when_its_start_is_not(void **
     end(&place);
 }
 
+static void an_end_that_is_repeated_after_the_last_one_is_not_taken_for_it(void **state)
+{
+    (void)state;
+    struct error error;
+    struct place place = new_place();
+    start(&place, "old");
+    int64_t cut = memory_cluster_end(place.cluster, PROGRESS, 0);
+    pass_time(&place, 20);
+    finish(&place, "old");
+    int64_t after = memory_cluster_end(place.cluster, PROGRESS, 0);
+    WRITE(&place, {.kind = MESSAGE_RUN_FINISHED,
+                   .status = RUN_ROLLBACK_INCOMPLETE,
+                   .pipeline = S("pipe"),
+                   .start_offset = runs_find(place.owner, span_of("old"))->saga.start_offset,
+                   .event = {.kind = EVENT_FINISHED, RUN("old")}});
+    pass_time(&place, 20);
+    expect_state(&place, "old");
+    memory_cluster_delete_before(place.cluster, PROGRESS, 0, cut);
+    struct lookup lookup = lookup_of(&place, "old");
+    struct reader *reader = lookup_run(&lookup, &error);
+    assert_non_null(reader);
+    assert_int_equal(reader_find(reader, "old")->saga.status, RUN_SUCCEEDED);
+    reader_free(reader);
+    memory_cluster_delete_before(place.cluster, PROGRESS, 0, after);
+    assert_true(expect_none(&place, "old") > 0);
+    end(&place);
+}
+
 static void what_may_be_older_than_the_log_is_not_said_to_have_never_been(void **state)
 {
     (void)state;
@@ -416,6 +444,7 @@ int main(void)
         cmocka_unit_test(a_run_is_found_wherever_it_stands),
         cmocka_unit_test(one_whose_start_is_not_kept_is_known_from_its_snapshot),
         cmocka_unit_test(of_one_that_has_ended_the_end_is_known_when_its_start_is_not),
+        cmocka_unit_test(an_end_that_is_repeated_after_the_last_one_is_not_taken_for_it),
         cmocka_unit_test(what_may_be_older_than_the_log_is_not_said_to_have_never_been),
         cmocka_unit_test(a_start_that_is_repeated_long_after_is_not_taken_for_a_run),
         cmocka_unit_test(what_was_asked_before_the_start_counts_wherever_it_stands),
