@@ -972,6 +972,7 @@ static bool read_run_finished(struct decoder *decoder, const void *body, struct 
         return error_set(decoder->error, ERROR_INVALID, "status '%s' is no end", run_status_name(message->status));
     }
     message->event.status = message->status;
+    message->event.finished_ms = wire->finished_ms;
     return read_name(decoder, wire->pipeline, "pipeline", &message->pipeline) &&
            read_offset(decoder, wire->start_offset, "start_offset", &message->start_offset) &&
            read_offset(decoder, wire->started_ms, "started_ms", &message->started_ms) &&

@@ -176,7 +176,8 @@ static enum saga_verdict on_timer(struct saga *saga, const struct saga_event *ev
 
 static enum saga_verdict on_finished(struct saga *saga, const struct saga_event *event)
 {
-    bool of_another_end = event->status != RUN_NONE && event->status != (enum run_status)saga->status;
+    bool of_another_end = (event->status != RUN_NONE && event->status != (enum run_status)saga->status) ||
+                          (event->finished_ms != 0 && event->finished_ms != saga->finished_ms); /* an incomplete rollback may end so again */
     if (!saga_is_over(saga) || saga->finish_recorded || of_another_end) {
         return SAGA_IGNORED;
     }

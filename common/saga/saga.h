@@ -122,6 +122,7 @@ struct saga_event {
     struct span worker; /* STARTED DONE LOST REFUSED; LOST: empty after a takeover */
     enum timer timer; /* TIMER_FIRED */
     enum run_status status; /* FINISHED; RUN_NONE: not said */
+    int64_t finished_ms; /* FINISHED; 0: not said */
 };
 
 /* What became of an event: what the owner does with the record depends on it. */

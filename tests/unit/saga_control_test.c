@@ -116,6 +116,14 @@ static const struct row rows[] = {
      {START, FAILED(0, 1, "no"), UNDO_IMPOSSIBLE(0, 1, "never"), RETRY_RUN(30), UNDONE(0, 2),
       {.event = {.kind = EVENT_FINISHED, .status = RUN_ROLLBACK_INCOMPLETE}}},
      "rolled_back: rolled_back not_run; finish", "Step 'a' failed: no"},
+    {"nor where this one is incomplete, too", &pair,
+     {START, FAILED(0, 1, "no"), UNDO_IMPOSSIBLE(0, 1, "never"), RETRY_RUN(30), UNDO_IMPOSSIBLE(0, 2, "never"),
+      {.event = {.kind = EVENT_FINISHED, .status = RUN_ROLLBACK_INCOMPLETE, .finished_ms = 1003000}}},
+     "rollback_incomplete: rollback_failed not_run; finish", "Step 'a' failed: no"},
+    {"which only its own does", &pair,
+     {START, FAILED(0, 1, "no"), UNDO_IMPOSSIBLE(0, 1, "never"), RETRY_RUN(30), UNDO_IMPOSSIBLE(0, 2, "never"),
+      {.event = {.kind = EVENT_FINISHED, .status = RUN_ROLLBACK_INCOMPLETE, .finished_ms = 1005000}}},
+     "rollback_incomplete: rollback_failed not_run", "Step 'a' failed: no"},
     {"a run in which nothing failed is not retried", &pair, {START, STARTED(0, 1), RETRY_RUN(30)}, "running: running waiting; send 0#1", NULL},
 
     /* ---- deadlines */
