@@ -281,7 +281,7 @@ void checkpoint_tick(struct service *service)
         int64_t most_bytes = distance_bytes(owned), read_bytes = runs_bytes(owned->runs);
         bool due =
             service->now_ms - owned->checked_at_ms >= LOOK_EVERY_MS || read_bytes - owned->checked_at_bytes >= most_bytes / LOOKS;
-        if (owned->epoch >= 0 && due) {
+        if (owned->workers_read && due) { /* a successor takes what we write here for a sign of that */
             int64_t since_bytes = read_bytes - owned->checked_at_bytes;
             owned->checked_at_ms = service->now_ms;
             owned->checked_at_bytes = read_bytes;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Garbage that may be another's to copy. What a replay meets is kept until our own claim is read, and copied then. What stands before an
  * earlier claim is forgotten once a record of that claim's owner proves that it came to act: it copied what stood before its claim first.
- * What the workers topic brings is likewise kept by whoever has not partition 0, since he may be given it. */
+ * What the workers topic brings is likewise kept by whoever has not partition 0, since he may be given it; there the proof is a record that
+ * an owner causes or writes only after it has read that topic. */
 #include "common/log.h"
 #include "coordinator/service/service_internal.h"
 

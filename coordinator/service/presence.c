@@ -111,6 +111,15 @@ static void bury_the_silent(struct service *service, int64_t mark_ms)
     }
 }
 
+/* What stood there before the last claim whose owner came to read it was copied then. The clock may have been set back since that claim. */
+static void send_letters(struct service *service)
+{
+    const struct owned *first = owned_of(service, 0);
+    if (first != NULL && first->workers_read) {
+        letters_send(service, &service->workers_letters, first->workers_seen_ms - LIMIT_CLOCK_JUMP_MS);
+    }
+}
+
 /* Everybody who is there is welcomed, and has to answer before inherited tickets of these partitions are ended. */
 static bool workers_are_read(struct service *service, const struct message *mark, int64_t mark_ms)
 {
@@ -127,13 +136,10 @@ static bool workers_are_read(struct service *service, const struct message *mark
     if (!service->workers_read) {
         bury_the_silent(service, mark_ms);
     }
+    send_letters(service); /* before the Welcome whose answer says that it was done */
     struct dispatch_worker *worker = NULL;
     while ((worker = dispatch_next_worker(service->dispatch, worker)) != NULL) {
         welcome(service, worker, mark);
-    }
-    struct owned *first = owned_of(service, 0);
-    if (first != NULL && first->workers_read) {
-        letters_send(service, &service->workers_letters, first->acted_since_ms);
     }
     return true;
 }
@@ -149,7 +155,7 @@ static void on_mark(struct service *service, const struct message *message, int6
     }
 }
 
-/* The owner of progress partition 0 copies what nobody can read; what stood there before the last owner's claim was copied then. */
+/* The owner of progress partition 0 copies what nobody can read. */
 static void keep_or_copy(struct service *service, const struct bus_event *record, const char *reason)
 {
     struct owned *first = owned_of(service, 0);

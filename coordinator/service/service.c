@@ -161,11 +161,23 @@ void service_free(struct service *service)
 
 /* ---- records of a progress partition */
 
-/* In a replay: the owner of the last claim came to act, so it has seen to the garbage that stood before its claim. */
-static void on_owners_record(struct owned *owned)
+/* The owner of the last claim has read what stood on the workers topic before: until then it welcomes nobody and writes no checkpoint. It may
+ * answer, announce and end runs, and lose the partition, without. */
+static bool shows_workers_read(const struct owned *owned, const struct message *message)
 {
-    owned->acted_since_ms = runs_epoch_time_ms(owned->runs);
-    letters_drop(&owned->letters, runs_epoch(owned->runs));
+    return message->kind == MESSAGE_SNAPSHOT || message->kind == MESSAGE_FINISHED_IDS ||
+           (message->kind == MESSAGE_HOLDING && message->epoch == runs_epoch(owned->runs));
+}
+
+/* The owner of the last claim came to act, so it has seen to the garbage that stood before its claim. */
+static void on_replayed(struct owned *owned, const struct message *message)
+{
+    if (message_is_owners(message->kind)) {
+        letters_drop(&owned->letters, runs_epoch(owned->runs));
+    }
+    if (shows_workers_read(owned, message)) {
+        owned->workers_seen_ms = runs_epoch_time_ms(owned->runs);
+    }
 }
 
 static void reject(struct owned *owned, const struct bus_event *record, const char *reason)
@@ -199,9 +211,7 @@ static void act_on(struct owned *owned, const struct bus_event *record, struct m
     case RUNS_APPLIED: break;
     }
     if (owned->epoch < 0) { /* silent replay */
-        if (message_is_owners(message->kind)) {
-            on_owners_record(owned);
-        }
+        on_replayed(owned, message);
         return;
     }
     if (message->kind == MESSAGE_HOLDING) {

@@ -43,7 +43,7 @@ struct owned {
     int64_t log_ms;      /* timestamp of the last record, */
     int64_t log_at_ms;   /* and our clock when it was read */
     bool was_claimed;    /* by anyone before us */
-    int64_t acted_since_ms; /* time of the last claim whose owner came to act: what stood before it, that owner has seen */
+    int64_t workers_seen_ms; /* time of the last claim whose owner came to read the workers topic: what stood there before, it has copied */
     struct runs *runs;
     int64_t next_offset;    /* of the first record that was not read */
     int64_t begin_offset;   /* where the replay begins: K */

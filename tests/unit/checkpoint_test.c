@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Where an owner begins to read, and when it refuses to. */
 #include "common/bus_memory.h"
-#include "coordinator/service/service.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "common/limits.h"
+#include "coordinator/service/service_internal.h"
+#include "tests/unit/saga_fixture.h"
 
 #define PROGRESS "p.progress"
+#define RUNS 3
 
 static int64_t now_ms(void *clock)
 {
@@ -24,6 +20,7 @@ static void no_chance(void *bytes, size_t size)
 
 struct place {
     bool begin_at_first;
+    int64_t checkpoint_bytes;
     struct memory_cluster *cluster;
     struct bus *bus;
 };
@@ -43,6 +40,7 @@ static struct service *begin(struct place *place, struct error *error)
 {
     const struct service_options options = {.prefix = "p", .name = "c", .own_last = -1, .progress_partitions = 1, .timeout_ms = 100,
                                             .begin_at_first = place->begin_at_first,
+                                            .checkpoint_bytes = place->checkpoint_bytes,
                                             .monotonic_ms = now_ms, .clock = place->cluster, .random = no_chance};
     return service_new(place->bus, &options, error);
 }
@@ -127,6 +125,64 @@ static void ids_that_are_gone_do_not_stop_a_recovery(void **state)
     end(&place, service);
 }
 
+static void start(struct place *place, const char *id)
+{
+    static const struct plan_step steps[] = {{.name = S("a"), .handler = S("h"), .queue = S("q"), .retry = PLAN_RETRY_DEFAULT}};
+    static const struct plan plan = {.name = S("pipe"), .steps = steps, .step_count = COUNT(steps)};
+    const struct message message = {.kind = MESSAGE_START,
+                                    .progress_partitions = 1,
+                                    .event = {.kind = EVENT_START,
+                                              .run_id = span_of(id),
+                                              .request_id = {1},
+                                              .plan = &plan,
+                                              .fold_version = SAGA_FOLD_VERSION}};
+    struct text bytes;
+    text_init(&bytes, LIMIT_RECORD_BYTES);
+    assert_true(message_encode(&message, &bytes, NULL));
+    memory_cluster_append(place->cluster, PROGRESS, 0, message.event.run_id, text_span(&bytes));
+    text_fini(&bytes);
+}
+
+static int snapshots(const struct place *place)
+{
+    struct memory_record record;
+    int count = 0;
+    for (int64_t i = 0; i < memory_cluster_end(place->cluster, PROGRESS, 0); i++) {
+        assert_true(memory_cluster_record(place->cluster, PROGRESS, 0, i, &record));
+        count += span_equal(record.type, span_of("Snapshot"));
+    }
+    return count;
+}
+
+/* Its successor concludes from the first record of a checkpoint that the workers topic was read. */
+static void no_checkpoint_is_written_before_the_workers_were_read(void **state)
+{
+    (void)state;
+    static const char *const ids[RUNS] = {"r0", "r1", "r2"};
+    struct error error = {0};
+    struct place place = new_place(0);
+    bool waited = false;
+    place.checkpoint_bytes = 1; /* all but the last are behind */
+    for (int i = 0; i < RUNS; i++) {
+        start(&place, ids[i]);
+    }
+    memory_cluster_set_faults(place.cluster, &(struct memory_faults){.send_delay_ms = 1000});
+    struct service *service = begin(&place, &error);
+    assert_non_null(service);
+    for (int turns = 0; snapshots(&place) == 0; turns++) {
+        assert_true(turns < 100000);
+        assert_int_equal(service_step(service, 0, &error), SERVICE_WORKING);
+        const struct owned *owned = owned_of(service, 0);
+        for (struct run *run = runs_next(owned->runs, NULL); run != NULL && !owned->workers_read; run = runs_next(owned->runs, run)) {
+            assert_false(job_if_any(run) != NULL && job_if_any(run)->snapshot_sent);
+            waited = waited || owned->epoch >= 0;
+        }
+        memory_cluster_set_time(place.cluster, memory_cluster_time(place.cluster) + 1);
+    }
+    assert_true(waited);
+    end(&place, service);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -136,6 +192,7 @@ int main(void)
         cmocka_unit_test(a_checkpoint_beyond_the_log_is_of_another_log),
         cmocka_unit_test(what_somebody_else_committed_is_refused),
         cmocka_unit_test(ids_that_are_gone_do_not_stop_a_recovery),
+        cmocka_unit_test(no_checkpoint_is_written_before_the_workers_were_read),
     };
     return cmocka_run_group_tests_name("checkpoint", tests, NULL, NULL);
 }

@@ -139,7 +139,7 @@ static void append(struct memory_cluster *cluster, const char *topic, int32_t pa
     struct text bytes;
     text_init(&bytes, LIMIT_RECORD_BYTES);
     assert_true(message_encode(message, &bytes, NULL));
-    memory_cluster_append(cluster, topic, partition, (struct span){0}, text_span(&bytes));
+    memory_cluster_append(cluster, topic, partition, message->event.run_id, text_span(&bytes));
     text_fini(&bytes);
 }
 
@@ -222,6 +222,41 @@ static void only_a_member_commits_while_there_are_members(void **state)
     end(&all[0]);
     end(&all[1]);
     memory_cluster_free(cluster);
+}
+
+/* Somebody claims partition 0 so long after garbage came to the workers topic, and this is found of that owner. */
+static const struct sign_row {
+    int64_t claim_ms;
+    const struct message sign;
+    bool copied; /* by the next one */
+} sign_rows[] = {
+    {11 * 60000, {.kind = MESSAGE_RUN_PROGRESSED, .epoch = 1, .status = RUN_RUNNING, .event.run_id = {"r", 1}}, true}, /* it had still to */
+    {11 * 60000, {.kind = MESSAGE_HOLDING, .epoch = 1, .worker = {"w", 1}}, false},
+    {11 * 60000, {.kind = MESSAGE_HOLDING, .epoch = 0, .worker = {"w", 1}}, true}, /* in answer to the owner before it */
+    {11 * 60000, {.kind = MESSAGE_FINISHED_IDS, .epoch = 1, .state_offset = 2, .previous = -1}, false},
+    {9 * 60000, {.kind = MESSAGE_HOLDING, .epoch = 1, .worker = {"w", 1}}, true}, /* if the clock was set back, it came after the claim */
+};
+
+static void garbage_is_copied_unless_the_owner_before_has_read_it(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof sign_rows / sizeof *sign_rows; i++) {
+        struct memory_cluster *cluster = memory_cluster_new(1);
+        struct message sign = sign_rows[i].sign;
+        memory_cluster_create_topic(cluster, PROGRESS, PARTITIONS);
+        memory_cluster_create_topic(cluster, "p.workers", 1);
+        memory_cluster_append(cluster, "p.workers", 0, (struct span){0}, span_of("?"));
+        pass(cluster, sign_rows[i].claim_ms);
+        claim_as_somebody(cluster, 0);
+        claim_as_somebody(cluster, 0);
+        append(cluster, PROGRESS, 0, &sign);
+        struct coordinator one = begin(cluster, "a");
+        let_work(&one, 1);
+        assert_int_equal(owned_by(&one), PARTITIONS);
+        assert_int_equal(memory_cluster_end(cluster, "p.dead-letter", 0), sign_rows[i].copied);
+        end(&one);
+        memory_cluster_free(cluster);
+    }
 }
 
 /* Partitions that are ready one after the other: each says so for itself. */
@@ -310,6 +345,7 @@ int main(void)
         cmocka_unit_test(what_another_claims_is_claimed_again_a_session_later),
         cmocka_unit_test(a_partition_that_cannot_be_owned_does_not_stop_the_others),
         cmocka_unit_test(only_a_member_commits_while_there_are_members),
+        cmocka_unit_test(garbage_is_copied_unless_the_owner_before_has_read_it),
         cmocka_unit_test(a_worker_is_welcomed_once_for_each_partition),
         cmocka_unit_test(a_list_is_refused_while_there_is_a_group),
         cmocka_unit_test(a_list_names_partitions_that_are_there),
