@@ -90,7 +90,7 @@ static void begin(struct fill *fill, int32_t partition, struct span key, const s
     memcpy(answered.event.request_id, &fill->request, sizeof fill->request);
     start.event.plan = plan;
     start.event.params = span_of("{}");
-    start.event.fold_version = plan_fold_version(plan);
+    start.event.fold_version = plan_fold_version_ahead(plan);
     append(fill, partition, key, &start);
     append(fill, partition, key, &answered);
 }

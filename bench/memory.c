@@ -52,7 +52,7 @@ static void start_record(struct text *bytes)
     message.event.plan = plan;
     memcpy(message.event.request_id, REQUEST, REQUEST_ID_BYTES);
     message.event.params = span_of("{}");
-    message.event.fold_version = plan_fold_version(plan);
+    message.event.fold_version = plan_fold_version_ahead(plan);
     if (!message_encode(&message, bytes, &error)) {
         fprintf(stderr, "memory: %s\n", error.message);
         exit(1);

@@ -12,6 +12,7 @@ static const char *const statuses[] = {"pending",   "running",     "paused",    
                                        NULL};
 
 static const char *const if_exists[] = {"fail", "return", "new", NULL};
+static const char *const ahead_choices[] = {"auto", "always", "never", NULL};
 
 /* Properties of librdkafka that nobody but the process itself may see. */
 static const char *const secret_properties[] = {"sasl.password",
@@ -181,6 +182,13 @@ const struct option_spec default_options[] = {
      .kind = OPTION_NUMBER,
      .value = "N",
      .help = "Log between two checkpoints; by default 64 MiB, or 4 times the live state."},
+    {.name = "ahead",
+     .sets = OPTIONS_SERVE,
+     .kind = OPTION_CHOICE,
+     .choices = ahead_choices,
+     .value = "auto|always|never",
+     .fallback = "auto",
+     .help = "Send steps that follow each other to one worker together: where they are short, always or never."},
     {.name = "retention",
      .sets = OPTIONS_SERVE,
      .kind = OPTION_DURATION,

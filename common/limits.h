@@ -56,6 +56,7 @@
 #define LIMIT_ACTION_NAME_BYTES 40            /* of an action in a pipeline: "ACTION.STEP" is a handler, an identifier too */
 #define LIMIT_HANDLERS_SAID (LIMIT_HANDLERS + 2) /* with those every worker of ours serves */
 #define LIMIT_CONCURRENCY 256      /* threads, and programs of one guard */
+#define LIMIT_AHEAD_RESULT_BYTES (16 * KIB) /* data + set of a step, for a task sent ahead to go on behind it: 8 of them fit half a context */
 #define LIMIT_WINDOW 65536         /* tasks one worker takes in advance */
 #define LIMIT_WORKERS 100000       /* known to one coordinator */
 #define LIMIT_LEASE_MIN_MS 2000    /* a heartbeat each quarter must survive a busy machine */
@@ -69,7 +70,7 @@
 #define LIMIT_LOG_RECORD_BYTES (128 * KIB) /* their bytes, a longest line included: any broker takes it (1 MiB by default) */
 #define LIMIT_LOG_EVENT_BYTES 100          /* the name of what is logged: a word or two */
 #define LIMIT_LOG_QUEUE_BYTES (8 * MIB)    /* waiting to be sent by one worker; beyond it lines are dropped and counted */
-#define LIMIT_HOLDING 65536        /* tickets named by one Holding: at most the window */
+#define LIMIT_HOLDING 65536        /* tickets named by one Holding: all that a worker has, what waits ahead included */
 
 /* ---- coordinators */
 #define LIMIT_SESSION_MIN_MS 2000   /* a few heartbeats of 300 ms must survive a busy machine; brokers refuse less than 6 s by default */

@@ -94,6 +94,7 @@ static const struct pair cancel_reasons[] = {
     {BACKSTEP__V1__CANCEL_REASON__CANCEL_REASON_HEARTBEAT, CANCEL_HEARTBEAT},
     {BACKSTEP__V1__CANCEL_REASON__CANCEL_REASON_START_TIMEOUT, CANCEL_START_TIMEOUT},
     {BACKSTEP__V1__CANCEL_REASON__CANCEL_REASON_RUN_TIMEOUT, CANCEL_RUN_TIMEOUT},
+    {BACKSTEP__V1__CANCEL_REASON__CANCEL_REASON_AHEAD, CANCEL_AHEAD},
 };
 static const struct pair kinds[] = {
     {BACKSTEP__V1__STEP_KIND__STEP_KIND_UNSPECIFIED, PLAN_HANDLER},
@@ -764,6 +765,7 @@ static bool read_holding(struct decoder *decoder, const void *body, struct messa
             !read_ticket(decoder, wire->tickets[i]->ticket, &held[i].ticket)) {
             return error_prefix(decoder->error, "held ticket %zu", i);
         }
+        held[i].more_behind = wire->tickets[i]->more_behind;
     }
     message->held = held;
     message->held_count = wire->n_tickets;
@@ -786,6 +788,7 @@ static void fill_holding(struct encoder *encoder, void *body, const struct messa
         backstep__v1__held_ticket__init(&tickets[i]);
         tickets[i].run_id = string_of(encoder, message->held[i].run_id);
         tickets[i].ticket = ticket_of(encoder, message->held[i].ticket);
+        tickets[i].more_behind = message->held[i].more_behind;
         wire->tickets[i] = &tickets[i];
     }
 }
@@ -1005,6 +1008,7 @@ static bool read_result(struct decoder *decoder, const Backstep__V1__StepResult 
         .success = wire->success,
         .skipped = wire->skipped,
         .scope = wire->scope,
+        .pending = wire->pending,
         .data = span_of_binary(wire->data),
         .rollback_data = span_of_binary(wire->rollback_data),
         .error = read_message(wire->error),
@@ -1059,6 +1063,7 @@ static bool read_task_more(struct decoder *decoder, const Backstep__V1__Task *wi
     task->elements = wire->elements;
     task->wrap_count = wire->n_wrap;
     task->timeout_ms = wire->timeout_ms;
+    task->more_behind = wire->more_behind;
     task->scope = span_of(wire->scope);
     task->message = read_message(wire->message);
     if (!read_enum(decoder, PAIRS(kinds), (int)wire->kind, "kind", &kind)) {
@@ -1071,7 +1076,8 @@ static bool read_task_more(struct decoder *decoder, const Backstep__V1__Task *wi
            read_range(decoder, wire->elements, 0, LIMIT_ELEMENTS, "elements") &&
            read_size(decoder, task->element.size, LIMIT_CONTEXT_BYTES, "element") &&
            read_range(decoder, wire->timeout_ms, 0, LIMIT_DURATION_MS, "timeout_ms") &&
-           (task->scope.size == 0 || read_name(decoder, wire->scope, "scope", &task->scope));
+           (task->scope.size == 0 || read_name(decoder, wire->scope, "scope", &task->scope)) &&
+           (wire->after == NULL || read_ticket(decoder, wire->after, &task->after));
 }
 
 static bool read_task(struct decoder *decoder, const void *body, struct message *message)
@@ -1097,6 +1103,7 @@ static void fill_result(struct encoder *encoder, Backstep__V1__StepResult *wire,
     wire->success = result->success;
     wire->skipped = result->skipped;
     wire->scope = result->scope;
+    wire->pending = result->pending;
     wire->data = binary_of(result->data);
     wire->rollback_data = binary_of(result->rollback_data);
     wire->error = message_string(encoder, result->error);
@@ -1139,6 +1146,8 @@ static void fill_task_more(struct encoder *encoder, Backstep__V1__Task *wire, co
     wire->n_wrap = task->wrap_count;
     wire->wrap = names_of(encoder, task->wrap, task->wrap_count);
     wire->timeout_ms = task->timeout_ms;
+    wire->more_behind = task->more_behind;
+    wire->after = task->after.number > 0 ? ticket_of(encoder, task->after) : NULL;
 }
 
 static void fill_task(struct encoder *encoder, void *body, const struct message *message)
@@ -1225,6 +1234,7 @@ static bool read_presence(struct decoder *decoder, const void *body, struct mess
     presence->sequence = wire->sequence;
     presence->process_id = wire->process_id;
     presence->draining = wire->draining;
+    presence->takes_ahead = wire->takes_ahead;
     presence->version = utf8_cut(span_of(wire->version), LIMIT_NAME_BYTES);
     presence->host = utf8_cut(span_of(wire->host), LIMIT_NAME_BYTES);
     return read_identifier(decoder, wire->worker, "worker", &presence->worker) &&
@@ -1253,6 +1263,7 @@ static void fill_presence(struct encoder *encoder, void *body, const struct mess
     wire->load = presence->load;
     wire->sequence = presence->sequence;
     wire->draining = presence->draining;
+    wire->takes_ahead = presence->takes_ahead;
     wire->host = string_of(encoder, presence->host);
     wire->process_id = presence->process_id;
     wire->handlers = take(encoder, presence->handler_count, sizeof *wire->handlers);

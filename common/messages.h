@@ -57,9 +57,11 @@ enum message_kind {
 
 enum refused_reason { REFUSED_UNKNOWN, REFUSED_BUSY };
 
+/* more_behind: as its task said. */
 struct held_ticket {
     struct span run_id;
     struct ticket ticket;
+    bool more_behind;
 };
 
 struct waiting_step {
@@ -73,6 +75,7 @@ struct step_result {
     bool success, skipped;
     struct span data, rollback_data, error;
     bool scope; /* of a PLAN_SCOPE step: its data are the params of the steps in it */
+    bool pending; /* of a step that a task sent ahead waits for */
 };
 
 struct task {
@@ -97,6 +100,8 @@ struct task {
     const struct span *wrap;
     size_t wrap_count;
     int64_t timeout_ms; /* of this attempt, from its beginning; 0: none */
+    struct ticket after; /* sent ahead: to begin once that has ended well; number 0: none */
+    bool more_behind; /* another is sent ahead behind this one */
 };
 
 struct presence {
@@ -110,7 +115,7 @@ struct presence {
     uint64_t sequence;
     struct span version, host;
     uint32_t process_id;
-    bool draining;
+    bool draining, takes_ahead;
     int64_t time_ms; /* of the record; set by the reader, not part of the bytes */
 };
 

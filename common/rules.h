@@ -10,6 +10,9 @@ enum rule {
     RULE_MARK, /* a worker is lost only by a mark that was read back with no newer heartbeat before it */
     RULE_TICKETS, /* what is said about an earlier ticket changes nothing */
     RULE_CONFIRM, /* after a silent loss, and for what must never begin twice, a task asks for leave before it begins */
+    RULE_AHEAD_OPENED, /* what was sent ahead may have begun once the Done before it stands in the log, also where the run has stopped */
+    RULE_AHEAD_WAITS, /* a worker begins what was sent ahead only when that Done is acknowledged */
+    RULE_AHEAD_INHERITED, /* a new owner ends what was perhaps sent ahead only after everybody has said what he holds */
     RULE_GUARD, /* the guard ends what still runs when the lease is over */
     RULES,
 };

@@ -102,7 +102,8 @@ static void fill_evaluated(struct task *task, const struct saga *saga, const str
     }
 }
 
-void runs_task_fill(struct runs_task *out, const struct saga *saga, struct ticket ticket, bool confirm)
+/* `head`: what a step from here on has done is pending. */
+static void fill(struct runs_task *out, const struct saga *saga, struct ticket ticket, bool confirm, uint32_t head)
 {
     const struct saga_step *step = saga_find_step(saga, ticket.step, ticket.instance);
     const struct plan_step *plan = &saga->plan->steps[ticket.step];
@@ -114,6 +115,7 @@ void runs_task_fill(struct runs_task *out, const struct saga *saga, struct ticke
     out->many_sets = NULL;
     for (uint32_t i = 0; i < count; i++) {
         out->results[i] = result_of(out, saga, saga->steps[others[i]], false);
+        out->results[i].pending = others[i] >= head && others[i] < ticket.step;
     }
     out->own = result_of(out, saga, step, true);
     out->task = (struct task){.run_id = saga->run_id,
@@ -131,6 +133,17 @@ void runs_task_fill(struct runs_task *out, const struct saga *saga, struct ticke
                               .result = rolls_back ? &out->own : NULL};
     out->task.set_count = collect_sets(out, saga);
     fill_evaluated(&out->task, saga, step);
+}
+
+void runs_task_fill(struct runs_task *out, const struct saga *saga, struct ticket ticket, bool confirm)
+{
+    fill(out, saga, ticket, confirm, UINT32_MAX);
+}
+
+void runs_task_fill_ahead(struct runs_task *out, const struct saga *saga, struct ticket ticket, uint32_t head, struct ticket after)
+{
+    fill(out, saga, ticket, false, head);
+    out->task.after = after;
 }
 
 void runs_task_free(struct runs_task *out)

@@ -23,6 +23,9 @@ struct runs_task {
 
 /* The task for `ticket`, which is open. Valid until the saga changes; caller owes runs_task_free(). Aborts where memory is out. */
 void runs_task_fill(struct runs_task *out, const struct saga *saga, struct ticket ticket, bool confirm);
+/* The same for a ticket that is sent ahead, see saga_next_ahead(), behind `after`: of the steps from `head` on, whose ticket is
+ * open, nothing is known yet. */
+void runs_task_fill_ahead(struct runs_task *out, const struct saga *saga, struct ticket ticket, uint32_t head, struct ticket after);
 void runs_task_free(struct runs_task *out);
 
 #endif

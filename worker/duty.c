@@ -30,6 +30,20 @@ static enum duty_answer of_welcome(struct duty *duty, const struct message *mess
     return DUTY_HOLDING;
 }
 
+/* One Holding has to name it all. */
+static bool is_full(const struct duty *duty)
+{
+    return (uint64_t)duty->load + duty->ahead >= LIMIT_HOLDING;
+}
+
+/* "After" a ticket that is here: what has ended has told its owner, who will send this one anew. */
+static bool may_wait(const struct duty *duty, const struct task *task)
+{
+    uint32_t number = 0;
+    return duty->ahead < (uint64_t)duty->window * SAGA_AHEAD_MAX && !is_full(duty) &&
+           duty->held(duty->state, task->run_id, &task->after, &number) != DUTY_NOT_HELD && number == task->after.number;
+}
+
 static enum duty_answer of_task(const struct duty *duty, const struct message *message, int64_t now_ms)
 {
     const struct task *task = &message->task;
@@ -43,13 +57,14 @@ static enum duty_answer of_task(const struct duty *duty, const struct message *m
     if (!duty->serves(duty->state, task->handler)) {
         return DUTY_REFUSE_UNKNOWN;
     }
-    if (duty->load >= duty->window) {
+    if (task->after.number == 0 && (duty->load >= duty->window || is_full(duty))) {
         return DUTY_REFUSE_BUSY;
     }
-    if (duty->held(duty->state, task->run_id, &task->ticket, &number) != DUTY_NOT_HELD) {
+    enum duty_held held = duty->held(duty->state, task->run_id, &task->ticket, &number);
+    if (held == DUTY_QUEUED || held == DUTY_RUNNING) {
         return DUTY_SKIP_KEY_HELD;
     }
-    return DUTY_RUN;
+    return task->after.number == 0 || may_wait(duty, task) ? DUTY_RUN : DUTY_GIVE_BACK;
 }
 
 static enum duty_answer of_cancel(const struct duty *duty, const struct message *message)
@@ -58,12 +73,16 @@ static enum duty_answer of_cancel(const struct duty *duty, const struct message 
         [DUTY_NOT_HELD] = DUTY_SKIP_ENDED,
         [DUTY_QUEUED] = DUTY_CANCEL_QUEUED,
         [DUTY_RUNNING] = DUTY_CANCEL_RUNNING,
+        [DUTY_ENDED] = DUTY_SKIP_ENDED,
     };
     uint32_t number = 0;
     if (rule_holds(RULE_FENCE) && is_fenced(duty, message)) {
         return DUTY_SKIP_FENCED;
     }
     enum duty_held held = duty->held(duty->state, message->event.run_id, &message->event.ticket, &number);
+    if (held == DUTY_RUNNING && message->cancel_reason == CANCEL_AHEAD) {
+        return DUTY_SKIP_ENDED; /* it has begun, and goes on */
+    }
     return number == message->event.ticket.number ? answers[held] : DUTY_SKIP_ENDED;
 }
 
@@ -78,6 +97,14 @@ enum duty_answer duty_of(struct duty *duty, const struct message *message, int64
     case MESSAGE_CANCEL_TASK: return of_cancel(duty, message);
     default: return DUTY_SKIP_NOT_MINE;
     }
+}
+
+enum duty_next duty_of_next(size_t result_bytes)
+{
+    if (result_bytes > LIMIT_AHEAD_RESULT_BYTES) {
+        return DUTY_NEXT_GOES_BACK;
+    }
+    return rule_holds(RULE_AHEAD_WAITS) ? DUTY_NEXT_WAITS : DUTY_NEXT_BEGINS;
 }
 
 uint32_t duty_window(uint32_t slots, int64_t mean_step_us)

@@ -17,7 +17,7 @@ enum parcel_kind {
 
 struct parcel {
     enum parcel_kind kind;
-    uint64_t about;    /* the caller's: CONFIRM the id of its task */
+    uint64_t about;    /* the caller's: CONFIRM the id of its task, FINISHED of the one that waits for its acknowledgement; 0: nobody does */
     int64_t posted_ms; /* as the caller gave it */
     struct bus_send send;
 };

@@ -7,13 +7,13 @@
 #include "common/topics.h"
 #include "worker/builtin.h"
 #include "worker/duty.h"
+#include "worker/held.h"
 #include "worker/outbox.h"
 
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <uthash.h>
 
 #define BATCH_MAX 1000          /* records taken in before what they brought is sent on */
 #define WINDOW_SAY_MS 500       /* a window that has doubled or halved is said so soon */
@@ -25,29 +25,13 @@
 /* CLOSING: it has ended, and what had finished before is being said. ENDING: what it left still runs. */
 enum life { LIFE_NONE, LIFE_ALIVE, LIFE_CLOSING, LIFE_ENDING };
 
-/* (run, step, instance, direction): the ticket's number is not part of it. */
-struct held_key {
-    uint32_t step, instance, direction;
-    char run_id[LIMIT_IDENTIFIER_BYTES];
-};
-
-/* A task from its arrival until its Done is posted. */
-struct held {
-    uint64_t id;
-    struct held_key key;
-    struct message message; /* owned */
-    bool begun;             /* as far as the runner has said */
-    UT_hash_handle by_key, by_id;
-};
-
 struct worker {
     struct worker_options options;
     char progress_topic[TOPICS_NAME_BYTES], tasks_topic[TOPICS_NAME_BYTES];
     char workers_topic[TOPICS_NAME_BYTES], letters_topic[TOPICS_NAME_BYTES];
     struct bus *bus;
     struct outbox *outbox;
-    struct held *held_by_key, *held_by_id;
-    uint64_t last_id;
+    struct held_tasks held;
     struct worker_counts counts;
 
     enum life life;
@@ -77,69 +61,20 @@ static int64_t boottime_ms(const struct worker *worker)
 
 /* ---------------------------------------------------------------- what is held */
 
-static size_t make_key(struct held_key *key, struct span run_id, const struct ticket *ticket)
-{
-    size_t size = run_id.size < sizeof key->run_id ? run_id.size : sizeof key->run_id;
-    *key = (struct held_key){.step = ticket->step, .instance = ticket->instance, .direction = (uint32_t)ticket->direction};
-    if (size > 0) {
-        memcpy(key->run_id, run_id.bytes, size);
-    }
-    return offsetof(struct held_key, run_id) + size;
-}
-
-static struct held *find_key(const struct worker *worker, struct span run_id, const struct ticket *ticket)
-{
-    struct held_key key;
-    size_t size = make_key(&key, run_id, ticket);
-    struct held *held = NULL;
-    HASH_FIND(by_key, worker->held_by_key, &key, size, held);
-    return held;
-}
-
-static struct held *find_id(const struct worker *worker, uint64_t id)
-{
-    struct held *held = NULL;
-    HASH_FIND(by_id, worker->held_by_id, &id, sizeof id, held);
-    return held;
-}
-
-/* Takes the message. */
-static struct held *hold(struct worker *worker, struct message *message)
-{
-    struct held *held = calloc(1, sizeof *held);
-    if (held == NULL) {
-        abort(); /* the log has everything; another process will take over */
-    }
-    held->id = ++worker->last_id;
-    held->message = *message;
-    *message = (struct message){0};
-    size_t size = make_key(&held->key, held->message.task.run_id, &held->message.task.ticket);
-    HASH_ADD_KEYPTR(by_key, worker->held_by_key, &held->key, size, held);
-    HASH_ADD(by_id, worker->held_by_id, id, sizeof held->id, held);
-    return held;
-}
-
-static void let_go(struct worker *worker, struct held *held)
-{
-    HASH_DELETE(by_key, worker->held_by_key, held);
-    HASH_DELETE(by_id, worker->held_by_id, held);
-    message_free(&held->message);
-    free(held);
-}
-
 uint32_t worker_load(const struct worker *worker)
 {
-    return HASH_CNT(by_id, worker->held_by_id);
+    return held_count(&worker->held) - worker->held.ahead;
 }
 
 static enum duty_held duty_held(const void *state, struct span run_id, const struct ticket *ticket, uint32_t *number)
 {
-    const struct held *held = find_key(state, run_id, ticket);
+    const struct worker *worker = state;
+    const struct held *held = held_find(&worker->held, run_id, ticket);
     if (held == NULL) {
         return DUTY_NOT_HELD;
     }
     *number = held->message.task.ticket.number;
-    return held->begun ? DUTY_RUNNING : DUTY_QUEUED;
+    return held->state == HELD_ENDED ? DUTY_ENDED : held->begun ? DUTY_RUNNING : DUTY_QUEUED;
 }
 
 static const struct backstep_step *find_handler(const struct worker *worker, struct span handler)
@@ -171,8 +106,8 @@ static void post(struct worker *worker, const struct message *message, struct pa
         parcel.send.value = text_span(&bytes);
         parcel.send.headers[0] = (struct bus_header){.name = "type", .value = span_of(message_type(message->kind))};
         parcel.send.header_count = 1;
-        /* Nothing waits for the acknowledgement of an event, but the end of a drain. */
-        parcel.send.lazy = !worker->draining && (parcel.kind == PARCEL_EVENT || parcel.kind == PARCEL_FINISHED);
+        /* Nothing waits for the acknowledgement of an event, but the end of a drain, and what was sent ahead. */
+        parcel.send.lazy = !worker->draining && parcel.about == 0 && (parcel.kind == PARCEL_EVENT || parcel.kind == PARCEL_FINISHED);
         outbox_post(worker->outbox, &parcel);
     } else {
         log_event(LOG_ERROR, "record_not_encoded", "type=%s error=%s", message_type(message->kind), LOG_QUOTED(error.message));
@@ -239,7 +174,8 @@ static void say_presence(struct worker *worker, enum message_kind kind)
                                            .version = span_of(options->version),
                                            .host = span_of(options->host),
                                            .process_id = options->process_id,
-                                           .draining = worker->draining}};
+                                           .draining = worker->draining,
+                                           .takes_ahead = options->max_tasks == 0}};
     worker->earlier_window = worker->announced_window;
     worker->announced_window = message.presence.window;
     worker->heartbeat_ms = monotonic_ms(worker);
@@ -259,13 +195,14 @@ static void say_bye(struct worker *worker)
 static void say_holding(struct worker *worker, const struct message *welcome)
 {
     uint32_t count = 0;
-    struct held_ticket *tickets = calloc(worker_load(worker) + 1, sizeof *tickets);
+    struct held_ticket *tickets = calloc(held_count(&worker->held) + 1, sizeof *tickets);
     if (tickets == NULL) {
         abort();
     }
-    for (struct held *held = worker->held_by_id; held != NULL; held = held->by_id.next) {
-        if (held->message.progress_partition == welcome->progress_partition) {
-            tickets[count++] = (struct held_ticket){held->message.task.run_id, held->message.task.ticket};
+    for (struct held *held = worker->held.by_id; held != NULL; held = held->by_id.next) {
+        if (held->message.progress_partition == welcome->progress_partition && held->state != HELD_ENDED) {
+            const struct task *task = &held->message.task;
+            tickets[count++] = (struct held_ticket){task->run_id, task->ticket, task->more_behind};
         }
     }
     struct message message = {.kind = MESSAGE_HOLDING,
@@ -298,7 +235,9 @@ static void say_expanded(struct worker *worker, const struct message *task, cons
     worker->counts.done++;
 }
 
-static void say_done(struct worker *worker, const struct message *task, const struct attempt *attempt, int64_t duration_us)
+/* `ended`: who waits for its acknowledgement; NULL: nobody. */
+static void say_done(struct worker *worker, const struct message *task, const struct attempt *attempt, int64_t duration_us,
+                     const struct held *ended)
 {
     struct message message = about(worker, MESSAGE_DONE, task);
     message.event.outcome = attempt->outcome;
@@ -309,8 +248,14 @@ static void say_done(struct worker *worker, const struct message *task, const st
     message.event.set = span_of(attempt->set);
     message.event.metrics = span_of(attempt->metrics);
     message.event.error = span_of(attempt->error);
-    post_event(worker, &message, PARCEL_FINISHED, 0);
+    post_event(worker, &message, PARCEL_FINISHED, ended != NULL ? ended->id : 0);
     worker->counts.done++;
+}
+
+/* It has not begun, and never will. */
+static void say_given_back(struct worker *worker, const struct message *task)
+{
+    say_done(worker, task, &(struct attempt){.outcome = OUTCOME_CANCELLED_NOT_STARTED}, 0, NULL);
 }
 
 /* Undecodable: to the dead-letter topic, so that somebody can see it, and on. */
@@ -343,12 +288,13 @@ static void bury(struct worker *worker, const struct bus_event *record, const ch
 static void cancel_all(struct worker *worker, bool say_so)
 {
     struct held *held, *next;
-    HASH_ITER(by_id, worker->held_by_id, held, next) {
-        if (runner_cancel(worker->options.runner, held->id)) {
-            if (say_so) {
-                say_done(worker, &held->message, &(struct attempt){.outcome = OUTCOME_CANCELLED_NOT_STARTED}, 0);
+    held_unlink_all(&worker->held);
+    HASH_ITER(by_id, worker->held.by_id, held, next) {
+        if (held->state != HELD_HERE || runner_cancel(worker->options.runner, held->id)) {
+            if (say_so && held->state != HELD_ENDED) {
+                say_given_back(worker, &held->message);
             }
-            let_go(worker, held);
+            held_let_go(&worker->held, held);
         }
     }
 }
@@ -417,6 +363,111 @@ static void renew_lease(struct worker *worker, int64_t sent_ms)
     worker->duty.lease_end_ms = until_ms;
 }
 
+/* ---------------------------------------------------------------- what was sent ahead */
+
+static void give_back(struct worker *worker, struct held *held)
+{
+    say_given_back(worker, &held->message);
+    held_let_go(&worker->held, held);
+}
+
+static void begin(struct worker *worker, struct held *held, const struct backstep_step *step)
+{
+    log_event(LOG_DEBUG, "task", "run=%.*s step=%u ticket=%u", SPAN_ARGS(held->message.task.run_id),
+              held->message.task.ticket.step, held->message.task.ticket.number);
+    worker->counts.tasks++;
+    runner_begin(worker->options.runner, &(struct runner_task){held->id, &held->message.task, step});
+}
+
+/* The Done before it stands in the log. */
+static void ahead_begin(struct worker *worker, struct held *held)
+{
+    const struct backstep_step *step = find_handler(worker, held->message.task.handler);
+    if (step == NULL) { /* other handlers were set meanwhile */
+        say_refused(worker, &held->message, REFUSED_UNKNOWN);
+        held_let_go(&worker->held, held);
+        return;
+    }
+    held_is_here(&worker->held, held);
+    begin(worker, held, step);
+}
+
+/* Its Done stands in the log, and somebody is behind it: that one begins. */
+static void ahead_follow(struct worker *worker, struct held *ended)
+{
+    struct held *next = ended->behind;
+    if (!ended->acknowledged || (next == NULL && ended->expects)) {
+        return;
+    }
+    held_part(ended);
+    held_let_go(&worker->held, ended);
+    if (next != NULL) {
+        ahead_begin(worker, next);
+    }
+}
+
+/* It has ended so. Returns it where somebody is behind it, or to come, who may go on when its Done stands in the log; else NULL. */
+static struct held *ahead_ended(struct worker *worker, struct held *held, const struct attempt *attempt)
+{
+    struct span data = span_of(attempt->data), set = span_of(attempt->set);
+    enum duty_next next = duty_of_next(data.size + set.size);
+    bool is_awaited = held->expects && worker->held.ahead < window(worker) * SAGA_AHEAD_MAX;
+    bool goes_on = attempt->outcome == OUTCOME_OK || attempt->outcome == OUTCOME_SKIPPED;
+    if (!goes_on || !(held->behind != NULL || is_awaited)) {
+        return NULL;
+    }
+    if (next == DUTY_NEXT_GOES_BACK) {
+        if (held->behind != NULL) {
+            give_back(worker, held->behind);
+        }
+        return NULL;
+    }
+    held_has_ended(&worker->held, held, attempt->outcome == OUTCOME_SKIPPED, data, set);
+    held->acknowledged = next == DUTY_NEXT_BEGINS;
+    return held;
+}
+
+/* A new owner: what the one before it was about to send does not count. It is told of it all the same, for it may have been sent. */
+static void ahead_forget(struct worker *worker, uint32_t progress_partition)
+{
+    struct held *held, *next;
+    HASH_ITER(by_id, worker->held.by_id, held, next) {
+        if (held->message.progress_partition == progress_partition) {
+            held->expects = false;
+            if (held->state == HELD_ENDED) {
+                ahead_follow(worker, held);
+            }
+        }
+    }
+}
+
+/* It was not taken. What it was to come behind, if that is here, waits for it in vain. */
+static void ahead_missed(struct worker *worker, const struct message *task)
+{
+    const struct ticket *after = &task->task.after;
+    struct held *before = after->number > 0 ? held_find(&worker->held, task->task.run_id, after) : NULL;
+    if (before == NULL || before->message.task.ticket.number != after->number || before->behind != NULL) {
+        return;
+    }
+    held_expect_no_more(before);
+    if (before->state == HELD_ENDED) {
+        ahead_follow(worker, before);
+    }
+}
+
+static void ahead_wait(struct worker *worker, struct message *message)
+{
+    struct held *before = held_find(&worker->held, message->task.run_id, &message->task.after);
+    if (before->behind != NULL) { /* cannot be: its owner has sent one */
+        say_given_back(worker, message);
+        return;
+    }
+    held_wait_behind(&worker->held, held_add(&worker->held, message), before);
+    if (before->state == HELD_ENDED) {
+        ahead_follow(worker, before);
+    }
+}
+
 /* ---------------------------------------------------------------- what the runner says */
 
 static void on_waits(struct worker *worker, struct held *held)
@@ -449,18 +500,24 @@ static void on_done(struct worker *worker, struct held *held, const struct runne
     int64_t step_us = report->duration_us > 0 ? report->duration_us : 1;
     worker->mean_step_us += (step_us - worker->mean_step_us) / weight;
     worker->mean_step_us = worker->mean_step_us > 0 ? worker->mean_step_us : 1;
+    struct held *ended = NULL;
     if (report->attempt.expanded) {
         say_expanded(worker, &held->message, &report->attempt);
     } else {
-        say_done(worker, &held->message, &report->attempt, report->duration_us);
+        ended = ahead_ended(worker, held, &report->attempt);
+        say_done(worker, &held->message, &report->attempt, report->duration_us, ended);
     }
-    let_go(worker, held);
+    if (ended == NULL) {
+        held_let_go(&worker->held, held);
+    } else {
+        ahead_follow(worker, ended);
+    }
 }
 
 /* A program that went down with its guard: no Done, for nobody knows what it did; its owner will count it as lost. */
 static void on_lost(struct worker *worker, struct held *held)
 {
-    let_go(worker, held);
+    held_let_go(&worker->held, held);
     end_incarnation(worker, "a program was lost with the guard or the lease");
 }
 
@@ -475,7 +532,7 @@ static void on_ended(struct worker *worker, struct held *held, const struct runn
 
 static void take_report(struct worker *worker, struct runner_report *report)
 {
-    struct held *held = find_id(worker, report->id);
+    struct held *held = held_find_id(&worker->held, report->id);
     bool counts = held != NULL && (worker->life == LIFE_ALIVE || worker->life == LIFE_CLOSING);
     if (counts) {
         switch (report->kind) {
@@ -485,7 +542,7 @@ static void take_report(struct worker *worker, struct runner_report *report)
         case RUNNER_DONE: on_ended(worker, held, report); break;
         }
     } else if (held != NULL && report->kind == RUNNER_DONE) {
-        let_go(worker, held); /* its incarnation is over: what it did, its owner counts as lost */
+        held_let_go(&worker->held, held); /* its incarnation is over: what it did, its owner counts as lost */
     }
     free(report->metrics);
     attempt_fini(&report->attempt);
@@ -516,22 +573,29 @@ static void leave_when_done(struct worker *worker)
 
 static void run(struct worker *worker, struct message *message)
 {
+    struct held *ended = held_find(&worker->held, message->task.run_id, &message->task.ticket);
+    if (ended != NULL) { /* of an earlier ticket, whose result was refused: its owner has read its Done */
+        ended->acknowledged = true;
+        ended->expects = false;
+        ahead_follow(worker, ended);
+    }
+    if (message->task.after.number > 0) {
+        ahead_wait(worker, message);
+        return;
+    }
     const struct backstep_step *step = find_handler(worker, message->task.handler);
-    struct held *held = hold(worker, message);
-    log_event(LOG_DEBUG, "task", "run=%.*s step=%u ticket=%u", SPAN_ARGS(held->message.task.run_id),
-              held->message.task.ticket.step, held->message.task.ticket.number);
-    worker->counts.tasks++;
-    runner_begin(worker->options.runner, &(struct runner_task){held->id, &held->message.task, step});
+    begin(worker, held_add(&worker->held, message), step);
     leave_when_done(worker);
 }
 
 static void cancel(struct worker *worker, const struct message *message)
 {
-    struct held *held = find_key(worker, message->event.run_id, &message->event.ticket);
+    struct held *held = held_find(&worker->held, message->event.run_id, &message->event.ticket);
     worker->counts.cancelled++;
-    if (runner_cancel(worker->options.runner, held->id)) {
-        say_done(worker, &held->message, &(struct attempt){.outcome = OUTCOME_CANCELLED_NOT_STARTED}, 0);
-        let_go(worker, held);
+    bool only_if_not_begun = message->cancel_reason == CANCEL_AHEAD;
+    if (held->state == HELD_WAITS || (only_if_not_begun ? runner_withdraw(worker->options.runner, held->id)
+                                          : runner_cancel(worker->options.runner, held->id))) {
+        give_back(worker, held);
     }
 }
 
@@ -539,15 +603,26 @@ static void answer(struct worker *worker, struct message *message)
 {
     worker->duty.load = worker_load(worker);
     worker->duty.window = window(worker);
+    worker->duty.ahead = worker->held.ahead;
     switch (duty_of(&worker->duty, message, boottime_ms(worker))) {
     case DUTY_SKIP_NOT_MINE: worker->counts.skipped_not_mine++; break;
     case DUTY_SKIP_FENCED: worker->counts.skipped_fenced++; break;
     case DUTY_SKIP_KEY_HELD: worker->counts.skipped_key_held++; break;
     case DUTY_SKIP_ENDED: break;
-    case DUTY_HOLDING: say_holding(worker, message); break;
+    case DUTY_HOLDING:
+        ahead_forget(worker, message->progress_partition);
+        say_holding(worker, message);
+        break;
     case DUTY_NEW_INCARNATION: end_incarnation(worker, "the lease is over: a task came after its end"); break;
-    case DUTY_REFUSE_UNKNOWN: say_refused(worker, message, REFUSED_UNKNOWN); break;
+    case DUTY_REFUSE_UNKNOWN:
+        say_refused(worker, message, REFUSED_UNKNOWN);
+        ahead_missed(worker, message);
+        break;
     case DUTY_REFUSE_BUSY: say_refused(worker, message, REFUSED_BUSY); break;
+    case DUTY_GIVE_BACK:
+        say_given_back(worker, message);
+        ahead_missed(worker, message);
+        break;
     case DUTY_RUN: run(worker, message); break;
     case DUTY_CANCEL_QUEUED:
     case DUTY_CANCEL_RUNNING: cancel(worker, message); break;
@@ -596,6 +671,12 @@ static void on_delivered(struct worker *worker, uint64_t cookie)
         renew_lease(worker, parcel.posted_ms);
     } else if (parcel.kind == PARCEL_CONFIRM) {
         runner_go(worker->options.runner, parcel.about);
+    } else if (parcel.kind == PARCEL_FINISHED && parcel.about != 0) {
+        struct held *held = held_find_id(&worker->held, parcel.about);
+        if (held != NULL) {
+            held->acknowledged = true;
+            ahead_follow(worker, held);
+        }
     }
 }
 
@@ -774,8 +855,9 @@ void worker_free(struct worker *worker)
         return;
     }
     struct held *held, *next;
-    HASH_ITER(by_id, worker->held_by_id, held, next) {
-        let_go(worker, held);
+    held_unlink_all(&worker->held);
+    HASH_ITER(by_id, worker->held.by_id, held, next) {
+        held_let_go(&worker->held, held);
     }
     outbox_free(worker->outbox);
     free(worker);
@@ -880,10 +962,12 @@ void worker_drain(struct worker *worker)
         return;
     }
     struct held *held, *next;
-    HASH_ITER(by_id, worker->held_by_id, held, next) {
-        if (!held->begun && runner_withdraw(worker->options.runner, held->id)) {
-            say_done(worker, &held->message, &(struct attempt){.outcome = OUTCOME_CANCELLED_NOT_STARTED}, 0);
-            let_go(worker, held);
+    held_unlink_all(&worker->held);
+    HASH_ITER(by_id, worker->held.by_id, held, next) {
+        if (held->state == HELD_ENDED) {
+            held_let_go(&worker->held, held);
+        } else if (held->state == HELD_WAITS || (!held->begun && runner_withdraw(worker->options.runner, held->id))) {
+            give_back(worker, held);
         }
     }
     say_presence(worker, MESSAGE_HEARTBEAT);

@@ -30,6 +30,7 @@ static const char *const cancel_names[] = {
     [CANCEL_HEARTBEAT] = "it reported nothing for too long",
     [CANCEL_START_TIMEOUT] = "no worker began it in time",
     [CANCEL_RUN_TIMEOUT] = "the run's timeout was over",
+    [CANCEL_AHEAD] = "it is not to begin yet",
 };
 
 const char *run_status_name(enum run_status status)

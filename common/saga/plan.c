@@ -179,6 +179,18 @@ bool plan_has_early_tail(const struct plan *plan)
     return false;
 }
 
+static bool is_simple(const struct plan_step *step)
+{
+    return step->kind == PLAN_HANDLER && step->scope == 0 && step->each.size == 0;
+}
+
+bool plan_is_behind(const struct plan *plan, uint32_t step)
+{
+    const struct plan_step *own = &plan->steps[step];
+    return step > 0 && own->needs_count == 1 && own->needs[0] == step - 1 && own->retry.max_losses > 0 && is_simple(own) &&
+           is_simple(own - 1) && span_equal(own->queue, own[-1].queue);
+}
+
 static bool is_of_first_fold(const struct plan_step *step)
 {
     static const struct plan_retry usual = PLAN_RETRY_DEFAULT;
@@ -194,9 +206,19 @@ uint32_t plan_fold_version(const struct plan *plan)
         first = first && is_of_first_fold(&plan->steps[i]);
     }
     if (plan_has_early_tail(plan)) {
-        return 3;
+        return SAGA_FOLD_OF_EARLY_TAILS;
     }
     return first ? 1 : 2;
+}
+
+uint32_t plan_fold_version_ahead(const struct plan *plan)
+{
+    for (uint32_t i = 0; i < plan->step_count; i++) {
+        if (plan_is_behind(plan, i)) {
+            return SAGA_FOLD_OF_TASKS_AHEAD;
+        }
+    }
+    return plan_fold_version(plan);
 }
 
 static size_t aligned(size_t size)
@@ -313,6 +335,7 @@ struct plan *plan_copy(void *memory, const struct plan *plan)
         steps[i].message = copy_span(&bytes, from->message);
         steps[i].each = copy_span(&bytes, from->each);
         steps[i].wrap = copy_spans(&spans, &bytes, from->wrap, from->wrap_count);
+        steps[i].behind = plan_is_behind(plan, i);
     }
     copy->weight_total = sum_of_weights(copy);
     copy->chain_from = copy->step_count > 0 ? plan_chain_from(copy) : 0;

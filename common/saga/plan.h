@@ -70,6 +70,7 @@ struct plan_step {
     int64_t timeout_ms; /* one attempt, from Started */
     int64_t heartbeat_timeout_ms;
     int64_t rollback_timeout_ms; /* one attempt of a rollback */
+    bool behind; /* of a copy: plan_is_behind() */
 };
 
 struct saga_step;
@@ -94,8 +95,14 @@ uint32_t plan_chain_from(const struct plan *plan);
 /* Whether such a chain at the end may go on while something before it, which nobody there needs, still runs. */
 bool plan_has_early_tail(const struct plan *plan);
 
+/* Whether a task of the step may be sent ahead, behind that of the step before it: it needs that one and no other, and both are
+ * simple handlers of one queue. */
+bool plan_is_behind(const struct plan *plan, uint32_t step);
+
 /* The lowest version of the fold that knows all that `plan` asks for. */
 uint32_t plan_fold_version(const struct plan *plan);
+/* The same, or that of tasks ahead where `plan` has steps of which plan_is_behind(): for a run whose owner may send them. */
+uint32_t plan_fold_version_ahead(const struct plan *plan);
 
 /* Why `plan` cannot be run, or NULL: no steps or too many, an empty or repeated name, an index out of range, a cycle.
  * `step` is set to the offending step. Pure; O(steps + needs). */

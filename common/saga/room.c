@@ -265,6 +265,16 @@ static size_t room_of_trouble(const struct saga *saga)
     return saga->trouble == NULL ? room_aligned(sizeof *saga->trouble) : 0;
 }
 
+/* An end before what was sent ahead ends that, too; and it may be of such a ticket itself. */
+static size_t room_of_ahead(const struct saga *saga, const struct saga_event *event)
+{
+    bool goes_on = event->kind == EVENT_DONE && (event->outcome == OUTCOME_OK || event->outcome == OUTCOME_SKIPPED);
+    if (goes_on || event->ticket.direction != DIRECTION_EXECUTE || event->ticket.instance > 0) {
+        return 0;
+    }
+    return room_aligned(sizeof(struct saga_step)) + ahead_room(saga, event->ticket.step);
+}
+
 static size_t room_of_end(const struct saga *saga, const struct saga_event *event)
 {
     const struct saga_step *step = saga_find_step(saga, event->ticket.step, event->ticket.instance);
@@ -278,7 +288,7 @@ static size_t room_of_end(const struct saga *saga, const struct saga_event *even
            room_to_keep_text(step, TEXT_SET, event->set.size) + room_to_keep_text(step, TEXT_METRICS, event->metrics.size) +
            room_to_keep_text(step, TEXT_WORKER, event->worker.size) +
            (event->kind == EVENT_EXPANDED ? room_of_elements(event) : 0) + room_of_scopes(saga) +
-           room_of_steps(saga, event->ticket.step);
+           room_of_steps(saga, event->ticket.step) + room_of_ahead(saga, event);
 }
 
 static size_t room_of_report(const struct saga *saga, const struct saga_event *event)

@@ -82,6 +82,10 @@ static end_function *const done_functions[] = {
 static enum saga_verdict end_ticket(struct saga *saga, struct saga_step *step, const struct saga_event *event, end_function *end)
 {
     step_close(saga, step, event->time_ms);
+    bool goes_on = end == end_ok || end == end_skipped, executes = event->ticket.direction == DIRECTION_EXECUTE;
+    if (executes && !goes_on) {
+        ahead_ended(saga, step->index);
+    }
     if (event->metrics.size > 0) {
         room_keep_text(saga, step, TEXT_METRICS, event->metrics);
     }
@@ -89,6 +93,9 @@ static enum saga_verdict end_ticket(struct saga *saga, struct saga_step *step, c
         room_keep_text(saga, step, TEXT_WORKER, event->worker);
     }
     end(saga, step, event);
+    if (executes && goes_on) {
+        ahead_opened(saga, step->index, event->time_ms);
+    }
     course_advance(saga, event->time_ms);
     return SAGA_APPLIED;
 }
@@ -118,7 +125,7 @@ static enum saga_verdict on_ticket_event(struct saga *saga, const struct saga_ev
     struct saga_step *step = saga_find_step(saga, event->ticket.step, event->ticket.instance);
     enum place place = place_of(step, &event->ticket);
     if (place == FUTURE) {
-        return saga_judge_unknown(event);
+        return saga_is_ahead(saga, &event->ticket) ? ahead_apply(saga, event) : saga_judge_unknown(event);
     }
     if (place == LATE) {
         return event->kind == EVENT_DONE ? on_late_done(saga, step, event) : SAGA_IGNORED;

@@ -16,8 +16,9 @@
 
 #include <stdint.h>
 
-#define SAGA_FOLD_VERSION 3 /* raised with each change of behaviour, which is then gated on the start's version */
+#define SAGA_FOLD_VERSION 4 /* raised with each change of behaviour, which is then gated on the start's version */
 #define SAGA_FOLD_OF_EARLY_TAILS 3 /* from it on a step waits for nothing but what it needs, see plan_has_early_tail() */
+#define SAGA_FOLD_OF_TASKS_AHEAD 4 /* from it on a task may be sent before its step is ready, see saga_next_ahead() */
 #define PPM_ONE 1000000u
 
 enum run_status {
@@ -57,6 +58,7 @@ enum cancel_reason {
     CANCEL_HEARTBEAT,
     CANCEL_START_TIMEOUT,
     CANCEL_RUN_TIMEOUT,
+    CANCEL_AHEAD, /* of a task that was sent ahead: only if it has not begun */
 };
 
 enum timer { TIMER_NONE, TIMER_RETRY, TIMER_TIMEOUT, TIMER_HEARTBEAT, TIMER_START, TIMER_RUN /* has no ticket */ };
@@ -119,7 +121,7 @@ struct saga_event {
     struct span metrics; /* DONE PROGRESSED */
     uint64_t current, total; /* PROGRESSED */
     int64_t elapsed_ms; /* STARTED DONE: since the attempt began, by the worker's clock */
-    struct span worker; /* STARTED DONE LOST REFUSED; LOST: empty after a takeover */
+    struct span worker; /* STARTED DONE LOST REFUSED; LOST: empty where it is not known who had it */
     enum timer timer; /* TIMER_FIRED */
     enum run_status status; /* FINISHED; RUN_NONE: not said */
     int64_t finished_ms; /* FINISHED; 0: not said */
@@ -379,6 +381,16 @@ uint32_t saga_steps_executed(const struct saga *saga);
 uint32_t saga_task_reads(const struct saga *saga, uint32_t step, uint32_t *others);
 
 uint32_t saga_max_attempts(const struct saga *saga, const struct saga_step *step); /* in its direction */
+
+/* Tasks ahead. Behind a dispatched step its owner may send the same worker the tasks of the steps that need nothing else:
+ * plan_is_behind(), at most SAGA_AHEAD_MAX in a row. Such a ticket is not open, and no record says whether it was sent. It may
+ * begin once a Done, ok or skipped, of the ticket before it stands in the log, which opens it, whatever has become of the run
+ * meanwhile; it has ended with any other end of that ticket. */
+#define SAGA_AHEAD_MAX 7 /* by then the owner has long read of the first; and so many numbers go up when that one fails */
+/* The ticket that may be sent ahead directly behind that of `step`, which is open or was sent ahead itself. false: none may. */
+bool saga_next_ahead(const struct saga *saga, uint32_t step, struct ticket *ticket);
+/* Whether `ticket` is such a one: its step waits, and the number is the next. */
+bool saga_is_ahead(const struct saga *saga, const struct ticket *ticket);
 
 const char *run_status_name(enum run_status status); /* "running" ...; RUN_NONE: "unknown" */
 const char *step_status_name(enum step_status status); /* "waiting" ... */

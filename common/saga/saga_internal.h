@@ -5,6 +5,7 @@
  *   requests.c  what clients ask for, and the verdicts
  *   ends.c      what the end of a ticket means for its step
  *   course.c    what follows for the run: steps begin, it stops, it is undone
+ *   ahead.c     tickets that were perhaps sent before their step is ready
  *   steps.c     steps and instances: walking them, opening and closing their tickets
  *   effects.c   what is due, read off the state
  *   texts.c     what people are told
@@ -124,6 +125,14 @@ void course_hold(struct saga *saga, int64_t time_ms); /* it is paused or held: s
 void course_go_on(struct saga *saga, int64_t time_ms); /* neither any more */
 void course_undo_again(struct saga *saga, int64_t time_ms); /* what is still undone of an incomplete rollback */
 void course_settle(struct saga *saga, int64_t time_ms); /* an incomplete rollback: is it complete now? */
+
+/* ---- ahead.c */
+
+void ahead_ended(struct saga *saga, uint32_t index); /* what was sent behind that step will not begin */
+void ahead_opened(struct saga *saga, uint32_t index, int64_t time_ms); /* its Done stands in the log, ok or skipped: the one behind it may have begun */
+/* The ends that come by themselves for a ticket ahead. */
+enum saga_verdict ahead_apply(struct saga *saga, const struct saga_event *event);
+size_t ahead_room(const struct saga *saga, uint32_t index); /* of ahead_ended() */
 
 /* ---- ends.c */
 

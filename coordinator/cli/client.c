@@ -102,7 +102,7 @@ bool client_send_start(struct client *client, struct request *request, const cha
 {
     struct message message = {
         .kind = MESSAGE_START,
-        .event = {.kind = EVENT_START, .plan = plan, .params = params, .fold_version = plan_fold_version(plan)},
+        .event = {.kind = EVENT_START, .plan = plan, .params = params, .fold_version = plan_fold_version_ahead(plan)},
         .progress_partitions = (uint32_t)client->partitions,
     };
     return send_request(client, request, run_id, &message, error);

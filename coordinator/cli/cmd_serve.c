@@ -155,6 +155,12 @@ static bool read_own(const struct call *call, struct service_options *service)
     return true;
 }
 
+static uint32_t read_ahead(const struct call *call)
+{
+    const char *ahead = option_text(call->options, "ahead");
+    return strcmp(ahead, "never") == 0 ? 0 : strcmp(ahead, "always") == 0 ? SERVICE_AHEAD_ALWAYS : SERVICE_AHEAD_AUTO;
+}
+
 /* 0: for good. */
 static bool read_retention(const struct call *call, struct service_options *service)
 {
@@ -179,6 +185,7 @@ int cmd_serve(struct call *call)
         .progress_partitions = (int32_t)option_number(call->options, "progress-partitions"),
         .begin_at_first = option_flag(call->options, "begin-at-first-record"),
         .checkpoint_bytes = option_number(call->options, "checkpoint-bytes"),
+        .ahead_from = read_ahead(call),
         .timeout_ms = call->client.timeout_ms,
         .monotonic_ms = now_ms,
         .random = random_bytes,

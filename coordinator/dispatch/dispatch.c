@@ -486,7 +486,7 @@ void dispatch_offer(struct dispatch *dispatch, struct dispatch_item *item, uint3
     dispatch->changed = true;
 }
 
-static void place(struct dispatch_item *item, struct dispatch_worker *worker)
+static void put(struct dispatch_item *item, struct dispatch_worker *worker)
 {
     item->state = ITEM_PLACED;
     item->worker = worker;
@@ -496,7 +496,35 @@ static void place(struct dispatch_item *item, struct dispatch_worker *worker)
         worker->first->previous = item;
     }
     worker->first = item;
+}
+
+static void place(struct dispatch_item *item, struct dispatch_worker *worker)
+{
+    put(item, worker);
     worker->placed++;
+}
+
+void dispatch_place_ahead(struct dispatch_item *item, struct dispatch_worker *worker)
+{
+    assert(item->state == ITEM_IDLE);
+    put(item, worker);
+    item->ahead = true;
+}
+
+enum dispatch_behind dispatch_behind_of(const struct dispatch_item *before)
+{
+    if (before->state == ITEM_INHERITED && rule_holds(RULE_AHEAD_INHERITED)) {
+        return BEHIND_INHERITED;
+    }
+    return before->more_behind ? BEHIND_DROPPED : BEHIND_UNSENT;
+}
+
+void dispatch_catch_up(struct dispatch_item *item)
+{
+    if (item->ahead && item->state == ITEM_PLACED) { /* else its worker is over */
+        item->worker->placed++;
+    }
+    item->ahead = false;
 }
 
 void dispatch_adopt(struct dispatch *dispatch, struct dispatch_item *item, struct dispatch_worker *worker)
@@ -512,9 +540,11 @@ void dispatch_end(struct dispatch *dispatch, struct dispatch_item *item)
         unlink_item(item, &item->lane->first, &item->lane->last);
     } else if (item->state == ITEM_PLACED) {
         unlink_item(item, &item->worker->first, NULL);
-        item->worker->placed--;
-        item->worker->busy = false;
-        dispatch->changed = true;
+        if (!item->ahead) {
+            item->worker->placed--;
+            item->worker->busy = false;
+            dispatch->changed = true;
+        }
     }
     item->state = ITEM_IDLE;
     item->worker = NULL;
@@ -550,6 +580,14 @@ static bool has_refused(const struct dispatch_worker *worker, const struct group
         }
     }
     return true;
+}
+
+bool dispatch_takes_ahead(struct dispatch *dispatch, const struct dispatch_worker *worker, struct span queue, struct span handler,
+                          uint32_t times)
+{
+    const struct presence *presence = &worker->presence;
+    return presence->takes_ahead && presence->slots > 0 && presence->window / presence->slots >= times && !presence->draining &&
+           !worker->marked && !has_refused(worker, group_of(dispatch, queue, handler));
 }
 
 /* Fewer tasks per slot is less loaded. */

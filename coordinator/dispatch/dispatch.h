@@ -3,7 +3,8 @@
  * time is an argument, nothing is sent here; it may use common/messages.h for shapes, and memory, and nothing else.
  *
  * An item is one open ticket in this owner's memory: inherited (a takeover: an earlier owner may have sent it), waiting (in the lane of its
- * partition, queue and handler), placed (with one worker incarnation), or idle (neither: withdrawn, or its worker is over). */
+ * partition, queue and handler), placed (with one worker incarnation), or idle (neither: withdrawn, or its worker is over). One that was sent ahead
+ * is placed, and takes no credit before its step is ready. */
 #ifndef DISPATCH_H
 #define DISPATCH_H
 
@@ -29,7 +30,9 @@ struct dispatch_item {
     uint8_t direction;
     uint8_t state; /* enum item_state */
     bool confirm : 1;
-    bool seen : 1, end_sent : 1, cancel_sent : 1; /* the caller's */
+    bool ahead : 1;
+    bool more_behind : 1; /* adopted, and the owner before us was about to send what is behind it, or has */
+    bool seen : 1, end_sent : 1, cancel_sent : 1, held_back : 1; /* the caller's */
 };
 
 static inline struct ticket item_ticket(const struct dispatch_item *item)
@@ -101,6 +104,21 @@ void dispatch_offer(struct dispatch *dispatch, struct dispatch_item *item, uint3
 void dispatch_adopt(struct dispatch *dispatch, struct dispatch_item *item, struct dispatch_worker *worker);
 /* The next item for which a worker has credit: it is placed, and the caller sends it to item->worker. NULL: none. */
 struct dispatch_item *dispatch_next_placed(struct dispatch *dispatch);
+/* Whether `worker` may be sent what comes behind a task of its: it takes such tasks, serves the handler, and its window is at
+ * least `times` its slots. */
+bool dispatch_takes_ahead(struct dispatch *dispatch, const struct dispatch_worker *worker, struct span queue, struct span handler,
+                          uint32_t times);
+/* It was sent there, or a Holding says so. */
+void dispatch_place_ahead(struct dispatch_item *item, struct dispatch_worker *worker);
+/* What became of a ticket that is open now, where this owner has not sent it, by that of the one before it. */
+enum dispatch_behind {
+    BEHIND_UNSENT,    /* nobody has sent it */
+    BEHIND_INHERITED, /* an earlier owner may have sent it ahead: it is inherited as the other is */
+    BEHIND_DROPPED,   /* an earlier owner may have sent it ahead, and who has the other has not got it: nobody will begin it */
+};
+enum dispatch_behind dispatch_behind_of(const struct dispatch_item *before);
+/* Its step is ready: it is a task as any other. */
+void dispatch_catch_up(struct dispatch_item *item);
 /* It has ended, or waits no more: its credit is free again. The item becomes idle. */
 void dispatch_end(struct dispatch *dispatch, struct dispatch_item *item);
 

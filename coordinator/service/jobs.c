@@ -10,7 +10,7 @@
 /* All runs together, or what is said of ten thousand of them is more than what they do; a burst of so many need not wait. */
 #define ANNOUNCEMENTS_PER_MS 4
 #define ANNOUNCEMENTS_AT_ONCE 1000
-#define BUSY_RECORDS 200 /* while a look brings so many, all that is said costs somebody's task: */
+#define BUSY_RECORDS 200 /* while a look brings so many, all that is said costs somebody's task, and nobody waits for a round trip: */
 #define BUSY_TURNS 4     /* then each one takes so many turns */
 #define ANNOUNCE_EVERY_MS 250 /* RunProgressed: at most 4 times a second, the first after as long */
 /* Beyond these we wait for the broker instead of piling up more: a producer holds 100,000 records and 256 MiB, and refuses the next. */
@@ -182,6 +182,14 @@ static void drop_ticket(struct job *job, struct tracked *before, struct tracked 
     }
 }
 
+/* A ticket with another number begins afresh. */
+static void renumber(struct tracked *tracked, const struct ticket *ticket)
+{
+    item_set_ticket(&tracked->item, ticket);
+    tracked->item.confirm = tracked->item.ahead = tracked->item.more_behind = false;
+    tracked->item.held_back = tracked->item.end_sent = tracked->item.cancel_sent = false;
+}
+
 static struct tracked *add_ticket(struct job *job)
 {
     struct tracked *tracked = job->first.item.owner == NULL ? &job->first : allocate(sizeof *tracked);
@@ -282,36 +290,6 @@ struct tracked *job_find(struct job *job, const struct ticket *ticket)
     return tracked != NULL && tracked->item.number == ticket->number ? tracked : NULL;
 }
 
-/* The ticket as this owner knows it. A new number begins afresh: the earlier one has ended in the log. */
-static struct tracked *track(struct job *job, const struct saga_effect *effect, bool *is_new)
-{
-    struct tracked *tracked = find_key(job, &effect->ticket);
-    *is_new = tracked == NULL || tracked->item.number != effect->ticket.number;
-    if (tracked == NULL) {
-        tracked = add_ticket(job);
-    }
-    if (*is_new) {
-        dispatch_end(job_owned(job)->service->dispatch, &tracked->item);
-        item_set_ticket(&tracked->item, &effect->ticket);
-        tracked->item.end_sent = false;
-        tracked->item.cancel_sent = false;
-    }
-    tracked->item.confirm = effect->confirm;
-    tracked->item.seen = job->seen;
-    return tracked;
-}
-
-void job_inherit(struct job *job)
-{
-    struct saga_effect effect;
-    for (struct saga_cursor cursor = {0}; saga_next_effect(&job_run(job)->saga, &cursor, &effect);) {
-        if (effect.kind == EFFECT_DISPATCH || effect.kind == EFFECT_CANCEL_TASK || effect.kind == EFFECT_HOLD) {
-            bool is_new;
-            track(job, &effect, &is_new)->item.state = ITEM_INHERITED;
-        }
-    }
-}
-
 static bool publish(struct job *job, struct message *message)
 {
     return publish_progress(job_owned(job)->service, job_owned(job), job_run(job)->saga.run_id, message);
@@ -338,16 +316,88 @@ static void withdraw(struct job *job, struct tracked *tracked)
     publish(job, &message);
 }
 
+/* What was sent ahead is open now: it is where it was sent, or was, for its worker is over. */
+static void catch_up(struct job *job, struct tracked *tracked)
+{
+    dispatch_catch_up(&tracked->item);
+    if (tracked->item.state == ITEM_IDLE && !tracked->item.end_sent) {
+        job_lost(job, tracked, (struct span){0}, "its worker was over before its step was ready", LOG_DEBUG);
+    }
+}
+
+/* Its ticket was opened by a Done that this owner did not wait for, or not with it: of several that were opened since the last
+ * look the nearest that is known tells. */
+static enum dispatch_behind behind_what(struct job *job, const struct ticket *ticket)
+{
+    const struct plan *plan = job_run(job)->saga.plan;
+    struct ticket before = *ticket;
+    const struct tracked *tracked = NULL;
+    while (tracked == NULL && ticket->direction == DIRECTION_EXECUTE && plan->steps[before.step].behind) {
+        before.step--;
+        tracked = find_key(job, &before);
+    }
+    return tracked != NULL ? dispatch_behind_of(&tracked->item) : BEHIND_UNSENT;
+}
+
+static void begin_behind(struct job *job, struct tracked *tracked)
+{
+    struct ticket ticket = item_ticket(&tracked->item);
+    switch (behind_what(job, &ticket)) {
+    case BEHIND_UNSENT: break;
+    case BEHIND_INHERITED: tracked->item.state = ITEM_INHERITED; break;
+    case BEHIND_DROPPED: withdraw(job, tracked); break; /* "no ticket is ever sent twice" */
+    }
+}
+
+/* The ticket as this owner knows it. Of a new number the earlier one has ended in the log. */
+static struct tracked *track(struct job *job, const struct saga_effect *effect, bool *is_new)
+{
+    struct tracked *tracked = find_key(job, &effect->ticket);
+    *is_new = tracked == NULL || tracked->item.number != effect->ticket.number;
+    if (tracked == NULL) {
+        tracked = add_ticket(job);
+    }
+    if (*is_new) {
+        dispatch_end(job_owned(job)->service->dispatch, &tracked->item);
+        renumber(tracked, &effect->ticket);
+        begin_behind(job, tracked);
+    } else if (tracked->item.ahead) {
+        catch_up(job, tracked);
+    }
+    tracked->item.confirm = effect->confirm;
+    tracked->item.seen = job->seen;
+    return tracked;
+}
+
+void job_inherit(struct job *job)
+{
+    struct saga_effect effect;
+    for (struct saga_cursor cursor = {0}; saga_next_effect(&job_run(job)->saga, &cursor, &effect);) {
+        if (effect.kind == EFFECT_DISPATCH || effect.kind == EFFECT_CANCEL_TASK || effect.kind == EFFECT_HOLD) {
+            bool is_new;
+            track(job, &effect, &is_new)->item.state = ITEM_INHERITED;
+        }
+    }
+}
+
 /* ---- effects */
 
 static void perform_dispatch(struct job *job, const struct saga_effect *effect)
 {
     bool is_new;
     struct tracked *tracked = track(job, effect, &is_new);
-    if (is_new) {
+    if (is_new && tracked->item.state == ITEM_IDLE && !tracked->item.end_sent) {
         const struct plan_step *step = &job_run(job)->saga.plan->steps[effect->ticket.step];
         dispatch_offer(job_owned(job)->service->dispatch, &tracked->item, (uint32_t)job_owned(job)->partition, step->queue, step->handler);
     }
+}
+
+static void cancel_task(struct job *job, const struct tracked *tracked, enum cancel_reason reason)
+{
+    struct message message = {.kind = MESSAGE_CANCEL_TASK, .cancel_reason = reason};
+    message.event.run_id = job_run(job)->saga.run_id;
+    message.event.ticket = item_ticket(&tracked->item);
+    publish_task(job_owned(job)->service, job_owned(job), tracked->item.worker, &message);
 }
 
 static void perform_cancel(struct job *job, const struct saga_effect *effect)
@@ -361,11 +411,8 @@ static void perform_cancel(struct job *job, const struct saga_effect *effect)
         withdraw(job, tracked);
         return;
     }
-    struct message message = {.kind = MESSAGE_CANCEL_TASK, .cancel_reason = effect->cancel_reason};
-    message.event.run_id = job_run(job)->saga.run_id;
-    message.event.ticket = effect->ticket;
     tracked->item.cancel_sent = true;
-    publish_task(job_owned(job)->service, job_owned(job), tracked->item.worker, &message);
+    cancel_task(job, tracked, effect->cancel_reason);
 }
 
 /* The run is paused: what was sent may end, what was not is taken back. */
@@ -408,6 +455,23 @@ static void perform_finish(struct job *job)
     publish(job, &message);
 }
 
+static bool is_ahead(const struct job *job, const struct tracked *tracked)
+{
+    struct ticket ticket = item_ticket(&tracked->item);
+    return saga_is_ahead(&job_run(job)->saga, &ticket);
+}
+
+/* The run does not go on, and what was sent ahead is not to begin. Where the ticket before it has ended well it may have, and is
+ * open then. */
+static void hold_back(struct job *job, struct tracked *tracked)
+{
+    const struct saga *saga = &job_run(job)->saga;
+    if (tracked->item.state == ITEM_PLACED && !tracked->item.held_back && (saga->stopping || saga->status == RUN_PAUSED)) {
+        tracked->item.held_back = true;
+        cancel_task(job, tracked, CANCEL_AHEAD);
+    }
+}
+
 /* What a worker waits for. */
 static void perform_dispatches(struct job *job)
 {
@@ -426,7 +490,10 @@ static void perform_dispatches(struct job *job)
     struct tracked *before = NULL;
     for (struct tracked *tracked = job->tickets, *next; tracked != NULL; tracked = next) {
         next = tracked->next;
-        if (tracked->item.seen != job->seen) {
+        if (tracked->item.ahead && is_ahead(job, tracked)) {
+            hold_back(job, tracked);
+        } else if (tracked->item.ahead || tracked->item.seen != job->seen) { /* neither ahead any more nor open */
+            job->sent_in_vain = job->sent_in_vain || tracked->item.ahead;
             drop_ticket(job, before, tracked); /* it has ended */
             continue;
         }
@@ -434,6 +501,14 @@ static void perform_dispatches(struct job *job)
         if (tracked->item.state == ITEM_INHERITED && job_owned(job)->resolved && !tracked->item.end_sent) {
             job_lost(job, tracked, (struct span){0}, "a new owner found nobody who holds it", LOG_DEBUG);
         }
+    }
+}
+
+/* What the records before this one have opened may be what it is about. */
+void job_catch_up(struct job *job)
+{
+    if (job->dirty) {
+        perform_dispatches(job);
     }
 }
 
@@ -675,21 +750,89 @@ void jobs_say_words(struct service *service)
 
 /* ---- tasks */
 
+static struct tracked *track_ahead(struct job *job, const struct ticket *ticket, struct dispatch_worker *worker)
+{
+    struct tracked *tracked = find_key(job, ticket);
+    if (tracked == NULL) {
+        tracked = add_ticket(job);
+    }
+    dispatch_end(job_owned(job)->service->dispatch, &tracked->item);
+    renumber(tracked, ticket);
+    dispatch_place_ahead(&tracked->item, worker);
+    return tracked;
+}
+
+/* Nothing was sent in vain: a run whose steps fail, or have large results, would be sent all that is left each time. Nothing
+ * else of the run is under way, so that nothing else can become of its shared values meanwhile; and all of it will fit. Where
+ * there is much to do a task ahead saves no request, and nobody waits for a round trip. */
+static bool may_go_ahead(const struct job *job, const struct tracked *head)
+{
+    const struct saga *saga = &job_run(job)->saga;
+    const struct service *service = job_owned(job)->service;
+    bool alone = saga->active != NULL && saga->active->active_next == NULL;
+    bool in_vain = job->sent_in_vain && service->options.ahead_from != SERVICE_AHEAD_ALWAYS;
+    return alone && !in_vain && service->options.ahead_from > 0 && service->look_records <= BUSY_RECORDS &&
+           head->item.direction == DIRECTION_EXECUTE && saga->context_bytes <= LIMIT_CONTEXT_BYTES / 2;
+}
+
+/* Is there a ticket behind that step of `head`'s run, and may it go to the same worker? */
+static bool next_ahead(const struct job *job, const struct dispatch_worker *worker, uint32_t step, struct ticket *ticket)
+{
+    const struct saga *saga = &job_run(job)->saga;
+    struct service *service = job_owned(job)->service;
+    if (!saga_next_ahead(saga, step, ticket)) {
+        return false;
+    }
+    const struct plan_step *plan = &saga->plan->steps[ticket->step];
+    return dispatch_takes_ahead(service->dispatch, worker, plan->queue, plan->handler, service->options.ahead_from);
+}
+
+/* Behind the task of `head`, which was sent, those of the steps that need nothing else; `ticket` is the first of them. */
+static void send_ahead(struct job *job, struct tracked *head, struct ticket ticket)
+{
+    struct service *service = job_owned(job)->service;
+    struct dispatch_worker *worker = head->item.worker;
+    struct ticket after = item_ticket(&head->item), next;
+    for (bool sent = true, more = true; sent && more; after = ticket, ticket = next) {
+        struct runs_task filled;
+        runs_task_fill_ahead(&filled, &job_run(job)->saga, ticket, head->item.step, after);
+        more = next_ahead(job, worker, ticket.step, &next);
+        struct message message = {.kind = MESSAGE_TASK, .task = filled.task};
+        message.task.more_behind = more;
+        sent = publish_task(service, job_owned(job), worker, &message);
+        runs_task_free(&filled);
+        if (sent) {
+            track_ahead(job, &ticket, worker);
+        }
+    }
+}
+
+void job_adopt_ahead(struct job *job, const struct held_ticket *held, struct dispatch_worker *worker)
+{
+    if (saga_is_ahead(&job_run(job)->saga, &held->ticket)) {
+        track_ahead(job, &held->ticket, worker)->item.more_behind = held->more_behind;
+    }
+}
+
 static void send_task(struct job *job, struct tracked *tracked)
 {
     const struct saga *saga = &job_run(job)->saga;
     const struct ticket ticket = item_ticket(&tracked->item);
+    struct ticket next;
     struct runs_task filled;
     runs_task_fill(&filled, saga, ticket, tracked->item.confirm);
     struct message message = {.kind = MESSAGE_TASK, .task = filled.task};
     struct service *service = job_owned(job)->service;
     struct dispatch_worker *worker = tracked->item.worker;
+    message.task.more_behind = may_go_ahead(job, tracked) && next_ahead(job, worker, ticket.step, &next);
     bool sent = publish_task(service, job_owned(job), worker, &message);
     runs_task_free(&filled);
     if (!sent && service->state == SERVICE_WORKING) {
         const struct plan_step *plan = &saga->plan->steps[ticket.step];
         dispatch_refused(service->dispatch, worker, REFUSED_UNKNOWN, plan->queue, plan->handler); /* its address is wrong */
         withdraw(job, tracked);
+    } else if (sent && message.task.more_behind) {
+        send_ahead(job, tracked, next);
     }
 }
 

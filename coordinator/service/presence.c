@@ -87,7 +87,7 @@ static void lose(struct service *service, struct dispatch_worker *worker, const 
     struct dispatch_item *item;
     while ((item = dispatch_take_from(service->dispatch, worker)) != NULL) {
         struct tracked *tracked = (struct tracked *)item;
-        if (!tracked->item.end_sent) {
+        if (!tracked->item.end_sent && !tracked->item.ahead) { /* what was sent ahead ends with the one before it, or is open later */
             job_lost(item->owner, tracked, name, reason, level);
         }
     }
@@ -200,10 +200,17 @@ void presence_holding(struct service *service, struct owned *owned, const struct
     for (size_t i = 0; i < message->held_count; i++) {
         struct run *run = runs_find(owned->runs, message->held[i].run_id);
         struct job *job = run != NULL ? job_if_any(run) : NULL;
+        if (job != NULL) {
+            job_catch_up(job);
+        }
         struct tracked *tracked = job != NULL ? job_find(job, &message->held[i].ticket) : NULL;
         if (tracked != NULL && tracked->item.state == ITEM_INHERITED && !tracked->item.end_sent) {
             dispatch_adopt(service->dispatch, &tracked->item, worker);
+            tracked->item.more_behind = message->held[i].more_behind;
             job_touch(job); /* a cancel of it may be due */
+        } else if (tracked == NULL && job != NULL) {
+            job_adopt_ahead(job, &message->held[i], worker);
+            job_touch(job);
         }
     }
     dispatch_set_holding(service->dispatch, worker, (uint32_t)owned->partition);

@@ -12,6 +12,11 @@
 
 struct service;
 
+/* Tasks go ahead to workers whose window is so many times their slots: their steps take less than 6 ms, beside which a round
+ * trip counts. Longer ones are better given to whoever is free by then. */
+#define SERVICE_AHEAD_AUTO 8
+#define SERVICE_AHEAD_ALWAYS 1 /* a window is never less than the slots; also where tasks that were sent ahead had to be dropped */
+
 struct service_options {
     const char *prefix;
     const char *name;            /* of this coordinator: host-pid or the like; named in claims */
@@ -22,6 +27,7 @@ struct service_options {
     bool begin_at_first;         /* where no checkpoint is committed and the log has lost its beginning: begin with what is left */
     bool has_log;                /* it was there: where it is not any more, no empty one is made in its place, on which nobody would miss a run */
     int64_t checkpoint_bytes;    /* how much log a run may fall behind before its state is written anew; 0: 64 MiB, or 4 times the live state */
+    uint32_t ahead_from;         /* tasks go ahead to workers whose window is so many times their slots; 0: to nobody; SERVICE_AHEAD_AUTO */
     int timeout_ms;              /* for the broker's answers at start */
     int64_t (*monotonic_ms)(void *clock); /* time that never jumps */
     void *clock;                          /* handed to monotonic_ms */

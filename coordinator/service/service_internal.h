@@ -87,6 +87,7 @@ struct job {
     bool announce : 1; /* something has changed that RunProgressed should say */
     bool has_turn : 1; /* among all that want to announce, at announce_ms */
     bool snapshot_sent : 1; /* and not read back */
+    bool sent_in_vain : 1; /* tasks ahead that were dropped: this run is sent no more of them */
     bool seen : 1; /* turned by each look: tickets that say otherwise have ended */
 };
 
@@ -200,6 +201,9 @@ void jobs_drop(struct owned *owned);        /* forget all of a partition */
 void jobs_perform(struct service *service); /* what is due for all that were touched, or whose time has come */
 void jobs_say_words(struct service *service); /* those that wait for more */
 void jobs_place(struct service *service);   /* send what waits to whom has credit */
+void job_catch_up(struct job *job);         /* with what was read of it so far */
+/* A Holding named a ticket that is not open: it may have been sent ahead. */
+void job_adopt_ahead(struct job *job, const struct held_ticket *held, struct dispatch_worker *worker);
 struct tracked *job_find(struct job *job, const struct ticket *ticket);
 /* `level`: of the line that says so. */
 void job_lost(struct job *job, struct tracked *tracked, struct span worker, const char *reason, enum log_level level);

@@ -80,7 +80,7 @@ static void on_task_record(struct world *world, const struct bus_event *event)
         return;
     }
     assert_memory_equal(in.incarnation.bytes, world->incarnation.bytes, INCARNATION_BYTES);
-    struct held_ticket held = {span_of(world->kept_run), world->kept};
+    struct held_ticket held = {span_of(world->kept_run), world->kept, false};
     struct message out = {.kind = MESSAGE_HOLDING, .worker = span_of("w1"), .incarnation = world->incarnation, .epoch = in.epoch,
                           .held = &held, .held_count = world->kept_run[0] != '\0'};
     if (in.kind == MESSAGE_TASK && world->keeps) {

@@ -16,6 +16,7 @@ struct drawn {
     char names[STEPS_MAX][32];
 };
 
+static bool in_line; /* each step needs the one before it, and no other */
 static struct drawn drawn[RUNS];
 static struct script_step scripts[RUNS * STEPS_MAX + 1];
 
@@ -103,6 +104,10 @@ static void draw_step(struct drawn *d, uint32_t run, uint32_t i, uint32_t scope,
                                .weight = below(4) * 10,
                                .scope = scope};
     draw_needs(d, i, scope);
+    if (in_line && i > 0 && scope == 0) {
+        d->needs[i][0] = i - 1;
+        step->needs_count = 1;
+    }
     draw_policies(step, timed);
     draw_script(script, d->names[i]);
     if (chance(15)) {
@@ -302,8 +307,10 @@ void drawn_world(uint64_t seed, const struct drawn_cuts *cuts, struct drawn_worl
 {
     chance_begin(seed);
     world->quiet = seed % 3 == 0;
+    in_line = seed % 8 >= 5;
     world->options = draw_options(seed, world->quiet);
     world->options.group = seed % 2 == 0;
+    world->options.ahead = seed % 4 != 0;
     world->options.faults.group_delay_ms = world->options.faults.read_delay_ms;
     world->blows = world->quiet ? (struct blows){.count = 0} : draw_blows();
     if (cuts != NULL) {

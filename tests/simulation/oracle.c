@@ -356,6 +356,17 @@ static void watch_late(struct oracle *oracle, const struct message *message, enu
     work->last_done = this_done;
 }
 
+/* A Done behind which something may have been sent ahead, of a run that has stopped meanwhile. */
+static void watch_ahead(const struct run *run, const struct message *message, enum runs_result result)
+{
+    const struct saga *saga = run != NULL ? &run->saga : NULL;
+    uint32_t next = message->event.ticket.step + 1;
+    bool ok = message->kind == MESSAGE_DONE && message->event.outcome == OUTCOME_OK && result == RUNS_APPLIED &&
+              message->event.ticket.direction == DIRECTION_EXECUTE && saga->steps != NULL;
+    bool stops = ok && (saga->stopping || saga->status == RUN_PAUSED);
+    tally_add(TALLY_OPENED_AHEAD, stops && next < saga->plan->step_count && saga->plan->steps[next].behind && saga->steps[next]->open);
+}
+
 static void watch_ends(struct oracle *oracle, const struct message *message, enum runs_result result)
 {
     bool ends =
@@ -388,6 +399,7 @@ static void read_progress(struct oracle *oracle, struct reading *reading, const 
     trace_event(oracle, &message, reading->next, result);
     watch_late(oracle, &message, result);
     watch_ends(oracle, &message, result);
+    watch_ahead(run, &message, result);
     if (message.kind == MESSAGE_OWNER_CLAIM) {
         tally_add(TALLY_LATE_CLAIMS, memory_cluster_time(oracle->options.cluster) >= reading->claim_ms + LATE_CLAIM_MS);
     }
@@ -434,6 +446,7 @@ static void read_task(struct oracle *oracle, const struct memory_record *record)
         if (sent != NULL) {
             oracle_fail("ticket %u of step %u of %s was sent twice", key.ticket.number, key.ticket.step, key.run_id);
         }
+        tally_add(TALLY_SENT_AHEAD, message.task.after.number > 0);
         sent = calloc(1, sizeof *sent);
         sent->key = key;
         HASH_ADD(hh, oracle->sent, key, sizeof sent->key, sent);
@@ -654,6 +667,7 @@ void oracle_begins(struct oracle *oracle, const struct task *task, const char *w
     if (!rollback && work->undo_order > 0) {
         oracle_fail("step %u of %s executes after its rollback", work->key.step, work->key.run_id);
     }
+    tally_add(TALLY_BEGUN_AHEAD, task->after.number > 0);
     watch_results(task);
     if (rollback) {
         if (work->undo_order == 0) {

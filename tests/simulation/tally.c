@@ -33,6 +33,9 @@ static const char *const names[TALLIES] = {
     [TALLY_ANSWERED_TWICE] = "answers given twice",
     [TALLY_ANSWERED_AFTER_ROLLBACK] = "answers after a rollback",
     [TALLY_REQUESTS_REPEATED] = "requests repeated",
+    [TALLY_SENT_AHEAD] = "tasks sent ahead",
+    [TALLY_BEGUN_AHEAD] = "of them begun",
+    [TALLY_OPENED_AHEAD] = "open in a run that does not go on",
 };
 
 static uint64_t own_counts[TALLIES];

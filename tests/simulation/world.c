@@ -289,6 +289,7 @@ static void start_coordinator(struct world *world, struct process *process)
                                             .own_last = -1,
                                             .progress_partitions = PROGRESS_PARTITIONS,
                                             .checkpoint_bytes = CHECKPOINT_BYTES,
+                                            .ahead_from = world->options.ahead ? SERVICE_AHEAD_ALWAYS : 0,
                                             .timeout_ms = 1000,
                                             .monotonic_ms = clock_of,
                                             .random = random_of};

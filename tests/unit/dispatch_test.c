@@ -379,6 +379,150 @@ static void who_refused_a_handler_as_unknown_does_not_serve_it(void **state)
     dispatch_free(dispatch);
 }
 
+/* Of one slot and that window, and it takes tasks ahead. */
+static struct dispatch_worker *join_ahead(struct dispatch *dispatch, unsigned char id, uint32_t window)
+{
+    struct dispatch_worker *worker = join(dispatch, id, 1, window);
+    struct presence presence = presence_of(id, 1, window);
+    presence.takes_ahead = true;
+    assert_ptr_equal(hear(dispatch, &presence, true, 0), worker);
+    return worker;
+}
+
+static bool takes(struct dispatch *dispatch, const struct dispatch_worker *worker, const char *queue, const char *handler, uint32_t times)
+{
+    return dispatch_takes_ahead(dispatch, worker, span_of(queue), span_of(handler), times);
+}
+
+static void ahead_goes_to_who_takes_it_and_is_quick(void **state)
+{
+    (void)state;
+    struct dispatch *dispatch = new_dispatch();
+    struct dispatch_worker *worker = join_ahead(dispatch, 1, 8);
+    assert_true(takes(dispatch, worker, "q", "h", 1));
+    assert_true(takes(dispatch, worker, "q", "h", 8));
+    assert_false(takes(dispatch, worker, "q", "h", 9));
+    struct dispatch_worker *older = join(dispatch, 2, 1, 8), *wide = join(dispatch, 3, 2, 16);
+    assert_false(takes(dispatch, older, "q", "h", 1)); /* it says nothing of it */
+    struct presence presence = presence_of(3, 2, 15);
+    presence.takes_ahead = true;
+    hear(dispatch, &presence, false, 1);
+    assert_true(takes(dispatch, wide, "q", "h", 7)); /* for each of its slots */
+    assert_false(takes(dispatch, wide, "q", "h", 8));
+    dispatch_free(dispatch);
+}
+
+static void ahead_goes_only_to_who_serves_the_handler(void **state)
+{
+    (void)state;
+    struct dispatch *dispatch = new_dispatch();
+    struct dispatch_worker *worker = join_ahead(dispatch, 1, 8);
+    assert_true(takes(dispatch, worker, "q", "other", 1));
+    assert_false(takes(dispatch, worker, "q", "nobody", 1));
+    assert_false(takes(dispatch, worker, "another", "h", 1));
+    dispatch_refused(dispatch, worker, REFUSED_UNKNOWN, (struct span)S("q"), (struct span)S("h"));
+    assert_false(takes(dispatch, worker, "q", "h", 1));
+    assert_true(takes(dispatch, worker, "q", "other", 1));
+    dispatch_free(dispatch);
+}
+
+static void ahead_goes_to_nobody_who_drains_or_may_be_gone(void **state)
+{
+    (void)state;
+    struct dispatch *dispatch = new_dispatch();
+    struct dispatch_worker *worker = join_ahead(dispatch, 1, 8), *silent = join_ahead(dispatch, 2, 8);
+    struct presence presence = presence_of(1, 1, 8);
+    presence.takes_ahead = presence.draining = true;
+    hear(dispatch, &presence, false, 1);
+    assert_false(takes(dispatch, worker, "q", "h", 1));
+    dispatch_mark_sent(silent, nonce);
+    assert_false(takes(dispatch, silent, "q", "h", 1));
+    dispatch_free(dispatch);
+}
+
+static void what_is_ahead_takes_no_credit_until_its_step_is_ready(void **state)
+{
+    (void)state;
+    struct dispatch *dispatch = new_dispatch();
+    struct dispatch_worker *worker = join_ahead(dispatch, 1, 2);
+    offer(dispatch, 0, 0, "h");
+    assert_int_equal(place_all(dispatch), 1);
+    dispatch_place_ahead(&items[1], worker);
+    dispatch_place_ahead(&items[2], worker);
+    assert_true(items[1].ahead && items[1].state == ITEM_PLACED && items[1].worker == worker);
+    offer(dispatch, 3, 0, "h");
+    offer(dispatch, 4, 0, "h");
+    assert_int_equal(place_all(dispatch), 1); /* the second of two */
+    dispatch_end(dispatch, &items[0]);
+    dispatch_catch_up(&items[1]); /* it takes the place of the one it was behind */
+    assert_false(items[1].ahead);
+    assert_int_equal(place_all(dispatch), 0);
+    dispatch_catch_up(&items[1]); /* once */
+    dispatch_end(dispatch, &items[1]);
+    assert_int_equal(place_all(dispatch), 1);
+    dispatch_free(dispatch);
+}
+
+static void the_end_of_what_is_ahead_gives_no_credit_back(void **state)
+{
+    (void)state;
+    struct dispatch *dispatch = new_dispatch();
+    struct dispatch_worker *worker = join_ahead(dispatch, 1, 2);
+    offer_many(dispatch, 3);
+    assert_int_equal(place_all(dispatch), 2);
+    dispatch_place_ahead(&items[5], worker);
+    dispatch_end(dispatch, &items[5]);
+    assert_int_equal(items[5].state, ITEM_IDLE);
+    assert_int_equal(place_all(dispatch), 0);
+    dispatch_end(dispatch, &items[0]);
+    assert_int_equal(place_all(dispatch), 1);
+    assert_int_equal(placed_with(worker), 2);
+    dispatch_free(dispatch);
+}
+
+static void who_is_busy_is_so_though_what_was_ahead_ends(void **state)
+{
+    (void)state;
+    struct dispatch *dispatch = new_dispatch();
+    struct dispatch_worker *worker = join_ahead(dispatch, 1, 4);
+    dispatch_place_ahead(&items[5], worker);
+    dispatch_refused(dispatch, worker, REFUSED_BUSY, (struct span)S("q"), (struct span)S("h"));
+    offer(dispatch, 0, 0, "h");
+    dispatch_end(dispatch, &items[5]);
+    assert_int_equal(place_all(dispatch), 0);
+    dispatch_free(dispatch);
+}
+
+static void who_is_over_gives_up_what_is_ahead_too(void **state)
+{
+    (void)state;
+    struct dispatch *dispatch = new_dispatch();
+    struct dispatch_worker *worker = join_ahead(dispatch, 1, 2);
+    dispatch_place_ahead(&items[5], worker);
+    assert_ptr_equal(dispatch_take_from(dispatch, worker), &items[5]);
+    assert_true(items[5].ahead && items[5].state == ITEM_IDLE); /* an orphan: it is lost if it is open later */
+    assert_null(dispatch_take_from(dispatch, worker));
+    dispatch_forget(dispatch, worker);
+    dispatch_catch_up(&items[5]);
+    assert_false(items[5].ahead);
+    dispatch_free(dispatch);
+}
+
+static void what_is_behind_an_inherited_ticket_is_inherited_and_so_on(void **state)
+{
+    (void)state;
+    struct dispatch *dispatch = new_dispatch();
+    struct dispatch_worker *worker = join_ahead(dispatch, 1, 2);
+    assert_int_equal(dispatch_behind_of(&items[5]), BEHIND_UNSENT);
+    items[5].state = ITEM_INHERITED;
+    assert_int_equal(dispatch_behind_of(&items[5]), BEHIND_INHERITED);
+    dispatch_adopt(dispatch, &items[5], worker);
+    assert_int_equal(dispatch_behind_of(&items[5]), BEHIND_UNSENT);
+    items[5].more_behind = true; /* as its Holding says */
+    assert_int_equal(dispatch_behind_of(&items[5]), BEHIND_DROPPED);
+    dispatch_free(dispatch);
+}
+
 static void what_is_known_of_a_worker_is_a_copy(void **state)
 {
     (void)state;
@@ -419,6 +563,14 @@ int main(void)
         cmocka_unit_test(who_is_over_gives_up_all_it_had_and_is_never_used_again),
         cmocka_unit_test(a_hello_may_change_what_is_served),
         cmocka_unit_test(who_refused_a_handler_as_unknown_does_not_serve_it),
+        cmocka_unit_test(ahead_goes_to_who_takes_it_and_is_quick),
+        cmocka_unit_test(ahead_goes_only_to_who_serves_the_handler),
+        cmocka_unit_test(ahead_goes_to_nobody_who_drains_or_may_be_gone),
+        cmocka_unit_test(what_is_ahead_takes_no_credit_until_its_step_is_ready),
+        cmocka_unit_test(the_end_of_what_is_ahead_gives_no_credit_back),
+        cmocka_unit_test(who_is_busy_is_so_though_what_was_ahead_ends),
+        cmocka_unit_test(who_is_over_gives_up_what_is_ahead_too),
+        cmocka_unit_test(what_is_behind_an_inherited_ticket_is_inherited_and_so_on),
         cmocka_unit_test(what_is_known_of_a_worker_is_a_copy),
     };
     return cmocka_run_group_tests_name("dispatch", tests, NULL, NULL);

@@ -2,6 +2,8 @@
 /* The table "What a worker owes", row by row; and docs/PROTOCOL.md says the same rows in the same order. */
 #include "worker/duty.h"
 
+#include "common/limits.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,7 +20,7 @@ static const struct incarnation mine = {{1}};
 /* The worker's state in a row: on partition 1 it has answered the Welcome of epoch 50; it holds ticket 3 of run-1, step 0. */
 struct given {
     enum duty_held held;
-    uint32_t load, window;
+    uint32_t load, window, ahead;
     int64_t now_ms;
 };
 
@@ -50,6 +52,24 @@ static bool serves(const void *state, struct span handler)
             .run_id = {"run-1", 5},                                                                                                \
             .ticket = {.number = 3},                                                                                               \
             .handler = {name, sizeof name - 1}                                                                                     \
+        }                                                                                                                          \
+    }
+/* Ticket 3 of that step of run-1, sent ahead behind the step beside it: of the two only step 0 may be here. */
+#define AHEAD(of, name, its_step, after_number)                                                                                    \
+    {                                                                                                                              \
+        .kind = MESSAGE_TASK, .incarnation = {{1}}, .epoch = of, .progress_partition = 1, .task = {                                \
+            .run_id = {"run-1", 5},                                                                                                \
+            .ticket = {.step = its_step, .number = 3},                                                                             \
+            .after = {.step = 1 - its_step, .number = after_number},                                                               \
+            .handler = {name, sizeof name - 1}                                                                                     \
+        }                                                                                                                          \
+    }
+#define HOLD_BACK(ticket_number)                                                                                                   \
+    {                                                                                                                              \
+        .kind = MESSAGE_CANCEL_TASK, .incarnation = {{1}}, .epoch = 50, .progress_partition = 1, .cancel_reason = CANCEL_AHEAD,    \
+        .event = {                                                                                                                 \
+            .run_id = {"run-1", 5},                                                                                                \
+            .ticket = {.number = ticket_number}                                                                                    \
         }                                                                                                                          \
     }
 #define CANCEL(to, of, ticket_number)                                                                                              \
@@ -106,6 +126,49 @@ static const struct row rows[] = {
     {"a cancel of what runs is passed on", {.held = DUTY_RUNNING}, CANCEL({{1}}, 50, 3), DUTY_CANCEL_RUNNING, 50},
     {"a cancel of what is not here is skipped", {.held = DUTY_NOT_HELD}, CANCEL({{1}}, 50, 3), DUTY_SKIP_ENDED, 50},
     {"a cancel of another ticket of the key is skipped", {.held = DUTY_RUNNING}, CANCEL({{1}}, 50, 2), DUTY_SKIP_ENDED, 50},
+    {"what was sent ahead waits behind what is queued", {.held = DUTY_QUEUED, .window = 4}, AHEAD(50, "copy", 1, 3), DUTY_RUN, 50},
+    {"and behind what runs", {.held = DUTY_RUNNING, .window = 4}, AHEAD(50, "copy", 1, 3), DUTY_RUN, 50},
+    {"and behind what has ended, if that expects it", {.held = DUTY_ENDED, .window = 4}, AHEAD(50, "copy", 1, 3), DUTY_RUN, 50},
+    {"ahead of what is not here it is given back", IDLE, AHEAD(50, "copy", 1, 3), DUTY_GIVE_BACK, 50},
+    {"ahead of another ticket of the key, too", {.held = DUTY_RUNNING, .window = 4}, AHEAD(50, "copy", 1, 2), DUTY_GIVE_BACK, 50},
+    {"a full window has room for it", {.held = DUTY_RUNNING, .load = 4, .window = 4}, AHEAD(50, "copy", 1, 3), DUTY_RUN, 50},
+    {"seven times the window may wait", {.held = DUTY_RUNNING, .window = 4, .ahead = 27}, AHEAD(50, "copy", 1, 3), DUTY_RUN, 50},
+    {"and no more", {.held = DUTY_RUNNING, .window = 4, .ahead = 28}, AHEAD(50, "copy", 1, 3), DUTY_GIVE_BACK, 50},
+    {"with who drains nothing waits", {.held = DUTY_RUNNING, .window = 0}, AHEAD(50, "copy", 1, 3), DUTY_GIVE_BACK, 50},
+    {"the last that one Holding can name waits",
+     {.held = DUTY_RUNNING, .load = 2, .window = LIMIT_WINDOW, .ahead = LIMIT_HOLDING - 3},
+     AHEAD(50, "copy", 1, 3),
+     DUTY_RUN,
+     50},
+    {"the next one does not",
+     {.held = DUTY_RUNNING, .load = 2, .window = LIMIT_WINDOW, .ahead = LIMIT_HOLDING - 2},
+     AHEAD(50, "copy", 1, 3),
+     DUTY_GIVE_BACK,
+     50},
+    {"nor is there room for a task as any other",
+     {.load = 2, .window = LIMIT_WINDOW, .ahead = LIMIT_HOLDING - 2},
+     TASK({{1}}, 50, 1, "copy"),
+     DUTY_REFUSE_BUSY,
+     50},
+    {"for which there was a moment before",
+     {.load = 2, .window = LIMIT_WINDOW, .ahead = LIMIT_HOLDING - 3},
+     TASK({{1}}, 50, 1, "copy"),
+     DUTY_RUN,
+     50},
+    {"what waits is here", {.held = DUTY_QUEUED, .window = 4}, AHEAD(50, "copy", 0, 3), DUTY_SKIP_KEY_HELD, 50},
+    {"what has ended may come again", {.held = DUTY_ENDED, .window = 4}, TASK({{1}}, 50, 1, "copy"), DUTY_RUN, 50},
+    {"an unknown handler is refused ahead, too", {.held = DUTY_RUNNING, .window = 4}, AHEAD(50, "paste", 1, 3), DUTY_REFUSE_UNKNOWN, 50},
+    {"of another epoch it is skipped", {.held = DUTY_RUNNING, .window = 4}, AHEAD(51, "copy", 1, 3), DUTY_SKIP_FENCED, 50},
+    {"after the lease it ends the incarnation",
+     {.held = DUTY_RUNNING, .window = 4, .now_ms = LEASE_END_MS},
+     AHEAD(50, "copy", 1, 3),
+     DUTY_NEW_INCARNATION,
+     50},
+    {"what is held back is taken out where it is queued", {.held = DUTY_QUEUED}, HOLD_BACK(3), DUTY_CANCEL_QUEUED, 50},
+    {"where it runs it goes on", {.held = DUTY_RUNNING}, HOLD_BACK(3), DUTY_SKIP_ENDED, 50},
+    {"where it has ended its end is in the log", {.held = DUTY_ENDED}, HOLD_BACK(3), DUTY_SKIP_ENDED, 50},
+    {"so is that of another ticket", {.held = DUTY_QUEUED}, HOLD_BACK(2), DUTY_SKIP_ENDED, 50},
+    {"a cancel of what has ended is skipped", {.held = DUTY_ENDED}, CANCEL({{1}}, 50, 3), DUTY_SKIP_ENDED, 50},
     {"a record of no task topic is nobody's", IDLE, {.kind = MESSAGE_DONE, .incarnation = {{1}}}, DUTY_SKIP_NOT_MINE, 50},
 };
 
@@ -119,6 +182,7 @@ static void run_row(void **state)
                         .fence_count = PARTITIONS,
                         .load = row->given.load,
                         .window = row->given.window,
+                        .ahead = row->given.ahead,
                         .held = held,
                         .serves = serves,
                         .state = &row->given};
@@ -137,6 +201,14 @@ static void window_is_the_slots_and_what_they_run_in_a_round_trip(void **state)
     assert_int_equal(duty_window(2, 3000), 28);
     assert_int_equal(duty_window(4, 1), 4096);
     assert_int_equal(duty_window(256, 1), 65536);
+}
+
+static void behind_a_large_result_nothing_begins(void **state)
+{
+    (void)state;
+    assert_int_equal(duty_of_next(0), DUTY_NEXT_WAITS);
+    assert_int_equal(duty_of_next(LIMIT_AHEAD_RESULT_BYTES), DUTY_NEXT_WAITS);
+    assert_int_equal(duty_of_next(LIMIT_AHEAD_RESULT_BYTES + 1), DUTY_NEXT_GOES_BACK);
 }
 
 #define ROWS (sizeof rows / sizeof *rows)
@@ -171,25 +243,38 @@ static const struct {
     {"Task", "my lease is over", "begin a new incarnation", {MESSAGE_TASK}, DUTY_NEW_INCARNATION},
     {"Task", "I do not serve `handler`", "Refused(UNKNOWN)", {MESSAGE_TASK}, DUTY_REFUSE_UNKNOWN},
     {"Task",
-     "my window is full (of queued and running tasks, those that wait for a confirmation included), or I drain",
+     "it has no `after`, and my window is full (of queued and running tasks, those that wait for a confirmation included), or I drain",
      "Refused(BUSY)",
      {MESSAGE_TASK},
      DUTY_REFUSE_BUSY},
-    {"Task", "I hold this (run, step, instance, direction)", "skip it; it should not happen", {MESSAGE_TASK}, DUTY_SKIP_KEY_HELD},
-    {"Task", "else", "take it: run it when a slot is free", {MESSAGE_TASK}, DUTY_RUN},
+    {"Task",
+     "I hold this (run, step, instance, direction), and it has not ended",
+     "skip it; it should not happen",
+     {MESSAGE_TASK},
+     DUTY_SKIP_KEY_HELD},
+    {"Task",
+     "it has `after`, and that ticket is not here; or seven times my window wait behind others; or I drain",
+     "Done(cancelled, not started)",
+     {MESSAGE_TASK},
+     DUTY_GIVE_BACK},
+    {"Task",
+     "else",
+     "take it: run it when a slot is free; with `after`, when that ticket has ended here with Done(ok) or Done(skipped) and the Done is acknowledged",
+     {MESSAGE_TASK},
+     DUTY_RUN},
     {"CancelTask",
-     "the ticket is queued here, or waits for its Started to be acknowledged",
-     "drop it; Done(cancelled, not started)",
+     "the ticket is queued here, or waits behind another, or for its Started to be acknowledged",
+     "drop it, and what waits behind it; Done(cancelled, not started)",
      {MESSAGE_CANCEL_TASK},
      DUTY_CANCEL_QUEUED},
     {"CancelTask",
-     "it runs here",
+     "it runs here, and the reason is not `AHEAD`",
      "stop it; Done with what came of it: (cancelled, started), or how else it ended",
      {MESSAGE_CANCEL_TASK},
      DUTY_CANCEL_RUNNING},
     {"CancelTask",
-     "neither, or I hold another ticket number of the same (run, step, instance, direction)",
-     "skip it: its end is in the log",
+     "else, or I hold another ticket number of the same (run, step, instance, direction)",
+     "skip it: its end is in the log, or it was not to be stopped",
      {MESSAGE_CANCEL_TASK},
      DUTY_SKIP_ENDED},
 };
@@ -257,12 +342,13 @@ static void the_page_has_these_rows_in_this_order(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[ROWS + 3];
+    struct CMUnitTest tests[ROWS + 4];
     for (size_t i = 0; i < ROWS; i++) {
         tests[i] = (struct CMUnitTest){.name = rows[i].what, .test_func = run_row, .initial_state = (void *)(uintptr_t)&rows[i]};
     }
     tests[ROWS] = (struct CMUnitTest)cmocka_unit_test(window_is_the_slots_and_what_they_run_in_a_round_trip);
-    tests[ROWS + 1] = (struct CMUnitTest)cmocka_unit_test(each_row_of_the_page_has_a_test_and_the_other_way_round);
-    tests[ROWS + 2] = (struct CMUnitTest)cmocka_unit_test(the_page_has_these_rows_in_this_order);
+    tests[ROWS + 1] = (struct CMUnitTest)cmocka_unit_test(behind_a_large_result_nothing_begins);
+    tests[ROWS + 2] = (struct CMUnitTest)cmocka_unit_test(each_row_of_the_page_has_a_test_and_the_other_way_round);
+    tests[ROWS + 3] = (struct CMUnitTest)cmocka_unit_test(the_page_has_these_rows_in_this_order);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

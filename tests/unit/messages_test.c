@@ -35,10 +35,10 @@ static const struct plan plan = {.name = S("upload"), .description = S("Copy"), 
 
 #define TICKET_OF_STEP {1, 2, DIRECTION_ROLLBACK, 7}
 static const struct ticket ticket = TICKET_OF_STEP;
-static const struct held_ticket held[] = {{S("a-1"), {0, 0, DIRECTION_EXECUTE, 1}}, {S("b-2"), {3, 1, DIRECTION_ROLLBACK, 9}}};
+static const struct held_ticket held[] = {{S("a-1"), {0, 0, DIRECTION_EXECUTE, 1}, true}, {S("b-2"), {3, 1, DIRECTION_ROLLBACK, 9}, false}};
 static const struct waiting_step waiting[] = {{1, 0, S("upload"), S("fast"), 1700000000000}};
-static const struct step_result results[] = {{S("init"), true, false, S("{\"a\":1}"), S("[2]"), {0}, false},
-                                             {S("check"), false, true, {0}, {0}, S("no"), true}};
+static const struct step_result results[] = {{S("init"), true, false, S("{\"a\":1}"), S("[2]"), {0}, false, false},
+                                             {S("check"), false, true, {0}, {0}, S("no"), true, true}};
 static const struct span sets[] = {S("{\"x\":1}"), S("{\"y\":2}")};
 static const struct span handlers[] = {S("init"), S("upload")};
 
@@ -131,14 +131,15 @@ static const struct message messages[] = {
               .handler = S("upload"), .attempt = 2, .confirm = true, .more_attempts = true, .input = S("{\"max\":1}"), .params = S("{}"),
               .results = results, .result_count = 2, .sets = sets, .set_count = 2, .result = results,
               .when = S("true"), .templated = true, .kind = PLAN_VALIDATE, .assert = S("false"), .message = S("why"), .each = S(".params"),
-              .element = S("[3]"), .elements = 7, .scope = S("inner"), .wrap = wrappers, .wrap_count = 2, .timeout_ms = 9}},
-    {.kind = MESSAGE_CANCEL_TASK, EPOCH, INCARNATION, .progress_partition = 3, .cancel_reason = CANCEL_HEARTBEAT,
+              .element = S("[3]"), .elements = 7, .scope = S("inner"), .wrap = wrappers, .wrap_count = 2, .timeout_ms = 9,
+              .after = {0, 3, DIRECTION_EXECUTE, 6}, .more_behind = true}},
+    {.kind = MESSAGE_CANCEL_TASK, EPOCH, INCARNATION, .progress_partition = 3, .cancel_reason = CANCEL_AHEAD,
      .event = {.run_id = S("upload-1k7qj4m9x2"), .ticket = TICKET_OF_STEP}},
     {.kind = MESSAGE_WELCOME, EPOCH, INCARNATION, .progress_partition = 3, .coordinator = S("host-17")},
     {.kind = MESSAGE_HELLO,
      .presence = {.worker = S("w1"), INCARNATION, .queue = S("default"), .partition = 5, .handlers = handlers, .handler_count = 2,
                   .slots = 4, .window = 8, .lease_ms = 30000, .load = 1, .sequence = 1, .version = S("0.1.0"), .host = S("box"),
-                  .process_id = 17, .draining = true}},
+                  .process_id = 17, .draining = true, .takes_ahead = true}},
     {.kind = MESSAGE_HEARTBEAT,
      .presence = {.worker = S("w1"), INCARNATION, .queue = S("default"), .lease_ms = 30000, .sequence = 2}},
     {.kind = MESSAGE_BYE, .worker = S("w1"), INCARNATION},
@@ -263,6 +264,7 @@ static void same_result(const struct step_result *a, const struct step_result *b
     SAME(a->success, b->success);
     SAME(a->skipped, b->skipped);
     SAME(a->scope, b->scope);
+    SAME(a->pending, b->pending);
     SAME_SPAN(a->data, b->data);
     SAME_SPAN(a->rollback_data, b->rollback_data);
     SAME_SPAN(a->error, b->error);
@@ -302,6 +304,8 @@ static void same_task(const struct task *a, const struct task *b)
         SAME_SPAN(a->wrap[i], b->wrap[i]);
     }
     SAME(a->timeout_ms, b->timeout_ms);
+    same_ticket(a->after, b->after);
+    SAME(a->more_behind, b->more_behind);
     SAME(a->result == NULL, b->result == NULL);
     if (a->result != NULL) {
         same_result(a->result, b->result);
@@ -327,6 +331,7 @@ static void same_presence(const struct presence *a, const struct presence *b)
     SAME_SPAN(a->host, b->host);
     SAME(a->process_id, b->process_id);
     SAME(a->draining, b->draining);
+    SAME(a->takes_ahead, b->takes_ahead);
 }
 
 static void same_lists(const struct message *a, const struct message *b)
@@ -335,6 +340,7 @@ static void same_lists(const struct message *a, const struct message *b)
     for (size_t i = 0; i < a->held_count; i++) {
         SAME_SPAN(a->held[i].run_id, b->held[i].run_id);
         same_ticket(a->held[i].ticket, b->held[i].ticket);
+        SAME(a->held[i].more_behind, b->held[i].more_behind);
     }
     SAME(a->waiting_count, b->waiting_count);
     for (size_t i = 0; i < a->waiting_count; i++) {
@@ -758,7 +764,7 @@ static const struct {
     {cause_out_of_range, "Snapshot: its cause is no step"},
     {time_before_all, "Snapshot: a time is out of its range"},
     {time_after_all, "Snapshot: a step has a value out of its range"},
-    {from_a_newer_fold, "Snapshot: fold_version 4 is not within 1 and 3"},
+    {from_a_newer_fold, "Snapshot: fold_version 5 is not within 1 and 4"},
     {fans_out_by_itself, "Snapshot: a step has instances that it cannot have"},
 };
 

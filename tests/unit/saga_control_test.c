@@ -321,6 +321,8 @@ static void a_plan_asks_for_the_lowest_fold_that_knows_it(void **state)
     }
     assert_int_equal(plan_fold_version(&forked), 3);
     assert_int_equal(plan_fold_version(&joined), 1); /* its end needs everything */
+    assert_int_equal(plan_fold_version_ahead(&pair), SAGA_FOLD_OF_TASKS_AHEAD);
+    assert_int_equal(plan_fold_version_ahead(&fan), 2); /* its second step is that of a fan */
 }
 
 int main(void)

@@ -25,7 +25,7 @@ struct timed_event {
 #define ROLLBACK(s, t) .ticket = {.step = (s), .direction = DIRECTION_ROLLBACK, .number = (t)}
 #define WORKER .worker = S("w1")
 #define START_OF_FOLD(version) {.event = {.kind = EVENT_START, .request_id = {1}, .params = S("{}"), .fold_version = (version)}}
-#define START START_OF_FOLD(SAGA_FOLD_VERSION)
+#define START START_OF_FOLD(SAGA_FOLD_OF_EARLY_TAILS) /* what differs where tasks may be sent ahead: saga_ahead_test.c */
 #define CANCEL {.event = {.kind = EVENT_CANCEL, .request_id = {2}}}
 #define STARTED(s, t) {.event = {.kind = EVENT_STARTED, WORKER, EXECUTE(s, t)}}
 #define PROGRESSED(s, t, c, n) {.event = {.kind = EVENT_PROGRESSED, .current = (c), .total = (n), EXECUTE(s, t)}}
