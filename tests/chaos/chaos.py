@@ -2,13 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs on a real broker while everything is killed, frozen and restarted; then what was promised is asked of the journals and the log.
 
-    chaos.py [--runs N] [--seconds S] [--seed S] [--own group|list] [--brokers N] [--broker-restarts N] [--keep FILE] [--sabotage NAME|all ...]
+    chaos.py [--runs N] [--seconds S] [--seed S] [--own group|list] [--brokers N] [--broker-restarts N] [--ahead always|auto|never]
+             [--keep FILE] [--sabotage NAME|all ...]
 
 The seed decides pipelines and trouble, not the order in which processes get to run: a failure is found again by running it again, not
 surely at once. --sabotage runs programs of the same sources that lack one rule (common/rules.h), and is green only if it is noticed.
 """
 
 import argparse
+import collections
 import os
 import random as random_module
 import shutil
@@ -23,6 +25,7 @@ import wire
 from cluster import BIN, Cluster, Failed
 from confluent_kafka import Producer
 from nemesis import BROKER, LINKS, OWNS, Nemesis
+from sent import Sent
 from tail import Tail
 
 PROGRAMS = Path(os.environ["BACKSTEP_CHAOS_BIN"])
@@ -30,19 +33,26 @@ LEASE = "2s"
 SETTLE_S = 240
 LOOK_EVERY_S = 2
 CANCELLED = 0.05  # of the runs
+PAUSED = 0.05  # likewise, and a little later they go on
 SABOTAGED_S = 60
 RARE_S = {"worker-epoch": 180}  # one takeover in fifty or more shows it
 
 TROUBLE = {"kill_worker": 40, "kill_coordinator": 22, "freeze_worker": 16, "freeze_coordinator": 8, "replace_coordinator": 6, "kill_guard": 4,
            "drain_worker": 3, "drain_coordinator": 2, "freeze_broker": 3, "cut_worker": 6, "cut_coordinator": 4, "blackout": 1}
 
-# Each rule, and the trouble against which it stands: what a long chaos would bring in time, sooner. The last: how many runs are started.
+# What there is to do, and what goes wrong meanwhile. `lines` of the pipelines are lines, of steps `in_line`.
+Story = collections.namedtuple("Story", "trouble pause_s mixture runs lines in_line cancelled", defaults=(0, {}, CANCELLED))
+
+# Each rule, and the trouble against which it stands: what a long chaos would bring in time, sooner.
 SABOTAGE = {
-    "worker-epoch": ({"replace_coordinator": 1}, 1.0, {"brief": 50, "quick": 50}, 1800),
-    "handshake": ({"kill_coordinator": 1}, 1.5, {"slow": 40, "long": 20, "brief": 40}, 500),
-    "guard": ({"freeze_worker_long": 1}, 1.0, {"long": 30, "brief": 70}, 120),
-    "mark": ({"freeze_coordinator_long": 2, "drain_worker": 1}, 1.0, {"long": 30, "brief": 70}, 120),
-    "confirm": ({"kill_worker": 1}, 0.7, {"once": 100}, 500),
+    "worker-epoch": Story({"replace_coordinator": 1}, 1.0, {"brief": 50, "quick": 50}, 1800),
+    "handshake": Story({"kill_coordinator": 1}, 1.5, {"slow": 40, "long": 20, "brief": 40}, 500),
+    "guard": Story({"freeze_worker_long": 1}, 1.0, {"long": 30, "brief": 70}, 120),
+    "mark": Story({"freeze_coordinator_long": 2, "drain_worker": 1}, 1.0, {"long": 30, "brief": 70}, 120),
+    "confirm": Story({"kill_worker": 1}, 0.7, {"once": 100}, 500),
+    "ahead-opened": Story({"freeze_coordinator": 1}, 3, {}, 900, 1, {"brief": 100}, 1),
+    "ahead-waits": Story({"kill_worker_unheard": 1}, 0.6, {}, 500, 1, {"brief": 100}),
+    "ahead-inherited": Story({"kill_coordinator": 1}, 1.0, {}, 500, 1, {"brief": 100}),
 }
 
 
@@ -57,14 +67,14 @@ class World(Cluster):
 
 
 class Starter:
-    """Starts runs, a little at a time, straight on the log; and cancels some."""
+    """Starts runs, a little at a time, straight on the log; cancels some, and pauses some for a while."""
 
-    def __init__(self, world, random, runs, seconds, mixture, prefix):
-        self.random, self.mixture, self.runs, self.prefix = random, mixture, runs, prefix
+    def __init__(self, world, random, story, seconds, prefix):
+        self.random, self.story, self.runs, self.prefix = random, story, story.runs, prefix
         self.producer = Producer({"bootstrap.servers": world.brokers, "acks": "all", "enable.idempotence": True,
                                   "message.timeout.ms": 0, "partitioner": "murmur2_random", "reconnect.backoff.max.ms": 500,
                                   "log_level": 0})
-        self.ids, self.cancels = [], []
+        self.ids, self.controls = [], []
         self.begun_s, self.seconds = time.monotonic(), seconds
 
     def step(self):
@@ -72,14 +82,23 @@ class Starter:
         due = min(self.runs, int(self.runs * (now_s - self.begun_s) / self.seconds) + 1)
         while len(self.ids) < due:
             run_id = f"chaos-{len(self.ids):05d}"
-            self.send(run_id, pipelines.start_record(self.random, pipelines.draw_plan(self.random, self.mixture)), "Start")
+            self.send(run_id, pipelines.draw_start(self.random, self.story.mixture, self.story.in_line, self.story.lines), "Start")
             self.ids.append(run_id)
-            if self.random.random() < CANCELLED:
-                self.cancels.append((now_s + self.random.uniform(0, 2), run_id))
-        for cancel in [cancel for cancel in self.cancels if cancel[0] <= now_s]:
-            self.cancels.remove(cancel)
-            self.send(cancel[1], pipelines.cancel_record(self.random), "Control")
+            self.draw_controls(run_id, now_s)
+        for control in [control for control in self.controls if control[0] <= now_s]:
+            self.controls.remove(control)
+            self.send(control[1], pipelines.control_record(self.random, control[2]), "Control")
         self.producer.poll(0)
+
+    def draw_controls(self, run_id, now_s):
+        """A line of short steps is over soon, so half of them come at once."""
+        most_s = self.random.choice((0.2, 2))
+        if self.random.random() < self.story.cancelled:
+            self.controls.append((now_s + self.random.uniform(0, most_s), run_id, wire.CONTROL_KIND_CANCEL))
+        if self.random.random() < PAUSED:
+            paused_s = now_s + self.random.uniform(0, most_s)
+            self.controls.append((paused_s, run_id, wire.CONTROL_KIND_PAUSE))
+            self.controls.append((paused_s + self.random.uniform(0.1, 2), run_id, wire.CONTROL_KIND_RESUME))
 
     def send(self, run_id, record, kind):
         self.producer.produce(f"{self.prefix}.progress", record, key=run_id, headers=[("type", kind.encode())])
@@ -103,7 +122,8 @@ class Chaos:
         self.prefix = sabotage or "backstep"
         self.restarts = 0 if sabotage else options.broker_restarts
         self.random = random_module.Random(options.seed)
-        weights, pause_s, mixture, self.runs = SABOTAGE.get(sabotage, (TROUBLE, options.pause, pipelines.MIXED, options.runs))
+        story = SABOTAGE.get(sabotage) or Story(TROUBLE, options.pause, pipelines.MIXED, options.runs, pipelines.LINES, pipelines.IN_LINE)
+        self.runs = story.runs
         self.seconds = RARE_S.get(sabotage, SABOTAGED_S) if sabotage else options.seconds
         programs = PROGRAMS if sabotage else BIN
         world.cli("topics", "--prefix", self.prefix)
@@ -111,11 +131,12 @@ class Chaos:
         self.recorded = world.directory / f"progress-{self.prefix}"
         self.tail = Tail(world.brokers, f"{self.prefix}.progress", f"{self.prefix}.coordinators", self.recorded)
         self.log = self.tail.log
+        self.sent = Sent(world.brokers, f"{self.prefix}.tasks.default")
         self.journal = checks.Journal(world.directory / f"journal-{self.prefix}")
-        self.starter = Starter(world, random_module.Random(options.seed + 1), self.runs, self.seconds, mixture, self.prefix)
+        self.starter = Starter(world, random_module.Random(options.seed + 1), story, self.seconds, self.prefix)
         environment = {"CHAOS_JOURNAL": str(self.journal.path), **({"BACKSTEP_SABOTAGE": sabotage} if sabotage else {})}
         own = "list" if sabotage else options.own
-        self.nemesis = Nemesis(world, own, self.random, weights, pause_s, programs, LEASE, self.prefix, environment)
+        self.nemesis = Nemesis(world, own, self.random, story.trouble, story.pause_s, programs, LEASE, self.prefix, environment, options.ahead)
         self.begun_s = time.monotonic()
         self.broken = []
         self.replayed = (0, 0, 0)
@@ -123,6 +144,7 @@ class Chaos:
 
     def step(self):
         self.tail.read(0.05)
+        self.sent.read(0)
         self.starter.step()
 
     def look_is_due(self):
@@ -148,7 +170,7 @@ class Chaos:
                 self.nemesis.restart_broker()
             if self.look_is_due():
                 self.journal.read()
-                self.broken = checks.at_any_time(self.journal)
+                self.broken = checks.at_any_time(self.log, self.journal)
 
     def is_too_quiet(self):
         """Fewer kills and freezes than were asked for."""
@@ -165,13 +187,15 @@ class Chaos:
             self.nemesis.bring_back()
 
     def ended(self):
-        return len(self.starter.ids) == self.runs and not self.starter.cancels and self.log.finished >= self.runs
+        return len(self.starter.ids) == self.runs and not self.starter.controls and self.log.finished >= self.runs
 
     def judge(self):
-        while self.tail.read(0.5):
+        while self.tail.read(0.5) or self.sent.read(0.5):
             pass
         self.journal.read()
-        self.broken = [*checks.at_any_time(self.journal), *checks.at_the_end(self.log, self.journal, self.starter.ids)]
+        self.broken = [*checks.at_any_time(self.log, self.journal), *checks.at_the_end(self.log, self.journal, self.starter.ids), *self.sent.twice]
+        if self.options.ahead == "always" and not self.sent.begun_ahead(self.log):
+            self.broken.append(f"no task that was sent ahead has begun, of {len(self.sent.ahead)}")
 
     def readers_agree(self):
         """What `list` folds is what the log says to a reader that shares no code with it."""
@@ -209,6 +233,7 @@ class Chaos:
         return {"seed": self.options.seed, "runs": len(log.runs), **ends, "kills": nemesis["kills"], "freezes": nemesis["freezes"],
                 "broker restarts": nemesis["broker restarts"], "cuts": nemesis["cuts"], "takeovers": nemesis["takeovers"], "guards": nemesis["guards"],
                 "drains": nemesis["drains"], "blackouts": nemesis["blackouts"], "executions": self.journal.executions, "extra": checks.extra_executions(log, self.journal),
+                "sent ahead": len(self.sent.ahead), "begun of these": self.sent.begun_ahead(log),
                 "lost": sum(end.kind == "lost" for run in log.runs.values() for ends in run.ends.values() for end in ends),
                 "claims": log.claims, "fenced": log.fenced, "records": log.records,
                 **dict(zip(("snapshots", "checkpoints", "compared states"), self.replayed)), "seconds": round(self.elapsed_s())}
@@ -225,6 +250,7 @@ def run_chaos(world, options, sabotage=None):
     chaos.nemesis.rest()
     chaos.nemesis.end()
     chaos.tail.close()
+    chaos.sent.close()
     return chaos
 
 
@@ -237,6 +263,7 @@ def parse(arguments):
     parser.add_argument("--own", choices=OWNS, default="group", help="three coordinators share all partitions, or two have a list each")
     parser.add_argument("--broker-restarts", type=int, default=5)
     parser.add_argument("--pause", type=float, default=1.2, help="the longest time between two kills or freezes")
+    parser.add_argument("--ahead", choices=("always", "auto", "never"), default="always", help="as of serve; with always some have to begin")
     parser.add_argument("--sabotage", choices=(*SABOTAGE, "all"), action="append", default=[],
                         help="take a rule away, and do nothing else: green only if that is noticed")
     parser.add_argument("--then-sabotage", choices=SABOTAGE, nargs="*", default=[], help="the same, afterwards")
@@ -270,6 +297,7 @@ def all_hold(world, options):
             print(world.cli("history", run_id, expect=None).stdout)
     if broken and options.keep:
         shutil.copy(chaos.journal.path, options.keep)
+        shutil.copy(chaos.recorded, f"{options.keep}.log")
     if broken:
         raise Failed(f"{len(broken)} promises broken; again: tests/run chaos --runs {options.runs} --seed {options.seed}")
 

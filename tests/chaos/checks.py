@@ -72,8 +72,20 @@ def begun_twice(journal):
             yield f"{run} {step}: began {journal.begun(run, step, direction)} times, and must not twice"
 
 
-def at_any_time(journal):
-    return [*two_at_once(journal), *begun_after_rollback(journal), *begun_twice(journal)]
+def begun_too_early(log, journal):
+    """A step has begun, and one that it needs does something after that."""
+    for run_id, run in log.runs.items():
+        for index, step in enumerate(run.steps):
+            begun = journal.of(run_id, step, "execute")
+            for need in (run.steps[need] for need in run.plan.steps[index].needs) if begun else ():
+                lines = journal.of(run_id, need, "execute")
+                if not lines or lines[-1][2] > begun[0][2]:
+                    yield f"{run_id} {step}: it began before {need} was done"
+
+
+def at_any_time(log, journal):
+    """The journal is to be read after the log: of a run that has ended there it says all."""
+    return [*two_at_once(journal), *begun_after_rollback(journal), *begun_twice(journal), *begun_too_early(log, journal), *not_undone(log, journal)]
 
 
 # ---- at the end
@@ -147,8 +159,7 @@ def too_often(log, journal):
 
 
 def at_the_end(log, journal, ids):
-    return [*unfinished(log, ids), *steps_without_effect(log, journal), *not_undone(log, journal), *wrong_order(log, journal),
-            *too_often(log, journal)]
+    return [*unfinished(log, ids), *steps_without_effect(log, journal), *wrong_order(log, journal), *too_often(log, journal)]
 
 
 def extra_executions(log, journal):

@@ -6,24 +6,26 @@ import tempfile
 from pathlib import Path
 
 import checks
+import pipelines
 import wire
 from log_reader import Log
 
 STEPS = {"a": (), "b": ("a",), "c": ("a", "b")}
+LINE = {"a": (), "b": ("a",), "c": ("b",)}
 EXECUTE, ROLLBACK = wire.DIRECTION_EXECUTE, wire.DIRECTION_ROLLBACK
 
 
 class Story:
     """One run of three steps, each of which needs the ones before it: what its processes wrote, and what the log says."""
 
-    def __init__(self, steps=STEPS):
+    def __init__(self, steps=STEPS, fold_version=0):
         self.log, self.offset, self.lines = Log(), 0, []
         self.names, self.tickets = list(steps), {}
         self.record(owner_claim=wire.OwnerClaim(coordinator="c", progress_partitions=1), key=b"")
         plan = wire.Plan(name="story")
         for name, needs in steps.items():
-            plan.steps.add(name=name, needs=[self.names.index(need) for need in needs])
-        self.record(start=wire.Start(plan=plan))
+            plan.steps.add(name=name, needs=[self.names.index(need) for need in needs]).retry.max_losses = 5
+        self.record(start=wire.Start(plan=plan, fold_version=fold_version))
 
     def record(self, key=b"run", **body):
         self.log.apply(0, self.offset, key, wire.ProgressRecord(**body).SerializeToString())
@@ -71,7 +73,7 @@ class Story:
             journal = checks.Journal(Path(directory) / "journal")
             journal.path.write_text("".join(f"{line}\n" for line in self.lines))
             journal.read()
-            return [*checks.at_any_time(journal), *checks.at_the_end(self.log, journal, ["run"])]
+            return [*checks.at_any_time(self.log, journal), *checks.at_the_end(self.log, journal, ["run"])]
 
 
 def succeeded():
@@ -114,7 +116,21 @@ def a_step_fails_and_is_retried():
     return story
 
 
-KEPT = (succeeded, rolled_back, a_step_is_lost_and_runs_again, a_step_fails_and_is_retried)
+def what_was_sent_ahead_ends_with_the_step_before_it():
+    """Each has a second ticket then, and what is said of the first counts for nothing."""
+    story = Story(LINE, pipelines.FOLD_OF_TASKS_AHEAD)
+    story.say("begin", "a")
+    story.ended("a", kind="lost")
+    for step in ("b", "c"):
+        story.ended(step, outcome=wire.OUTCOME_OK)
+    story.works("a", process="2")
+    story.ended("a")
+    story.done("b", "c")
+    story.finished(wire.RUN_STATUS_SUCCEEDED)
+    return story
+
+
+KEPT = (succeeded, rolled_back, a_step_is_lost_and_runs_again, a_step_fails_and_is_retried, what_was_sent_ahead_ends_with_the_step_before_it)
 
 # ---- and those in which one is not
 
@@ -231,6 +247,22 @@ def begun_although_refused():
     return story
 
 
+def begun_before_what_it_needs():
+    """It was sent ahead, and began before the end of the other stood in the log; which it never did."""
+    story = Story(LINE, pipelines.FOLD_OF_TASKS_AHEAD)
+    story.works("a")
+    story.say("begin", "b")
+    story.ended("a", kind="lost")
+    story.works("a", process="2")
+    story.ended("a")
+    story.tickets["b", EXECUTE] = story.tickets["c", EXECUTE] = 1
+    story.works("b", process="2")
+    story.ended("b")
+    story.done("c")
+    story.finished(wire.RUN_STATUS_SUCCEEDED)
+    return story
+
+
 def once_begun_twice():
     story = Story({"once-0": ()})
     story.say("begin", "once-0")
@@ -258,6 +290,8 @@ BROKEN = (
     (begun_again_after_a_fenced_loss, "run b execute: began 2 times, the log allows 1"),
     (rolled_back_more_often_than_tickets, "run a rollback: began 2 times, the log allows 1"),
     (begun_although_refused, "run a execute: began 2 times, the log allows 1"),
+    (begun_before_what_it_needs, "run b: it began before a was done"),
+    (begun_before_what_it_needs, "run b execute: began 2 times, the log allows 1"),
     (once_begun_twice, "run once-0: began 2 times, and must not twice"),
 )
 

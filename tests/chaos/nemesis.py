@@ -15,6 +15,7 @@ BROKER = ("group.min.session.timeout.ms=1000",)
 WORKERS = 4
 LINKS = {"coordinator": (0,), "worker": (0, 1)}  # who reaches the brokers by a network that can be cut
 WITHOUT_BROKER = 5
+UNHEARD_S = 0.2  # a few steps
 CHECKPOINT_BYTES = 2000  # of each partition: few runs are behind so little, and those that are have snapshots
 
 
@@ -22,11 +23,11 @@ class Nemesis:
     """`own`: how the coordinators come by their partitions; `weights` says how often each kind of trouble comes, by its method's name;
     `pause_s` is the longest time between two."""
 
-    def __init__(self, cluster, own, random, weights, pause_s, programs, lease, prefix, environment):
+    def __init__(self, cluster, own, random, weights, pause_s, programs, lease, prefix, environment, ahead):
         self.owns, self.shares = OWNS[own], own == "group"
         self.cluster, self.random, self.pause_s = cluster, random, pause_s
         self.weights, self.programs, self.lease, self.environment = weights, programs, lease, environment
-        self.where = ("--prefix", prefix, "--log-level", "info")
+        self.where, self.ahead = ("--prefix", prefix, "--log-level", "info"), ("--ahead", ahead)
         self.counts = collections.Counter()
         self.coordinators = [self.new_coordinator(number) for number in range(len(self.owns))]
         self.workers = [self.new_worker(number) for number in range(WORKERS)]
@@ -43,7 +44,8 @@ class Nemesis:
 
     def new_coordinator(self, number):
         return self.cluster.spawn("serve", self.programs / "backstep", "serve", "-b", self.reached_by("coordinator", number), *self.where,
-                                  *self.owns[number], "--checkpoint-bytes", CHECKPOINT_BYTES, environment=self.environment)
+                                  *self.owns[number], *self.ahead, "--checkpoint-bytes", CHECKPOINT_BYTES,
+                                  environment=self.environment)
 
     def new_worker(self, number):
         return self.cluster.spawn(f"worker{number}", self.programs / "backstep-worker", "-b", self.reached_by("worker", number), *self.where,
@@ -72,6 +74,15 @@ class Nemesis:
     def kill_worker(self):
         number = self.random.randrange(WORKERS)
         self.kill(self.workers[number])
+        self.workers[number] = self.new_worker(number)
+
+    def kill_worker_unheard(self):
+        """What it has said last is lost with it."""
+        link, number = self.cluster.link("worker"), self.random.choice(LINKS["worker"])
+        link.cut()
+        time.sleep(UNHEARD_S)  # it goes on meanwhile
+        self.kill(self.workers[number])
+        link.mend()
         self.workers[number] = self.new_worker(number)
 
     def kill_coordinator(self):

@@ -4,6 +4,7 @@
 import wire
 
 FOLD_VERSION = 2
+FOLD_OF_TASKS_AHEAD = 4
 PROGRESS_PARTITIONS = 4
 
 # One program under several names. Each line of the journal is one append: where, what, the key, the process, a counter that tells a
@@ -35,6 +36,10 @@ HANDLERS = ("quick", "brief", "once", "flaky", "slow", "long", "broken")
 
 # Of 100 steps. "once" must never begin twice; "broken" fails for good.
 MIXED = {"quick": 34, "brief": 33, "once": 10, "flaky": 8, "slow": 9, "long": 1, "broken": 5}
+# Of 100 steps of a line, where each needs the one before it: most are short, as where tasks are sent ahead.
+IN_LINE = {"quick": 70, "brief": 14, "once": 2, "flaky": 6, "slow": 4, "long": 1, "broken": 3}
+LINES = 0.5  # of the pipelines
+LINE_STEPS = 10
 
 
 def write_steps(directory):
@@ -46,11 +51,14 @@ def write_steps(directory):
     return directory
 
 
-def draw_step(random, plan, index, mixture):
+def draw_needs(random, index):
+    return sorted(random.sample(range(index), min(index, random.choice((0, 1, 1, 1, 2)))))
+
+
+def draw_step(random, plan, index, mixture, needs):
     handler = random.choices(list(mixture), list(mixture.values()))[0]
     step = plan.steps.add(name=f"{handler}-{index}", handler=handler, queue="default", weight=random.randint(0, 5))
-    earlier = list(range(index))
-    step.needs.extend(sorted(random.sample(earlier, min(len(earlier), random.choice((0, 1, 1, 1, 2))))))
+    step.needs.extend(needs)
     step.retry.max_attempts = 3 if handler == "flaky" else 1
     step.retry.max_losses = 0 if handler == "once" else 20
     step.retry.backoff_ms = 50
@@ -66,16 +74,30 @@ def draw_step(random, plan, index, mixture):
 def draw_plan(random, mixture):
     plan = wire.Plan(name="chaos")
     for index in range(random.randint(1, 5)):
-        draw_step(random, plan, index, mixture)
+        draw_step(random, plan, index, mixture, draw_needs(random, index))
     return plan
 
 
-def start_record(random, plan):
-    start = wire.Start(request_id=random.randbytes(16), fold_version=FOLD_VERSION, progress_partitions=PROGRESS_PARTITIONS, plan=plan,
+def draw_line(random, mixture):
+    plan = wire.Plan(name="line")
+    for index in range(random.randint(2, LINE_STEPS)):
+        draw_step(random, plan, index, mixture, [index - 1] if index > 0 else [])
+    return plan
+
+
+def draw_start(random, mixture, in_line, lines):
+    """A line may be sent ahead; of the others some are of the time before that."""
+    if random.random() < lines:
+        return start_record(random, draw_line(random, in_line), FOLD_OF_TASKS_AHEAD)
+    return start_record(random, draw_plan(random, mixture), random.choice((FOLD_VERSION, FOLD_OF_TASKS_AHEAD)))
+
+
+def start_record(random, plan, fold_version):
+    start = wire.Start(request_id=random.randbytes(16), fold_version=fold_version, progress_partitions=PROGRESS_PARTITIONS, plan=plan,
                        params=b"{}")
     return wire.ProgressRecord(start=start).SerializeToString()
 
 
-def cancel_record(random):
-    control = wire.Control(request_id=random.randbytes(16), kind=wire.CONTROL_KIND_CANCEL, reason="chaos")
+def control_record(random, kind):
+    control = wire.Control(request_id=random.randbytes(16), kind=kind, reason="chaos")
     return wire.ProgressRecord(control=control).SerializeToString()

@@ -15,6 +15,9 @@ static const struct {
     {"guard", RULE_GUARD},
     {"mark", RULE_MARK},
     {"confirm", RULE_CONFIRM},
+    {"ahead-opened", RULE_AHEAD_OPENED},
+    {"ahead-waits", RULE_AHEAD_WAITS},
+    {"ahead-inherited", RULE_AHEAD_INHERITED},
 };
 
 static int taken_away = -1;
