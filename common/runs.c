@@ -661,7 +661,8 @@ static enum runs_result apply_to(struct runs *runs, struct entry *entry, uint64_
         return RUNS_IGNORED;
     }
     note_state(runs, entry);
-    return verdict == SAGA_APPLIED ? RUNS_APPLIED : verdict == SAGA_IGNORED ? RUNS_IGNORED : RUNS_ALIEN;
+    bool is_late = event->ended; /* its run has ended, and only a request of it that is not answered is here */
+    return verdict == SAGA_APPLIED ? RUNS_APPLIED : verdict == SAGA_IGNORED || is_late ? RUNS_IGNORED : RUNS_ALIEN;
 }
 
 /* The owner knew of an earlier run of this id, which this reader has not read: what it took for the run is none. */

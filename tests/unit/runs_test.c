@@ -458,6 +458,7 @@ static void a_second_start_of_a_named_run_is_existing_and_its_late_records_are_n
     assert_int_equal(read_one(runs, WRITE(DONE_OF("one", 1, OUTCOME_OK))), RUNS_IGNORED);
     assert_int_equal(read_one(runs, WRITE(CANCEL_OF("one", 3))), RUNS_APPLIED);
     assert_int_equal(saga_of(runs, "one")->requests->verdict, VERDICT_REFUSED);
+    assert_int_equal(read_one(runs, WRITE(DONE_OF("one", 1, OUTCOME_OK))), RUNS_IGNORED); /* while an answer is due, too */
     runs_free(runs);
     log_clear();
 }
