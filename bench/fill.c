@@ -111,8 +111,7 @@ static void end(struct fill *fill, int32_t partition, struct span key, const str
                                .steps_executed = plan->step_count,
                                .steps_total = plan->step_count,
                                .start_offset = start_offset,
-                               .started_ms = clock_realtime_ms(),
-                               .finished_ms = clock_realtime_ms(),
+                               .started_ms = clock_realtime_ms(), /* when it ended, by the log's clock, only the broker knows */
                                .progress_ppm = PPM_ONE};
     append(fill, partition, key, &finished);
 }
