@@ -60,6 +60,9 @@ struct tomb {
 #define WELL_FROM 4
 #define WELL_TO 200
 
+/* What a worker has, if it is no more than this part of its window, is over before a round trip is. */
+#define SHORT_QUEUE 32
+
 #define TOMBS_MAX 10000 /* by then its last record is long past */
 
 struct dispatch {
@@ -582,10 +585,19 @@ static bool has_refused(const struct dispatch_worker *worker, const struct group
     return true;
 }
 
+/* By the time the turn of a next task would come it is there in any case. */
+static bool has_a_queue(const struct dispatch *dispatch, const struct dispatch_worker *worker)
+{
+    return worker->placed > worker->presence.slots && (uint64_t)worker->placed * SHORT_QUEUE > share_of(dispatch, worker);
+}
+
 bool dispatch_takes_ahead(struct dispatch *dispatch, const struct dispatch_worker *worker, struct span queue, struct span handler,
                           uint32_t times)
 {
     const struct presence *presence = &worker->presence;
+    if (times > 1 && has_a_queue(dispatch, worker)) {
+        return false;
+    }
     return presence->takes_ahead && presence->slots > 0 && presence->window / presence->slots >= times && !presence->draining &&
            !worker->marked && !has_refused(worker, group_of(dispatch, queue, handler));
 }

@@ -104,8 +104,8 @@ void dispatch_offer(struct dispatch *dispatch, struct dispatch_item *item, uint3
 void dispatch_adopt(struct dispatch *dispatch, struct dispatch_item *item, struct dispatch_worker *worker);
 /* The next item for which a worker has credit: it is placed, and the caller sends it to item->worker. NULL: none. */
 struct dispatch_item *dispatch_next_placed(struct dispatch *dispatch);
-/* Whether `worker` may be sent what comes behind a task of its: it takes such tasks, serves the handler, and its window is at
- * least `times` its slots. */
+/* Whether `worker` may be sent what comes behind a task of its: it takes such tasks, serves the handler, its window is at least
+ * `times` its slots, and, where that is more than once, it has no queue to speak of. */
 bool dispatch_takes_ahead(struct dispatch *dispatch, const struct dispatch_worker *worker, struct span queue, struct span handler,
                           uint32_t times);
 /* It was sent there, or a Holding says so. */

@@ -412,6 +412,28 @@ static void ahead_goes_to_who_takes_it_and_is_quick(void **state)
     dispatch_free(dispatch);
 }
 
+static void ahead_goes_to_nobody_with_a_queue(void **state)
+{
+    (void)state;
+    struct dispatch *dispatch = new_dispatch();
+    struct dispatch_worker *worker = join_ahead(dispatch, 1, 64);
+    struct dispatch_item tasks[3] = {0};
+    dispatch_set_holding(dispatch, worker, 0);
+    for (uint32_t i = 0; i < 3; i++) {
+        tasks[i].number = i + 1;
+        dispatch_offer(dispatch, &tasks[i], 0, span_of("q"), span_of("h"));
+        assert_ptr_equal(dispatch_next_placed(dispatch), &tasks[i]);
+        assert_int_equal(takes(dispatch, worker, "q", "h", 8), i < 2); /* two are a 32nd of its window */
+        assert_true(takes(dispatch, worker, "q", "h", 1));
+    }
+    dispatch_end(dispatch, &tasks[0]);
+    assert_true(takes(dispatch, worker, "q", "h", 8));
+    struct dispatch_worker *narrow = join_ahead(dispatch, 2, 8);
+    dispatch_set_holding(dispatch, narrow, 0);
+    assert_true(takes(dispatch, narrow, "q", "h", 8)); /* what fills its slots is no queue */
+    dispatch_free(dispatch);
+}
+
 static void ahead_goes_only_to_who_serves_the_handler(void **state)
 {
     (void)state;
@@ -564,6 +586,7 @@ int main(void)
         cmocka_unit_test(a_hello_may_change_what_is_served),
         cmocka_unit_test(who_refused_a_handler_as_unknown_does_not_serve_it),
         cmocka_unit_test(ahead_goes_to_who_takes_it_and_is_quick),
+        cmocka_unit_test(ahead_goes_to_nobody_with_a_queue),
         cmocka_unit_test(ahead_goes_only_to_who_serves_the_handler),
         cmocka_unit_test(ahead_goes_to_nobody_who_drains_or_may_be_gone),
         cmocka_unit_test(what_is_ahead_takes_no_credit_until_its_step_is_ready),
