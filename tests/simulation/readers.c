@@ -90,10 +90,22 @@ static void expect_run(const struct client *client, const struct run *run, bool 
     compared++;
 }
 
+/* A Start that is delivered again, long after its run has ended, looks like a new one to who begins behind that end, until it is answered. */
+static bool is_asked_again(const struct saga *saga)
+{
+    const struct saga_request *request = saga->requests;
+    while (request != NULL && request->answered) {
+        request = request->next;
+    }
+    return saga_is_over(saga) && request != NULL;
+}
+
 static void expect_all(const struct client *client, struct runs *runs, bool may_be_older, const char *where)
 {
     for (struct run *run = runs_next(runs, NULL); run != NULL; run = runs_next(runs, run)) {
-        expect_run(client, run, may_be_older, where);
+        if (!is_asked_again(&run->saga)) {
+            expect_run(client, run, may_be_older, where);
+        }
     }
 }
 
