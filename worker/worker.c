@@ -392,7 +392,7 @@ static void ahead_begin(struct worker *worker, struct held *held)
     begin(worker, held, step);
 }
 
-/* Its Done stands in the log, and somebody is behind it: that one begins. */
+/* If it has ended, and its Done stands in the log, it is there no more, and who is behind it begins. Not yet where one is to come. */
 static void ahead_follow(struct worker *worker, struct held *ended)
 {
     struct held *next = ended->behind;
@@ -434,9 +434,7 @@ static void ahead_forget(struct worker *worker, uint32_t progress_partition)
     HASH_ITER(by_id, worker->held.by_id, held, next) {
         if (held->message.progress_partition == progress_partition) {
             held->expects = false;
-            if (held->state == HELD_ENDED) {
-                ahead_follow(worker, held);
-            }
+            ahead_follow(worker, held);
         }
     }
 }
@@ -450,9 +448,7 @@ static void ahead_missed(struct worker *worker, const struct message *task)
         return;
     }
     held_expect_no_more(before);
-    if (before->state == HELD_ENDED) {
-        ahead_follow(worker, before);
-    }
+    ahead_follow(worker, before);
 }
 
 static void ahead_wait(struct worker *worker, struct message *message)
@@ -463,9 +459,7 @@ static void ahead_wait(struct worker *worker, struct message *message)
         return;
     }
     held_wait_behind(&worker->held, held_add(&worker->held, message), before);
-    if (before->state == HELD_ENDED) {
-        ahead_follow(worker, before);
-    }
+    ahead_follow(worker, before);
 }
 
 /* ---------------------------------------------------------------- what the runner says */
