@@ -25,4 +25,15 @@ static inline bool span_equal(struct span a, struct span b)
     return a.size == b.size && (a.size == 0 || memcmp(a.bytes, b.bytes, a.size) == 0);
 }
 
+/* Copy its bytes to `*at`, which has room for them, and go on behind them. Returns the copy. */
+static inline struct span span_copy_to(char **at, struct span from)
+{
+    struct span copy = {*at, from.size};
+    if (from.size > 0) {
+        memcpy(*at, from.bytes, from.size);
+        *at += from.size;
+    }
+    return copy;
+}
+
 #endif

@@ -96,16 +96,6 @@ void held_unlink_all(struct held_tasks *tasks)
 
 /* ---- rows */
 
-static struct span copy_to(char **at, struct span from)
-{
-    struct span copy = {*at, from.size};
-    if (from.size > 0) {
-        memcpy(*at, from.bytes, from.size);
-        *at += from.size;
-    }
-    return copy;
-}
-
 static void add_set(struct held *held, struct span set)
 {
     struct task *task = &held->message.task;
@@ -123,7 +113,7 @@ static void learn(struct held *held, bool skipped, struct span step, struct span
     struct held_known *known = allocate(sizeof *known + step.size + data.size + set.size);
     char *at = known->bytes;
     *known = (struct held_known){
-        .skipped = skipped, .step = copy_to(&at, step), .data = copy_to(&at, data), .set = copy_to(&at, set)};
+        .skipped = skipped, .step = span_copy_to(&at, step), .data = span_copy_to(&at, data), .set = span_copy_to(&at, set)};
     *held->known_end = known;
     held->known_end = &known->next;
     struct task *task = &held->message.task;

@@ -70,26 +70,16 @@ static size_t size_of(const struct bus_send *send)
     return size;
 }
 
-static struct span copy(char **to, struct span from)
-{
-    struct span kept = {*to, from.size};
-    if (from.size > 0) {
-        memcpy(*to, from.bytes, from.size);
-        *to += from.size;
-    }
-    return kept;
-}
-
 void outbox_post(struct outbox *outbox, const struct parcel *parcel)
 {
     struct entry *entry = allocate(sizeof *entry + size_of(&parcel->send));
     char *to = entry->bytes;
     *entry = (struct entry){.parcel = *parcel};
     struct bus_send *send = &entry->parcel.send;
-    send->key = copy(&to, send->key);
-    send->value = copy(&to, send->value);
+    send->key = span_copy_to(&to, send->key);
+    send->value = span_copy_to(&to, send->value);
     for (size_t i = 0; i < send->header_count; i++) {
-        send->headers[i].value = copy(&to, send->headers[i].value);
+        send->headers[i].value = span_copy_to(&to, send->headers[i].value);
     }
     send->cookie = ++outbox->last_cookie;
     DL_APPEND(outbox->entries, entry);

@@ -246,13 +246,7 @@ size_t plan_room(const struct plan *plan)
 
 static struct span copy_span(char **at, struct span span)
 {
-    if (span.size == 0) {
-        return (struct span){0};
-    }
-    memcpy(*at, span.bytes, span.size);
-    struct span copy = {*at, span.size};
-    *at += span.size;
-    return copy;
+    return span.size > 0 ? span_copy_to(at, span) : (struct span){0};
 }
 
 static const uint32_t *copy_numbers(uint32_t **at, const uint32_t *numbers, uint32_t count)

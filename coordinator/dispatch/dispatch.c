@@ -184,16 +184,6 @@ static void unlink_item(struct dispatch_item *item, struct dispatch_item **first
 
 /* ---- workers */
 
-static struct span store(char **at, struct span span)
-{
-    if (span.size > 0) {
-        memcpy(*at, span.bytes, span.size);
-    }
-    struct span copy = {*at, span.size};
-    *at += span.size;
-    return copy;
-}
-
 static void copy_presence(struct dispatch_worker *worker, const struct presence *from)
 {
     size_t size = from->worker.size + from->queue.size + from->version.size + from->host.size + from->handler_count * sizeof(struct span);
@@ -205,13 +195,13 @@ static void copy_presence(struct dispatch_worker *worker, const struct presence 
     char *at = storage + from->handler_count * sizeof *handlers;
     struct presence copy = *from;
     for (size_t i = 0; i < from->handler_count; i++) {
-        handlers[i] = store(&at, from->handlers[i]);
+        handlers[i] = span_copy_to(&at, from->handlers[i]);
     }
     copy.handlers = handlers;
-    copy.worker = store(&at, from->worker);
-    copy.queue = store(&at, from->queue);
-    copy.version = store(&at, from->version);
-    copy.host = store(&at, from->host);
+    copy.worker = span_copy_to(&at, from->worker);
+    copy.queue = span_copy_to(&at, from->queue);
+    copy.version = span_copy_to(&at, from->version);
+    copy.host = span_copy_to(&at, from->host);
     free(worker->storage);
     worker->storage = storage;
     worker->presence = copy;
