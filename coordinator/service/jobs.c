@@ -18,15 +18,21 @@
 #define BACKLOG_BYTES_MAX ((size_t)64 * MIB)
 #define HELD_BACK_MS 5 /* then we look again */
 /* What people read waits so long for more of it: by itself each word is a request here and a fetch of all who read, in the way of the next
- * task. A look that has brought more than TOGETHER_RECORDS brings enough of it to go together at once. */
+ * task. Where more than one word comes in that time all of them wait for the next beat, and RunProgressed goes with them; where a look
+ * brings BUSY_RECORDS there is enough of it to go together at once. */
 #define WORDS_WAIT_MS 5
-#define TOGETHER_RECORDS 4
+#define BEAT_MS 20
 #define LATER_AT_ONCE 4096 /* jobs that can wait, between two looks at what has come meanwhile */
 
 bool job_may_send(const struct service *service)
 {
     struct bus_backlog backlog = bus_backlog(service->bus);
     return backlog.records < BACKLOG_RECORDS_MAX && backlog.bytes < BACKLOG_BYTES_MAX;
+}
+
+static int64_t next_beat(int64_t after_ms)
+{
+    return (after_ms / BEAT_MS + 1) * BEAT_MS;
 }
 
 static void *allocate(size_t size)
@@ -141,7 +147,7 @@ struct job *job_of(struct owned *owned, struct run *run)
     if (run->attached == NULL) {
         run->attached = owned;
         *job_if_any(run) =
-            (struct job){.heap_index = NOT_IN_HEAP, .announce_ms = owned->service->now_ms + ANNOUNCE_EVERY_MS};
+            (struct job){.heap_index = NOT_IN_HEAP, .announce_ms = next_beat(owned->service->now_ms + ANNOUNCE_EVERY_MS)};
     }
     return job_if_any(run);
 }
@@ -521,11 +527,11 @@ static bool is_unsaid(const struct job *job, const struct saga_effect *effect)
 /* What there is to be said waits for more: true until service->words_ms. */
 static bool words_wait(struct service *service)
 {
-    if (service->look_records > TOGETHER_RECORDS) {
+    if (service->look_records > BUSY_RECORDS) {
         return false;
     }
     if (service->words_ms == 0) {
-        service->words_ms = service->now_ms + WORDS_WAIT_MS;
+        service->words_ms = service->words_often ? next_beat(service->now_ms) : service->now_ms + WORDS_WAIT_MS;
     }
     return service->now_ms < service->words_ms;
 }
@@ -543,6 +549,7 @@ static void perform_words(struct job *job, int64_t *wake_ms)
             *wake_ms = service->words_ms;
             return;
         }
+        service->words_count++;
         if (effect.kind == EFFECT_ANSWER) {
             perform_answer(job, &effect);
         } else {
@@ -611,7 +618,7 @@ static void announce(struct job *job)
         message.waiting_for_workers = dispatch_awaited(service->dispatch, (uint32_t)job_owned(job)->partition);
     }
     job->announce = false;
-    job->announce_ms = service->now_ms + ANNOUNCE_EVERY_MS;
+    job->announce_ms = next_beat(service->now_ms + ANNOUNCE_EVERY_MS);
     publish(job, &message);
 }
 
@@ -716,8 +723,11 @@ static void perform_dirty(struct service *service)
 /* All that waited was said: the next word waits anew. */
 static void end_words(struct service *service)
 {
-    if (service->words_ms <= service->now_ms) {
+    if (service->words_ms > 0 && service->words_ms <= service->now_ms) {
         service->words_ms = 0;
+        service->words_often = service->words_count * WORDS_WAIT_MS > service->now_ms - service->words_since_ms;
+        service->words_count = 0;
+        service->words_since_ms = service->now_ms;
     }
 }
 

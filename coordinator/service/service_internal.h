@@ -136,6 +136,8 @@ struct service {
     int64_t announce_turn; /* the last that was given out, in parts of a millisecond */
     int64_t now_ms;
     int64_t words_ms; /* when the words that wait are said; 0: none wait */
+    int64_t words_count, words_since_ms; /* how many were said since the last ones that had waited, and when these were said */
+    bool words_often; /* those came at more than one in the time that a word waits */
     int look_records; /* what the last look at the bus has brought */
     bool served_changed; /* a worker came, went or does not serve what it said: what waits may have to be announced anew */
     struct text bytes;   /* of the record being written */

@@ -15,7 +15,8 @@
 
 #define PROGRESS "p.progress"
 #define WAIT_MS 5 /* of WORDS_WAIT_MS in jobs.c */
-#define MANY 5 /* more than TOGETHER_RECORDS there */
+#define BEAT_MS 20 /* as there */
+#define MANY 201 /* more than BUSY_RECORDS there */
 
 static int64_t now_ms(void *clock)
 {
@@ -122,6 +123,42 @@ static void the_next_answer_waits_anew(void **state)
     end(&place);
 }
 
+static void pass_until_beat(struct place *place, int before_ms)
+{
+    pass(place, BEAT_MS - (int)(memory_cluster_time(place->cluster) % BEAT_MS) - before_ms);
+}
+
+static void answers_that_come_often_wait_for_a_beat(void **state)
+{
+    (void)state;
+    struct place place = new_place();
+    int64_t before = memory_cluster_end(place.cluster, PROGRESS, 0);
+    pass_until_beat(&place, 0);
+    for (int i = 0; i < 4 * BEAT_MS; i++) { /* more than one in WAIT_MS */
+        ask(&place);
+        pass(&place, 1);
+    }
+    pass_until_beat(&place, 0);
+    expect_said(&place, before, place.asked);
+    ask(&place);
+    step(&place);
+    pass_until_beat(&place, 1);
+    expect_said(&place, before, place.asked - 1);
+    pass(&place, 1);
+    expect_said(&place, before, place.asked);
+    pass(&place, 10 * BEAT_MS);
+    ask(&place); /* one in so long */
+    step(&place);
+    pass_until_beat(&place, 0);
+    expect_said(&place, before, place.asked);
+    pass(&place, 1);
+    ask(&place);
+    step(&place);
+    pass(&place, WAIT_MS);
+    expect_said(&place, before, place.asked);
+    end(&place);
+}
+
 static void many_that_come_at_once_do_not_wait(void **state)
 {
     (void)state;
@@ -152,6 +189,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer_waits_some_milliseconds_for_others_and_they_go_together),
         cmocka_unit_test(the_next_answer_waits_anew),
+        cmocka_unit_test(answers_that_come_often_wait_for_a_beat),
         cmocka_unit_test(many_that_come_at_once_do_not_wait),
         cmocka_unit_test(whoever_is_to_stop_says_it_first),
     };
