@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define AS_TEXT_(number) #number
@@ -2303,8 +2304,25 @@ static bool asks_for_scram(const struct bus_kafka_options *options)
     return scram;
 }
 
+/* What a process may ask for itself it asks for. */
+static bool enough_descriptors(struct error *error)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= LIMIT_DESCRIPTORS_MIN) {
+        return true;
+    }
+    unsigned long long found = limit.rlim_cur;
+    limit.rlim_cur = LIMIT_DESCRIPTORS_MIN;
+    return (limit.rlim_max >= LIMIT_DESCRIPTORS_MIN && setrlimit(RLIMIT_NOFILE, &limit) == 0) ||
+           error_set(error, ERROR_INVALID, "a process may have %llu files open here, and this one needs %d: raise that limit (ulimit -n)", found,
+                     LIMIT_DESCRIPTORS_MIN);
+}
+
 struct bus *bus_kafka_open(const struct bus_kafka_options *options, struct error *error)
 {
+    if (!enough_descriptors(error)) {
+        return NULL;
+    }
     struct kafka_bus *kafka = calloc(1, sizeof *kafka);
     assert(kafka != NULL);
     kafka->bus.operations = &kafka_operations;
@@ -2349,6 +2367,9 @@ struct embedded_broker {
 
 struct embedded_broker *embedded_broker_start(struct error *error)
 {
+    if (!enough_descriptors(error)) {
+        return NULL;
+    }
     char reason[512];
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     if (!configure(conf, "test.mock.num.brokers", "1", error) || !configure(conf, "log.queue", "true", error)) {

@@ -76,6 +76,9 @@
 #define LIMIT_SESSION_MIN_MS 2000   /* a few heartbeats of 300 ms must survive a busy machine; brokers refuse less than 6 s by default */
 #define LIMIT_SESSION_MAX_MS 300000 /* librdkafka's max.poll.interval.ms by default, which must not be less */
 
+/* ---- any process that speaks to brokers */
+#define LIMIT_DESCRIPTORS_MIN 64 /* connections, pipes, topics: thirty or so; with fewer librdkafka only says that no broker is there */
+
 /* ---- clients */
 #define LIMIT_ADDRESS_BYTES 300          /* of a broker: a name has 253 at most, and a protocol and a port may stand around it */
 #define LIMIT_ADDRESSES_BYTES (4 * KIB)  /* a dozen of the longest: one that answers tells of all others */

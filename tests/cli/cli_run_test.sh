@@ -131,4 +131,10 @@ check "... names it" has "$work/err" "frist"
 run backstep run "$work/good.yaml" --steps "$work/nowhere"
 check "a steps directory that is not there: exit 2" is "$code" 2
 check "... names it" has "$work/err" "$work/nowhere"
+
+run prlimit --nofile=30:30 backstep run "$work/good.yaml"
+check "too few files for a process: exit 2" is "$code" 2
+check "... names the limit, and what is needed" has "$work/err" "a process may have 30 files open here, and this one needs 64"
+run prlimit --nofile=30:64 backstep run "$work/good.yaml"
+check "what it may ask for it asks for" is "$code" 0
 done_checking

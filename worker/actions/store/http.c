@@ -379,3 +379,9 @@ bool http_refused(const struct http_answer *answer, const char *what, struct err
     return error_set(error, is_passing(answer->status) ? ERROR_TRANSIENT : ERROR_INVALID, "%s: HTTP %d: %s", what, answer->status,
                      meaning_of(answer->status));
 }
+
+bool http_names_host(const char *url)
+{
+    const char *host = strstr(url, "://");
+    return host != NULL && strcspn(host + 3, ":/") > 0;
+}

@@ -37,6 +37,8 @@ struct http_request {
     void *state;
 };
 
+bool http_names_host(const char *url); /* what stands behind its "://" is more than a port or a path */
+
 struct http_answer {
     int status;
     uint64_t content_length; /* 0: not said */

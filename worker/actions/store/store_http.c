@@ -352,6 +352,10 @@ struct store *store_http_open(const struct store_options *options, struct error 
                   options->target);
         return NULL;
     }
+    if (!http_names_host(options->target)) {
+        error_set(error, ERROR_INVALID, "target '%s': names no host", options->target);
+        return NULL;
+    }
     struct store_http *http = calloc(1, sizeof *http);
     if (http == NULL || (http->base = strdup(options->target)) == NULL) {
         abort();

@@ -6,6 +6,7 @@
 #include "common/names.h"
 #include "worker/actions/encoding.h"
 #include "worker/actions/formatted.h"
+#include "worker/actions/store/http.h"
 #include "worker/actions/store/s3_call.h"
 #include "worker/actions/store/s3_parts.h"
 
@@ -237,7 +238,7 @@ static bool read_endpoint(struct s3 *s3, struct error *error)
     }
     const char *host = strstr(s3->endpoint, "://");
     bool known = strncmp(s3->endpoint, "http://", 7) == 0 || strncmp(s3->endpoint, "https://", 8) == 0;
-    if (!known || host == NULL || strcspn(host + 3, "/?#") != strlen(host + 3)) {
+    if (!known || host == NULL || strcspn(host + 3, "/?#") != strlen(host + 3) || !http_names_host(s3->endpoint)) {
         return error_set(error, ERROR_INVALID, "param 'endpoint': expected http(s)://HOST[:PORT], found '%s'", s3->endpoint);
     }
     s3->host = formatted("%s", host + 3);
