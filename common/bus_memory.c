@@ -29,6 +29,7 @@ struct topic {
     char *name;
     int32_t count;
     struct partition *partitions;
+    uint64_t lost;
 };
 
 /* A send that has not arrived. */
@@ -658,6 +659,7 @@ static void arrive(struct memory_cluster *cluster, struct flight *flight)
         maybe_duplicate(cluster, flight);
         offset = append_take(cluster, &flight->topic->partitions[flight->partition], flight->record);
     } else {
+        flight->topic->lost++;
         free(flight->record);
     }
     if (flight->bus != NULL) {
@@ -695,6 +697,7 @@ static void give_up_flights(struct memory_bus *bus)
             }
             cut = cut || !chance(cluster, cluster->faults.orphan_ppm);
             if (cut) {
+                flight->topic->lost++;
                 flight_free(cluster, flight);
             } else {
                 flight->bus = NULL;
@@ -747,6 +750,7 @@ static bool crash(struct memory_bus *bus, struct flight *flight, struct error *e
         hurry_flights(bus, flight);
         arrive(bus->cluster, flight);
     } else {
+        flight->topic->lost++;
         free(flight->record);
         free(flight);
     }
@@ -1216,6 +1220,12 @@ void memory_cluster_set_time(struct memory_cluster *cluster, int64_t now_ms)
 void memory_cluster_jump(struct memory_cluster *cluster, int64_t by_ms)
 {
     cluster->jumped_ms += by_ms;
+}
+
+uint64_t memory_cluster_lost(const struct memory_cluster *cluster, const char *name)
+{
+    const struct topic *topic = find_topic(cluster, name);
+    return topic == NULL ? 0 : topic->lost;
 }
 
 struct memory_counts memory_cluster_counts(const struct memory_cluster *cluster)

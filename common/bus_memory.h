@@ -49,6 +49,7 @@ struct memory_counts {
     uint64_t failed_in_a_batch; /* sends that failed while others of the same bus were under way */
 };
 struct memory_counts memory_cluster_counts(const struct memory_cluster *cluster);
+uint64_t memory_cluster_lost(const struct memory_cluster *cluster, const char *topic); /* of what was sent to it, did not arrive */
 
 /* The group takes a partition back from whoever has it, and gives it to one of its members, by chance. Nothing where there is no group. */
 void memory_cluster_move(struct memory_cluster *cluster, int32_t partition, uint64_t random);

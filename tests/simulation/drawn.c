@@ -303,6 +303,14 @@ static void cut_faults(struct memory_faults *faults, uint32_t cut)
     }
 }
 
+/* Behind steps that take longer nothing goes ahead. */
+static void hasten(void)
+{
+    for (uint32_t i = 0; i < RUNS * STEPS_MAX; i++) {
+        scripts[i].execute_ms /= 100;
+    }
+}
+
 void drawn_world(uint64_t seed, const struct drawn_cuts *cuts, struct drawn_world *world)
 {
     chance_begin(seed);
@@ -310,7 +318,10 @@ void drawn_world(uint64_t seed, const struct drawn_cuts *cuts, struct drawn_worl
     in_line = seed % 8 >= 5;
     world->options = draw_options(seed, world->quiet);
     world->options.group = seed % 2 == 0;
-    world->options.ahead = seed % 4 != 0;
+    world->options.ahead_from = (uint32_t[]){0, SERVICE_AHEAD_AUTO, SERVICE_AHEAD_ALWAYS, SERVICE_AHEAD_ALWAYS}[seed % 4];
+    if (world->options.ahead_from == SERVICE_AHEAD_AUTO) {
+        hasten();
+    }
     world->options.faults.group_delay_ms = world->options.faults.read_delay_ms;
     world->blows = world->quiet ? (struct blows){.count = 0} : draw_blows();
     if (cuts != NULL) {

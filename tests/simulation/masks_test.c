@@ -133,7 +133,7 @@ static void play_in_child(uint64_t seed, const struct mask *mask, bool away, int
     drawn_world(seed, NULL, &drawn);
     drawn.options.faults = mask->faults;
     drawn.options.group = mask->group;
-    drawn.options.ahead = mask->ahead;
+    drawn.options.ahead_from = mask->ahead ? SERVICE_AHEAD_ALWAYS : 0;
     for (uint32_t i = 0; i < DRAWN_RUNS; i++) {
         drawn.options.runs[i].may_end_bits = UINT32_MAX; /* how it ends is not what is asked here */
     }

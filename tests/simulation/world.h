@@ -4,6 +4,7 @@
 #ifndef WORLD_H
 #define WORLD_H
 
+#include "coordinator/service/service.h"
 #include "tests/simulation/oracle.h"
 #include "tests/simulation/script.h"
 
@@ -49,7 +50,7 @@ struct world_options {
     bool cares; /* somebody looks after what is paused, and decides by chance */
     bool unguarded; /* past the end of a lease nobody kills what runs: to see that this is noticed */
     bool group; /* coordinators share the partitions as a group; else each owns all, and the last one wins */
-    bool ahead; /* tasks go ahead, however long the steps take */
+    uint32_t ahead_from; /* of service_options */
     bool only_the_bus; /* a crash by a send is the bus's: the process lives, and begins anew */
     bool trace;
 };
