@@ -33,7 +33,8 @@ ROUNDS = 3
 WARM_ROUNDS_MAX = 3  # of half a minute: a compiler that is busy after them is so for another reason
 WARM_SHARE = 0.03  # of a core: what its compiler takes of a broker that has seen it all before
 WINDOWS = {1: 3, 64: 3, 1024: 3, 10000: 5}  # runs in flight → seconds
-PARTITIONS = 4
+PARTITIONS = 1  # as by default
+SHARED_PARTITIONS = 4  # where several coordinators share them
 CLIENT_S = 900
 PROGRAM = "uses: 'true', queue: programs, rollback: none"
 FINISHED = 10**6
@@ -377,7 +378,7 @@ class Bench:
             return self.rate("three", f"workers{count}")
 
     def with_coordinators(self, count):
-        with self.cluster(f"coordinators{count}", coordinators=count):
+        with self.cluster(f"coordinators{count}", partitions=SHARED_PARTITIONS, coordinators=count):
             return self.rate("three", f"coordinators{count}")
 
     def with_partitions(self, count):

@@ -16,7 +16,7 @@ import time
 
 STEPS = 3
 SECONDS = 4  # of each of them, in each round
-SINGLE = "single"  # the prefix of ours with one progress partition
+SHARED = "shared"  # the prefix of ours whose progress topic several coordinators could share
 WARM_SECONDS = 0.5
 CHANNEL = "celery-task-meta-"
 
@@ -180,7 +180,7 @@ def round_of(bench, url, name):
         load = bench.client("three", prefix, window=window, runs=10**6, seconds=SECONDS)
         return {**load["run"], "steps_per_s": load["steps_per_s"]}
 
-    contenders = {"backstep": lambda window: ours("backstep", window), "single": lambda window: ours(SINGLE, window),
+    contenders = {"backstep": lambda window: ours("backstep", window), "shared": lambda window: ours(SHARED, window),
                   "script": lambda window: asked("script-driver", bench.brokers, window, SECONDS),
                   "celery": lambda window: asked("celery-driver", url, window, SECONDS)}
     figures = {"floor": {"four_round_trips": bench.floor(name)["four_round_trips"]}}
@@ -198,7 +198,7 @@ def versions():
 
 def measure():
     import kafka  # only here: the processes of the other two are not to wait for it
-    from measure import ROUNDS, Bench, load_now, machine
+    from measure import ROUNDS, SHARED_PARTITIONS, Bench, load_now, machine
     from rounds import median_of
     bench = Bench(quick=False)
     about = machine()
@@ -207,7 +207,7 @@ def measure():
         bench.warm_up()
         url = redis_at(bench, kafka.free_ports(1)[0])
         begin(bench, url)
-        with bench.cluster(SINGLE, partitions=1):
+        with bench.cluster(SHARED, partitions=SHARED_PARTITIONS):
             round_of(bench, url, "warm")
             rounds = [round_of(bench, url, f"others{number}") for number in range(ROUNDS)]
     about["load_after"] = load_now()

@@ -14,7 +14,7 @@ enum topics_which { TOPICS_PROGRESS, TOPICS_TASKS, TOPICS_WORKERS, TOPICS_LOGS, 
 #define TOPICS_COUNT 5
 
 #define TOPICS_NAME_BYTES 256 /* with its NUL; Kafka allows 249 */
-#define TOPICS_PROGRESS_PARTITIONS 4 /* by default: more partitions mean smaller batches */
+#define TOPICS_PROGRESS_PARTITIONS 1 /* by default: what one coordinator needs; more of them mean smaller batches */
 #define TOPICS_TASK_PARTITIONS 8
 #define TOPICS_LOG_PARTITIONS 4
 #define TOPICS_EXTRA_MAX 32 /* settings a person may give */

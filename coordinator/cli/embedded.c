@@ -18,6 +18,7 @@
 enum { CHILD_COORDINATOR, CHILD_WORKER, CHILD_COUNT };
 
 #define STOP_GRACE_MS 3000
+#define PROGRESS_PARTITIONS 4 /* the mock cluster keeps 5 MB of each */
 #define ORPHANS_MS 5000 /* a killed worker's guard ends what ran within its grace */
 
 struct embedded {
@@ -46,7 +47,7 @@ static bool create_topics(struct embedded *embedded, const char *prefix, struct 
     static const struct {
         enum topics_which which;
         int partitions;
-    } topics[] = {{TOPICS_PROGRESS, TOPICS_PROGRESS_PARTITIONS},
+    } topics[] = {{TOPICS_PROGRESS, PROGRESS_PARTITIONS},
                   {TOPICS_WORKERS, 1},
                   {TOPICS_LOGS, TOPICS_LOG_PARTITIONS},
                   {TOPICS_DEAD_LETTER, 1},

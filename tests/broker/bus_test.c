@@ -115,7 +115,7 @@ struct asked {
 static void ask_committed(struct asked *asked)
 {
     struct error error;
-    if (!bus_committed(asked->bus, "committed.coordinators", "committed.progress", 1, &asked->offset, asked->metadata, PATIENCE_MS, &error)) {
+    if (!bus_committed(asked->bus, "committed.coordinators", "committed.progress", 0, &asked->offset, asked->metadata, PATIENCE_MS, &error)) {
         fail_msg("%s", error.message);
     }
 }
@@ -129,7 +129,7 @@ static void what_was_committed_is_found_by_anyone_later(void **state)
     assert_int_equal(asked.offset, -1);
     assert_string_equal(asked.metadata, "");
     for (int64_t offset = 41; offset <= 42; offset++) {
-        bus_commit(asked.bus, "committed.coordinators", "committed.progress", 1, offset, "epoch=7 time=1700000000000 ids=-1");
+        bus_commit(asked.bus, "committed.coordinators", "committed.progress", 0, offset, "epoch=7 time=1700000000000 ids=-1");
         struct asked other = {.bus = open_bus()};
         for (int tries = 0; tries < PATIENCE_MS && other.offset != offset; tries++) { /* it does not wait for its answer */
             ask_committed(&other);

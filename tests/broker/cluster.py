@@ -29,6 +29,7 @@ from link import Link
 BIN = Path(os.environ["BACKSTEP_BIN"])
 SOURCE = Path(os.environ["BACKSTEP_SOURCE"])
 POLL_S = 0.05
+PROGRESS_PARTITIONS = "4"  # more than the default, so that what belongs to another one is seen
 THREE = """
 name: three
 steps:
@@ -194,6 +195,8 @@ class Cluster:
     def serve(self, *options, ready=True, link=None, group=False):
         """It owns by a list, unless the group is what is tested: who is killed is out of a group only when his session is over."""
         owns = () if group or "--own" in options else ("--own", "all")
+        if "--progress-partitions" not in options:
+            options = (*options, "--progress-partitions", PROGRESS_PARTITIONS)
         process = self.spawn("serve", BIN / "backstep", "serve", "-b", self.reached_by(link), "--log-level", "info", *owns, *options)
         if ready:
             self.wait_for(lambda: "event=ready" in process.said() or not process.is_running(), "a coordinator to be ready")

@@ -5,6 +5,7 @@ frozen until the others have its partitions and wakes. How long runs stand still
 
 By hand, for the figures in OPERATIONS.md: coordinators_test.py how_long"""
 
+import json
 import re
 import signal
 import sys
@@ -173,6 +174,24 @@ def coordinators_come_and_go():
         they_are_stopped_while_they_join(world)
 
 
+def a_spare():
+    """By default there is one progress partition: a second coordinator is a spare, and goes on for the first when that is killed"""
+    with World() as world:
+        shown = [json.loads(line) for line in world.cli("topics", "-o", "json").stdout.splitlines()]
+        check([each["partitions"] for each in shown if each["topic"] == world.topic("progress")] == [1], "`topics` makes one progress partition")
+        first = world.serve("--session-timeout", f"{SESSION_S}s", group=True)
+        spare = world.serve("--session-timeout", f"{SESSION_S}s", group=True, ready=False)
+        world.wait_for(lambda: "event=joined" in spare.said(), "the group to take the second one in")
+        world.worker(world.steps(work=JOURNAL), "--no-actions", lease="30s")
+        run_id = world.start(world.pipeline(CHAIN))
+        world.wait_for(lambda: (world.journal / run_id).exists() and len(world.steps_begun(run_id)) > 2, "the run to be under way")
+        check(world.has(first) == 1 and world.has(spare) == 0, "the first has it, the second waits")
+        first.kill()
+        world.wait_for(lambda: world.has(spare) == 1, "the spare to have it")
+        (world.journal / "hurry").touch()
+        runs_end(world, [run_id])
+
+
 def how_long():
     """Ten coordinators are stopped, five are killed: how long the runs of theirs stand still"""
     with World() as world:
@@ -201,4 +220,4 @@ def how_long():
 
 
 if __name__ == "__main__":
-    main(coordinators_come_and_go, *([how_long] if "how_long" in sys.argv else []))
+    main(coordinators_come_and_go, a_spare, *([how_long] if "how_long" in sys.argv else []))

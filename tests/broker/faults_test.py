@@ -12,7 +12,7 @@ import time
 import kafka
 from kafka import is_alive
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions
-from cluster import THREE, Cluster, Failed, check, main
+from cluster import PROGRESS_PARTITIONS, THREE, Cluster, Failed, check, main
 
 JOURNAL = """
 cat >/dev/null
@@ -194,7 +194,7 @@ def progress_topic_deleted(world, admin):
     last = world.coordinator.said().splitlines()[-1]
     check("cannot be read any more" in last or "the log that was there is not as it was" in last, last)
     check("there is no topic" in world.cli("list", expect=2).stderr, "and has made no other")
-    world.cli("topics")
+    world.cli("topics", "--progress-partitions", PROGRESS_PARTITIONS)
     world.serve()
 
 
@@ -353,7 +353,7 @@ def no_coordinator():
     """No coordinator: `start` says so after its timeout and exits 5; the run is on the log and begins when one comes"""
     with World() as world:
         steps = world.steps(first=JOURNAL, second=JOURNAL, third=JOURNAL)
-        world.cli("topics")
+        world.cli("topics", "--progress-partitions", PROGRESS_PARTITIONS)
         done = world.cli("start", world.three, "--timeout", "2s", expect=5)
         check("no coordinator answered" in done.stderr and "backstep serve" in done.stderr, done.stderr.strip().splitlines()[0])
         run_id = done.stdout.strip()

@@ -151,7 +151,7 @@ def tls_users_and_acls():
     """TLS, users, ACLs: what the documented rights allow, and what each refusal says"""
     with World() as world:
         steps = world.steps(first=STEP, second=STEP)
-        world.as_user("operator", "topics")
+        world.as_user("operator", "topics", "--progress-partitions", "4")
         wrong_password(world)
         wrong_certificate(world)
         no_tls(world)

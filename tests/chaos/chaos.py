@@ -126,7 +126,7 @@ class Chaos:
         self.runs = story.runs
         self.seconds = RARE_S.get(sabotage, SABOTAGED_S) if sabotage else options.seconds
         programs = PROGRAMS if sabotage else BIN
-        world.cli("topics", "--prefix", self.prefix)
+        world.cli("topics", "--prefix", self.prefix, "--progress-partitions", pipelines.PROGRESS_PARTITIONS)
         self.world = world
         self.recorded = world.directory / f"progress-{self.prefix}"
         self.tail = Tail(world.brokers, f"{self.prefix}.progress", f"{self.prefix}.coordinators", self.recorded)
