@@ -35,8 +35,6 @@ extern const struct option_spec default_options[];
 #define DEFAULT_TIMEOUT "10s"
 #define DEFAULT_CONCURRENCY "4"
 #define DEFAULT_LIST_LIMIT "50"
-#define DEFAULT_PROGRESS_PARTITIONS "1"
-#define DEFAULT_TASK_PARTITIONS "8"
 #define DEFAULT_REPLICATION "-1" /* the broker's */
 #define DEFAULT_RETENTION "168h"
 #define DEFAULT_LEASE "30s"
