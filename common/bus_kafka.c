@@ -25,8 +25,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define AS_TEXT_(number) #number
-#define AS_TEXT(number) AS_TEXT_(number)
 #define BATCH_RECORDS 1024
 #define BASKET_BYTES (4 * MIB) /* then it is emptied before the look is over */
 #define RETRY_MS 50

@@ -3,10 +3,8 @@
 #include "common/defaults.h"
 
 #include "common/limits.h"
+#include "common/text.h"
 #include "common/topics.h"
-
-#define TEXT(number) #number
-#define TEXT_OF(number) TEXT(number)
 
 static const char *const outputs[] = {"text", "json", NULL};
 static const char *const levels[] = {"debug", "info", "warn", "error", "none", NULL};
@@ -211,7 +209,7 @@ const struct option_spec default_options[] = {
      .value = "N",
      .least = 1,
      .most = LIMIT_PARTITIONS,
-     .fallback = TEXT_OF(TOPICS_PROGRESS_PARTITIONS),
+     .fallback = AS_TEXT(TOPICS_PROGRESS_PARTITIONS),
      .help = "Progress partitions, where they have to be made; fixed from then on. So many coordinators have work."},
     {.name = "task-partitions",
      .sets = OPTIONS_TOPICS,
@@ -219,7 +217,7 @@ const struct option_spec default_options[] = {
      .value = "N",
      .least = 1,
      .most = LIMIT_PARTITIONS,
-     .fallback = TEXT_OF(TOPICS_TASK_PARTITIONS),
+     .fallback = AS_TEXT(TOPICS_TASK_PARTITIONS),
      .help = "Partitions of a task topic, where it has to be created."},
     {.name = "replication",
      .sets = OPTIONS_TOPICS,

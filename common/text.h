@@ -9,6 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define AS_TEXT_(number) #number
+#define AS_TEXT(number) AS_TEXT_(number) /* what a macro stands for, as a literal */
+
 struct text {
     char *bytes;      /* NUL-terminated once anything was appended; NULL before */
     size_t size;      /* without the NUL */
