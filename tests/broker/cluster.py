@@ -29,7 +29,7 @@ from link import Link
 BIN = Path(os.environ["BACKSTEP_BIN"])
 SOURCE = Path(os.environ["BACKSTEP_SOURCE"])
 POLL_S = 0.05
-PROGRESS_PARTITIONS = "4"  # more than the default, so that what belongs to another one is seen
+PROGRESS_PARTITIONS = 4  # more than the default, so that what belongs to another one is seen
 THREE = """
 name: three
 steps:

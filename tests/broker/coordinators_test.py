@@ -11,9 +11,9 @@ import signal
 import sys
 import time
 
+from cluster import PROGRESS_PARTITIONS as PARTITIONS
 from cluster import Cluster, check, main
 
-PARTITIONS = 4
 SESSION_S = 3
 STEPS = 160
 STEP_S = 0.25

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import security
-from cluster import BIN, SOURCE, Cluster, check, main
+from cluster import BIN, PROGRESS_PARTITIONS, SOURCE, Cluster, check, main
 
 STEP = 'cat >/dev/null; echo "$1 $BACKSTEP_STEP, level=info" >&2\n[ "$1" = rollback ] || env | grep -c -E "sasl|kafka.config" >"$SEEN" || :\necho "{}"\n'
 PIPELINE = "name: two\nsteps:\n  - {name: first}\n  - {name: second}\n"
@@ -151,7 +151,7 @@ def tls_users_and_acls():
     """TLS, users, ACLs: what the documented rights allow, and what each refusal says"""
     with World() as world:
         steps = world.steps(first=STEP, second=STEP)
-        world.as_user("operator", "topics", "--progress-partitions", "4")
+        world.as_user("operator", "topics", "--progress-partitions", PROGRESS_PARTITIONS)
         wrong_password(world)
         wrong_certificate(world)
         no_tls(world)

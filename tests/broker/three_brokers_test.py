@@ -9,6 +9,7 @@ import time
 
 from confluent_kafka import ElectionType, KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
+from cluster import PROGRESS_PARTITIONS as PARTITIONS
 from cluster import THREE, Cluster, check, main
 from kafka import is_alive
 from link import Link
@@ -33,7 +34,6 @@ steps:
   - {name: held}
 """
 ONCE_EACH = ["execute first 1", "execute second 1", "execute third 1"]
-PARTITIONS = 4
 LEASE_S = 3
 SESSION_S = 5
 LONG_LEASE = "120s"  # longer than any restart of a broker on a busy machine

@@ -129,7 +129,8 @@ class Chaos:
         world.cli("topics", "--prefix", self.prefix, "--progress-partitions", pipelines.PROGRESS_PARTITIONS)
         self.world = world
         self.recorded = world.directory / f"progress-{self.prefix}"
-        self.tail = Tail(world.brokers, f"{self.prefix}.progress", f"{self.prefix}.coordinators", self.recorded)
+        self.tail = Tail(world.brokers, f"{self.prefix}.progress", f"{self.prefix}.coordinators", self.recorded,
+                         pipelines.PROGRESS_PARTITIONS)
         self.log = self.tail.log
         self.sent = Sent(world.brokers, f"{self.prefix}.tasks.default")
         self.journal = checks.Journal(world.directory / f"journal-{self.prefix}")

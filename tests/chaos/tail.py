@@ -15,7 +15,7 @@ Checkpoint = collections.namedtuple("Checkpoint", "partition offset metadata unt
 
 
 class Tail:
-    def __init__(self, brokers, topic, group, recorded, partitions=4):
+    def __init__(self, brokers, topic, group, recorded, partitions):
         self.log = Log()
         self.recorded = open(recorded, "w")
         self.brokers, self.topic, self.group = brokers, topic, group
