@@ -27,7 +27,7 @@ MEASURED_ELSEWHERE = (
 
 def name_of(contender, versions):
     return {"backstep": "Backstep",
-            "shared": "Backstep with four progress partitions, for four coordinators",
+            "shared": "Backstep with four progress partitions",
             "script": f"a script in Python on Kafka (confluent-kafka {versions['confluent-kafka']}), state in memory",
             "celery": f"Celery {versions['celery']} on Redis {versions['redis']}"}[contender]
 

@@ -37,9 +37,9 @@ const struct command commands[] = {
         .name = "serve",
         .summary = "Be a coordinator, until stopped.",
         .example = "  backstep serve -b kafka:9092\n",
-        .notes = "All coordinators of a prefix share its progress partitions. What one had goes to the others at once when it is\n"
-                 "stopped, and after its session timeout when it dies. With --own it takes what it is told, from whoever has it; that\n"
-                 "one exits 5 and names it. On an embedded broker it takes all. Broker outages are waited out, once it has worked.\n"
+        .notes = "All coordinators of a prefix share its progress partitions. Where it has one, as by default, the others are spares.\n"
+                 "What one had goes to the others at once when it is stopped, and after its session timeout when it dies. With --own\n"
+                 "it takes what it is told, from whoever has it; that one exits 5 and names it. On an embedded broker it takes all. Broker outages are waited out, once it has worked.\n"
                  "Every long option may also be given as BACKSTEP_<OPTION>.\n",
         .options = OPTIONS_CLUSTER | OPTIONS_SERVE,
         .run = cmd_serve,
