@@ -35,7 +35,7 @@ LOOK_EVERY_S = 2
 CANCELLED = 0.05  # of the runs
 PAUSED = 0.05  # likewise, and a little later they go on
 SABOTAGED_S = 60
-RARE_S = {"worker-epoch": 180}  # one takeover in fifty or more shows it
+RARE_S = {"worker-epoch": 180, "guard": 120}  # one takeover in fifty or more shows it; 21 freezes have not
 
 TROUBLE = {"kill_worker": 40, "kill_coordinator": 22, "freeze_worker": 16, "freeze_coordinator": 8, "replace_coordinator": 6, "kill_guard": 4,
            "drain_worker": 3, "drain_coordinator": 2, "freeze_broker": 3, "cut_worker": 6, "cut_coordinator": 4, "blackout": 1}
@@ -47,7 +47,7 @@ Story = collections.namedtuple("Story", "trouble pause_s mixture runs lines in_l
 SABOTAGE = {
     "worker-epoch": Story({"replace_coordinator": 1}, 1.0, {"brief": 50, "quick": 50}, 1800),
     "handshake": Story({"kill_coordinator": 1}, 1.5, {"slow": 40, "long": 20, "brief": 40}, 500),
-    "guard": Story({"freeze_worker_long": 1}, 1.0, {"long": 30, "brief": 70}, 120),
+    "guard": Story({"freeze_worker_long": 1}, 1.0, {"long": 30, "brief": 70}, 240),
     "mark": Story({"freeze_coordinator_long": 2, "drain_worker": 1}, 1.0, {"long": 30, "brief": 70}, 120),
     "confirm": Story({"kill_worker": 1}, 0.7, {"once": 100}, 500),
     "ahead-opened": Story({"freeze_coordinator": 1}, 3, {}, 900, 1, {"brief": 100}, 1),
