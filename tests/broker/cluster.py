@@ -227,7 +227,7 @@ class Cluster:
         return f"{self.prefix}.{name}"
 
     def did(self, run_id):
-        """The lines of the journal's file of that name."""
+        """The lines of the journal's file of that name; none where a step has only just made it."""
         path = self.journal / run_id
         return path.read_text().splitlines() if path.exists() else []
 

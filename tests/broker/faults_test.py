@@ -32,7 +32,7 @@ class World(Cluster):
     def wait_until_running(self, step, run_id):
         def is_running():
             steps = {each["name"]: each["status"] for each in self.status(run_id).get("steps", [])}
-            return steps.get(step) == "running" and (self.journal / "pid").exists()
+            return steps.get(step) == "running" and self.did("pid")
         self.wait_for(is_running, f"step {step} to run")
 
     def wait_for_end(self, run_id, timeout_s=90):

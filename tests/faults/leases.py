@@ -56,8 +56,8 @@ def frozen_beyond_its_lease():
         steps = world.steps(before=JOURNAL, long=FAMILY)
         frozen = world.worker(steps, lease=LEASE)
         world.begin(world.pipeline(LONG), "long")
-        world.wait_for(lambda: all((world.journal / f"pid-{name}").exists() for name in MEMBERS), "the family to be there")
-        pids = {name: int((world.journal / f"pid-{name}").read_text()) for name in MEMBERS}
+        world.wait_for(lambda: all(world.did(f"pid-{name}") for name in MEMBERS), "the family to be there")
+        pids = {name: int(world.did(f"pid-{name}")[0]) for name in MEMBERS}
         check(all(map(is_alive, pids.values())), "all of the family live")
         frozen.signal(signal.SIGSTOP)
         begun = time.monotonic()
