@@ -300,6 +300,7 @@ def all_hold(world, options):
         shutil.copy(chaos.journal.path, options.keep)
         shutil.copy(chaos.recorded, f"{options.keep}.log")
     if broken:
+        print(f"note: the readers heard of {dict(chaos.tail.reader.troubles + chaos.sent.reader.troubles)}")
         raise Failed(f"{len(broken)} promises broken; again: tests/run chaos --runs {options.runs} --seed {options.seed}")
 
 

@@ -2,7 +2,7 @@
 """The task topic, read from its very first record on while it is written: what was sent, and what of it ahead."""
 
 import wire
-from confluent_kafka import Consumer, TopicPartition
+from reader import Reader
 
 PARTITIONS = 8  # TOPICS_TASK_PARTITIONS
 
@@ -12,20 +12,17 @@ class Sent:
         self.tickets = set()  # (epoch, partition, run, step, direction, instance, number): an epoch is one owner
         self.ahead = set()    # (run, step name, number)
         self.twice = []
-        self.consumer = Consumer({"bootstrap.servers": brokers, "group.id": "chaos", "enable.auto.commit": False,
-                                  "auto.offset.reset": "error", "reconnect.backoff.max.ms": 500, "fetch.wait.max.ms": 50,
-                                  "allow.auto.create.topics": False, "log_level": 0})
-        self.consumer.assign([TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)])
+        self.reader = Reader(brokers, topic, PARTITIONS)
 
     def read(self, timeout_s):
         """Take in what has come; at most so long. Answers with the number of records."""
-        taken = [message for message in self.consumer.consume(1000, timeout_s) if not message.error()]
-        for message in taken:
+        count = 0
+        for count, message in enumerate(self.reader.read(timeout_s), 1):
             record = wire.TaskRecord()
             record.ParseFromString(message.value() or b"")
             if record.WhichOneof("body") == "task":
                 self.take(record.epoch, record.progress_partition, record.task)
-        return len(taken)
+        return count
 
     def take(self, epoch, partition, task):
         ticket = (epoch, partition, task.run_id, task.ticket.step, task.ticket.direction, task.ticket.instance, task.ticket.ticket)
@@ -41,4 +38,4 @@ class Sent:
                    for run_id, run in log.runs.items() for (step, direction), ends in run.ends.items() if direction == "execute" for end in ends)
 
     def close(self):
-        self.consumer.close()
+        self.reader.close()

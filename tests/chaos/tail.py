@@ -5,8 +5,9 @@ import collections
 import contextlib
 
 import commits
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import KafkaException
 from log_reader import Log
+from reader import Reader
 
 LOOK_S = 10
 
@@ -19,45 +20,40 @@ class Tail:
         self.log = Log()
         self.recorded = open(recorded, "w")
         self.brokers, self.topic, self.group = brokers, topic, group
-        self.next = dict.fromkeys(range(partitions), 0)
         self.checkpoints = 0
         self.committed, self.waiting = {}, []
-        self.consumer = Consumer({"bootstrap.servers": brokers, "group.id": "chaos", "enable.auto.commit": False,
-                                  "auto.offset.reset": "error", "reconnect.backoff.max.ms": 500, "fetch.wait.max.ms": 50,
-                                  "allow.auto.create.topics": False, "log_level": 0})
-        self.consumer.assign([TopicPartition(topic, partition, 0) for partition in range(partitions)])
+        self.reader = Reader(brokers, topic, partitions)
 
     def read(self, timeout_s):
         """Take in what has come; at most so long. Answers with the number of records."""
-        taken = [message for message in self.consumer.consume(1000, timeout_s) if not message.error()]
-        for message in taken:
+        count = 0
+        for count, message in enumerate(self.reader.read(timeout_s), 1):
             self.take(message.partition(), message.offset(), message.timestamp()[1], message.key() or b"", message.value() or b"")
-        return len(taken)
+        return count
 
     def take(self, partition, offset, time_ms, key, value):
         self.log.apply(partition, offset, key, value)
         self.recorded.write(f"record {partition} {offset} {time_ms} {key.decode() or '-'} {value.hex()}\n")
-        self.next[partition] = offset + 1
         self.record_checkpoints()
 
     def look_at_checkpoints(self):
         """What has been committed since; nothing while no broker answers."""
-        found = commits.of_group(self.brokers, self.group, self.topic, len(self.next))
+        found = commits.of_group(self.brokers, self.group, self.topic, len(self.reader.next))
         for partition, (offset, metadata) in found.items():
             if self.committed.get(partition) != offset:
                 with contextlib.suppress(KafkaException):
-                    _, until = self.consumer.get_watermark_offsets(TopicPartition(self.topic, partition), timeout=LOOK_S)
+                    until = self.reader.end_of(partition, LOOK_S)
                     self.waiting.append(Checkpoint(partition, offset, metadata, until))
                     self.committed[partition] = offset
         self.record_checkpoints()
 
     def record_checkpoints(self):
-        for checkpoint in [checkpoint for checkpoint in self.waiting if self.next[checkpoint.partition] >= checkpoint.until]:
+        for checkpoint in [checkpoint for checkpoint in self.waiting if self.reader.next[checkpoint.partition] >= checkpoint.until]:
             self.waiting.remove(checkpoint)
             self.recorded.write(f"checkpoint {checkpoint.partition} {checkpoint.offset} {checkpoint.metadata}\n")
             self.checkpoints += 1
 
     def close(self):
         if not self.recorded.closed:
-            self.consumer.close()
+            self.reader.close()
             self.recorded.close()
