@@ -257,9 +257,11 @@ static enum evaluation_end greet(struct call *call)
     return judge(call, transfer);
 }
 
+/* An idle helper says nothing: what is to be read is its end. Its socket tells of it before the guard does, which has to reap it first. */
 static bool is_alive(const struct helper *helper)
 {
-    return poll(&(struct pollfd){.fd = helper->program.status_fd, .events = POLLIN}, 1, 0) == 0;
+    struct pollfd ends[] = {{.fd = helper->fd, .events = POLLIN}, {.fd = helper->program.status_fd, .events = POLLIN}};
+    return poll(ends, 2, 0) == 0;
 }
 
 /* ---------------------------------------------------------------- who has which */
