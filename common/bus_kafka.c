@@ -16,6 +16,7 @@
 #include <librdkafka/rdkafka_mock.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -438,6 +439,23 @@ static bool is_accepted(rd_kafka_type_t type, const rd_kafka_conf_t *conf, struc
     return true;
 }
 
+/* With threads of SCHED_BATCH, which they take from whoever makes them: one that is woken does not take the processor from who woke it,
+ * and a record that was handed over does not go out alone, ahead of those that are handed over right after it. */
+static rd_kafka_t *start_threads(rd_kafka_type_t type, rd_kafka_conf_t *conf, char *reason, size_t reason_size)
+{
+    int policy;
+    struct sched_param parameters;
+    bool usual = pthread_getschedparam(pthread_self(), &policy, &parameters) == 0 && policy == SCHED_OTHER;
+    if (usual) {
+        pthread_setschedparam(pthread_self(), SCHED_BATCH, &parameters);
+    }
+    rd_kafka_t *handle = rd_kafka_new(type, conf, reason, reason_size);
+    if (usual) {
+        pthread_setschedparam(pthread_self(), policy, &parameters);
+    }
+    return handle;
+}
+
 static rd_kafka_t *handle_new(rd_kafka_type_t type, const struct property *own, const struct property *more,
                               const struct bus_kafka_options *options, struct kafka_bus *kafka, struct error *error)
 {
@@ -457,7 +475,7 @@ static rd_kafka_t *handle_new(rd_kafka_type_t type, const struct property *own, 
         rd_kafka_conf_interceptor_add_on_new(conf, "backstep", on_new, kafka);
     }
     char reason[512];
-    rd_kafka_t *handle = rd_kafka_new(type, conf, reason, sizeof reason);
+    rd_kafka_t *handle = start_threads(type, conf, reason, sizeof reason);
     if (handle == NULL) {
         rd_kafka_conf_destroy(conf);
         error_set(error, ERROR_INVALID, "%s", reason);
@@ -2355,13 +2373,17 @@ struct embedded_broker {
     rd_kafka_t *handle;
     rd_kafka_mock_cluster_t *cluster; /* borrowed from `handle` */
     bool asked; /* for anything that its thread has to do */
+    int round_trip_ms;
 };
 
 #define EMBEDDED_BROKER_ID 1
 
 /* A request that reaches the mock cluster right behind the one before may not wake it, and waits out its poll() of 1 s: beside one or
  * two busy processes 65 of 2,400 did, and after 2 ms of rest none. */
-#define EMBEDDED_REST_NS (2 * 1000000L)
+#define EMBEDDED_REST_MS 2
+#define EMBEDDED_REFUSALS 256 /* of a moment: who is refused asks again after 50 ms */
+#define EMBEDDED_PATIENCE_MS 500 /* with an answer that takes longer */
+#define EMBEDDED_MARGIN_MS 100 /* for its thread, on a busy machine */
 
 struct embedded_broker *embedded_broker_start(struct error *error)
 {
@@ -2406,10 +2428,15 @@ const char *embedded_broker_address(const struct embedded_broker *broker)
     return rd_kafka_mock_cluster_bootstraps(broker->cluster);
 }
 
+static void pause_ms(int milliseconds)
+{
+    nanosleep(&(struct timespec){.tv_sec = milliseconds / 1000, .tv_nsec = milliseconds % 1000 * 1000000L}, NULL);
+}
+
 static void rest(struct embedded_broker *broker)
 {
     if (broker->asked) {
-        nanosleep(&(struct timespec){.tv_nsec = EMBEDDED_REST_NS}, NULL);
+        pause_ms(EMBEDDED_REST_MS);
     }
     broker->asked = true;
 }
@@ -2424,11 +2451,25 @@ bool embedded_broker_create_topic(struct embedded_broker *broker, const char *to
     return error_set(error, ERROR_INVALID, "topic '%s' cannot be created: %s", topic, rd_kafka_err2str(code));
 }
 
+/* The mock cluster does not know a producer again: what it has appended and not answered yet it would append once more. So first it appends
+ * nothing more, and answers what it has. */
+static void end_produce_requests(struct embedded_broker *broker)
+{
+    rd_kafka_resp_err_t refusals[EMBEDDED_REFUSALS];
+    for (size_t i = 0; i < EMBEDDED_REFUSALS; i++) {
+        refusals[i] = RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
+    }
+    rd_kafka_mock_push_request_errors_array(broker->cluster, (int16_t)embedded_request_find("produce"), EMBEDDED_REFUSALS, refusals);
+    pause_ms((broker->round_trip_ms < EMBEDDED_PATIENCE_MS ? broker->round_trip_ms : EMBEDDED_PATIENCE_MS) + EMBEDDED_MARGIN_MS);
+}
+
 void embedded_broker_set_down(struct embedded_broker *broker, bool down)
 {
     rest(broker);
     if (down) {
+        end_produce_requests(broker);
         rd_kafka_mock_broker_set_down(broker->cluster, -1);
+        rd_kafka_mock_clear_request_errors(broker->cluster, (int16_t)embedded_request_find("produce"));
     } else {
         rd_kafka_mock_broker_set_up(broker->cluster, -1);
     }
@@ -2437,6 +2478,7 @@ void embedded_broker_set_down(struct embedded_broker *broker, bool down)
 void embedded_broker_set_round_trip_ms(struct embedded_broker *broker, int milliseconds)
 {
     rest(broker);
+    broker->round_trip_ms = milliseconds;
     rd_kafka_mock_broker_set_rtt(broker->cluster, -1, milliseconds);
 }
 

@@ -30,7 +30,8 @@ void embedded_broker_stop(struct embedded_broker *broker);
 const char *embedded_broker_address(const struct embedded_broker *broker); /* borrowed */
 bool embedded_broker_create_topic(struct embedded_broker *broker, const char *topic, int partitions, struct error *error);
 
-/* Fault injection. Down: connections are closed and refused until it is up again. The round trip: each answer takes so much longer. */
+/* Fault injection. Down: connections are closed and refused until it is up again; what was appended is answered before, for it would be
+ * appended twice (not where the answer takes more than half a second: this call waits for it). The round trip: each answer takes so much longer. */
 void embedded_broker_set_down(struct embedded_broker *broker, bool down);
 void embedded_broker_set_round_trip_ms(struct embedded_broker *broker, int milliseconds);
 

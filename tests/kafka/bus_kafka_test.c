@@ -4,7 +4,9 @@
 #include "common/clock.h"
 #include "common/limits.h"
 
+#include <dirent.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -124,6 +126,36 @@ static void a_record_comes_back_as_it_was_sent(void **state)
     }
     assert_int_equal(bus_backlog(cluster->bus).records, 0);
     assert_true(bus_embedded(cluster->bus));
+}
+
+/* The threads of this process that have that policy. */
+static int threads_with(int policy)
+{
+    int count = 0;
+    DIR *directory = opendir("/proc/self/task");
+    assert_non_null(directory);
+    for (const struct dirent *entry; (entry = readdir(directory)) != NULL;) {
+        pid_t thread = (pid_t)atoi(entry->d_name); /* 0, of "." and "..": the one that asks */
+        count += thread > 0 && sched_getscheduler(thread) == policy;
+    }
+    closedir(directory);
+    return count;
+}
+
+/* Of each handle at least its own thread, the one that begins with the address it was given, and the broker's. */
+static void threads_of_the_bus_do_not_interrupt_who_wakes_them(void **state)
+{
+    struct cluster *cluster = *state;
+    struct bus_event event;
+    int usual = threads_with(SCHED_OTHER), quiet = threads_with(SCHED_BATCH);
+    assert_true(usual >= 1);
+    struct bus *bus = open_bus(embedded_broker_address(cluster->broker), NULL, 0, PATIENCE_MS, &cluster->error);
+    assert_non_null(bus);
+    assert_true(bus_consume(bus, TOPIC, 1, BUS_OFFSET_BEGINNING, &cluster->error));
+    await(bus, BUS_END, &event);
+    assert_true(threads_with(SCHED_BATCH) >= quiet + 6);
+    assert_int_equal(threads_with(SCHED_OTHER), usual);
+    bus_close(bus);
 }
 
 static void many_records_keep_their_order_and_their_topic_pointer(void **state)
@@ -363,6 +395,37 @@ static void a_broker_that_comes_back_gets_what_was_sent_meanwhile(void **state)
     assert_true(span_equal(event.value, span_of("during")));
 }
 
+/* Some of it is under way when the broker goes. */
+static void what_an_outage_interrupts_is_appended_once(void **state)
+{
+    enum { OUTAGES = 5, EACH = 40 };
+    struct cluster *cluster = *state;
+    struct bus_event event;
+    bool seen[OUTAGES * EACH] = {false};
+    char value[8];
+    embedded_broker_set_round_trip_ms(cluster->broker, 20);
+    for (int i = 0; i < OUTAGES * EACH; i++) {
+        snprintf(value, sizeof value, "%d", i);
+        send_text(cluster, TOPIC, 0, value, 0);
+        bus_poll(cluster->bus, 1, &event);
+        if (i % EACH == EACH - 1) {
+            embedded_broker_set_down(cluster->broker, true);
+            embedded_broker_set_down(cluster->broker, false);
+        }
+    }
+    assert_true(bus_flush(cluster->bus, PATIENCE_MS));
+    assert_true(bus_consume(cluster->bus, TOPIC, 0, BUS_OFFSET_BEGINNING, &cluster->error));
+    for (int i = 0; i < OUTAGES * EACH; i++) {
+        await(cluster->bus, BUS_RECORD, &event);
+        snprintf(value, sizeof value, "%.*s", SPAN_ARGS(event.value));
+        assert_in_range(atoi(value), 0, OUTAGES * EACH - 1);
+        assert_false(seen[atoi(value)]);
+        seen[atoi(value)] = true;
+    }
+    await(cluster->bus, BUS_END, &event);
+    assert_int_equal(event.offset, OUTAGES * EACH);
+}
+
 static void a_closed_bus_forgets_what_it_had_in_hand(void **state)
 {
     struct cluster *cluster = *state;
@@ -519,6 +582,7 @@ int main(void)
 #define ON_CLUSTER(test) cmocka_unit_test_setup_teardown(test, begin, end)
     const struct CMUnitTest tests[] = {
         ON_CLUSTER(a_record_comes_back_as_it_was_sent),
+        ON_CLUSTER(threads_of_the_bus_do_not_interrupt_who_wakes_them),
         ON_CLUSTER(many_records_keep_their_order_and_their_topic_pointer),
         ON_CLUSTER(nothing_of_before_comes_after_a_stop),
         ON_CLUSTER(flush_leaves_records_and_reports_for_later),
@@ -531,6 +595,7 @@ int main(void)
         ON_CLUSTER(a_failed_delivery_is_fatal_and_stays_so),
         ON_CLUSTER(a_refusal_that_passes_is_not_shown),
         ON_CLUSTER(a_broker_that_comes_back_gets_what_was_sent_meanwhile),
+        ON_CLUSTER(what_an_outage_interrupts_is_appended_once),
         ON_CLUSTER(a_closed_bus_forgets_what_it_had_in_hand),
         ON_CLUSTER(who_does_not_want_to_know_any_more_waits_no_longer),
         ON_CLUSTER(an_answer_that_takes_long_is_waited_for),
