@@ -1084,6 +1084,7 @@ static bool read_task(struct decoder *decoder, const void *body, struct message 
 {
     const Backstep__V1__Task *wire = body;
     struct task *task = &message->task;
+    task->progress_partition = message->progress_partition;
     task->attempt = wire->attempt;
     task->confirm = wire->confirm;
     task->more_attempts = wire->more_attempts;
@@ -1963,53 +1964,55 @@ bool message_is_owners(enum message_kind kind)
 
 /* ---- encoding */
 
-union record {
-    ProtobufCMessage base;
-    ProgressRecord progress;
-    TaskRecord task;
-    WorkerRecord worker;
-    LogRecord log;
-};
+enum { FIELD_VARINT = 0, FIELD_EIGHT_BYTES = 1, FIELD_SIZED = 2, FIELD_FOUR_BYTES = 5 }; /* as a tag says */
 
-static void wrap(union record *record, const struct codec *codec, void *body, const struct message *message)
+static char *put_varint(char *at, uint64_t number)
 {
-    protobuf_c_message_init(records[codec->topic], &record->base);
-    switch (codec->topic) {
-    case TOPIC_PROGRESS:
-        record->progress.body_case = (Backstep__V1__ProgressRecord__BodyCase)codec->body;
-        record->progress.start = body; /* all pointers to structures look alike */
-        break;
-    case TOPIC_TASKS:
-        record->task.body_case = (Backstep__V1__TaskRecord__BodyCase)codec->body;
-        record->task.task = body;
-        record->task.incarnation = binary_of_bytes(message->incarnation.bytes, INCARNATION_BYTES);
-        record->task.progress_partition = message->progress_partition;
-        record->task.epoch = message->epoch;
-        break;
-    case TOPIC_WORKERS:
-        record->worker.body_case = (Backstep__V1__WorkerRecord__BodyCase)codec->body;
-        record->worker.hello = body;
-        break;
-    case TOPIC_LOGS:
-        record->log.body_case = (Backstep__V1__LogRecord__BodyCase)codec->body;
-        record->log.lines = body;
-        break;
+    for (; number >= 0x80; number >>= 7) {
+        *at++ = (char)(number | 0x80);
     }
+    *at++ = (char)number;
+    return at;
 }
 
-static bool append_packed(struct text *bytes, const ProtobufCMessage *record, const char *type, struct error *error)
+#define FRAME_BYTES 20 /* at most: two varints */
+
+/* What stands before the body of a record that has nothing but its body. Returns where it ends. */
+static char *put_frame(char *at, uint64_t field, size_t body_size)
 {
-    size_t size = protobuf_c_message_get_packed_size(record);
+    return put_varint(put_varint(at, field << 3 | FIELD_SIZED), body_size);
+}
+
+/* `field`: of the record that has nothing but this; 0: it is the record. */
+static bool append_packed(struct text *bytes, const ProtobufCMessage *packed, uint64_t field, const char *type, struct error *error)
+{
+    char frame[FRAME_BYTES];
+    size_t body_size = protobuf_c_message_get_packed_size(packed);
+    size_t frame_size = field > 0 ? (size_t)(put_frame(frame, field, body_size) - frame) : 0;
+    size_t size = frame_size + body_size;
     if (size > LIMIT_RECORD_BYTES) {
         return error_set(error, ERROR_INVALID, "%s of %zu bytes; a record has at most %d", type, size, LIMIT_RECORD_BYTES);
     }
     if (!text_reserve(bytes, size)) {
         return error_set(error, ERROR_INVALID, "no room for %s of %zu bytes", type, size);
     }
-    protobuf_c_message_pack(record, (uint8_t *)bytes->bytes + bytes->size);
+    memcpy(bytes->bytes + bytes->size, frame, frame_size);
+    protobuf_c_message_pack(packed, (uint8_t *)bytes->bytes + bytes->size + frame_size);
     bytes->size += size;
     bytes->bytes[bytes->size] = '\0';
     return true;
+}
+
+static bool append_task_record(struct text *bytes, const struct codec *codec, void *body, const struct message *message,
+                               struct error *error)
+{
+    TaskRecord record = BACKSTEP__V1__TASK_RECORD__INIT;
+    record.body_case = (Backstep__V1__TaskRecord__BodyCase)codec->body;
+    record.task = body; /* all pointers to structures look alike */
+    record.incarnation = binary_of_bytes(message->incarnation.bytes, INCARNATION_BYTES);
+    record.progress_partition = message->progress_partition;
+    record.epoch = message->epoch;
+    return append_packed(bytes, &record.base, 0, codec->type, error);
 }
 
 bool message_encode(const struct message *message, struct text *bytes, struct error *error)
@@ -2017,17 +2020,21 @@ bool message_encode(const struct message *message, struct text *bytes, struct er
     assert(message->kind > MESSAGE_NONE && (size_t)message->kind < CODEC_COUNT);
     const struct codec *codec = &codecs[message->kind];
     struct encoder encoder;
+    bool ok;
     arena_init(&encoder.arena, 16 * KIB, ENCODE_BUDGET_BYTES);
     arena_lend(&encoder.arena, encoder.first, sizeof encoder.first);
 
     ProtobufCMessage *body = arena_take(&encoder.arena, codec->descriptor->sizeof_message);
-    union record record;
     protobuf_c_message_init(codec->descriptor, body);
     codec->fill(&encoder, body, message);
-    wrap(&record, codec, body, message);
 
-    bool ok = encoder.arena.failed ? error_set(error, ERROR_INVALID, "no memory for a record of type %s", codec->type)
-                                   : append_packed(bytes, &record.base, codec->type, error);
+    if (encoder.arena.failed) {
+        ok = error_set(error, ERROR_INVALID, "no memory for a record of type %s", codec->type);
+    } else if (codec->topic == TOPIC_TASKS) {
+        ok = append_task_record(bytes, codec, body, message, error);
+    } else {
+        ok = append_packed(bytes, body, (uint64_t)codec->body, codec->type, error);
+    }
     arena_fini(&encoder.arena);
     return ok;
 }
@@ -2044,6 +2051,14 @@ static void release(void *data, void *memory)
 {
     (void)data, (void)memory; /* all at once, by message_free() */
 }
+
+union record {
+    ProtobufCMessage base;
+    ProgressRecord progress;
+    TaskRecord task;
+    WorkerRecord worker;
+    LogRecord log;
+};
 
 static void unwrap(const union record *record, enum message_topic topic, int *body_case, const void **body)
 {
@@ -2067,10 +2082,11 @@ static void unwrap(const union record *record, enum message_topic topic, int *bo
     }
 }
 
-static enum message_kind find_kind(enum message_topic topic, int body_case)
+/* `field`: of the topic's record. */
+static enum message_kind find_kind(enum message_topic topic, uint64_t field)
 {
     for (size_t kind = MESSAGE_NONE + 1; kind < CODEC_COUNT; kind++) {
-        if (codecs[kind].topic == topic && codecs[kind].body == body_case) {
+        if (codecs[kind].topic == topic && (uint64_t)codecs[kind].body == field) {
             return (enum message_kind)kind;
         }
     }
@@ -2093,17 +2109,12 @@ static bool read_head(struct decoder *decoder, const union record *record, const
     return true;
 }
 
-static bool read_record(struct decoder *decoder, const union record *record, enum message_topic topic, struct span key,
-                        struct message *message)
+/* `record`: what the body stands in; not looked at where that is nothing else. */
+static bool read_body(struct decoder *decoder, enum message_kind kind, const union record *record, const void *body, struct span key,
+                      struct message *message)
 {
-    int body_case = 0;
-    const void *body = NULL;
-    unwrap(record, topic, &body_case, &body);
-    message->kind = body != NULL ? find_kind(topic, body_case) : MESSAGE_NONE;
-    if (message->kind == MESSAGE_NONE) {
-        return garbage(decoder, "a record of no kind that is known");
-    }
-    const struct codec *codec = &codecs[message->kind];
+    const struct codec *codec = &codecs[kind];
+    message->kind = kind;
     message->event.kind = codec->event;
     bool ok = read_head(decoder, record, codec, key, message) && codec->read(decoder, body, message);
     if (ok && decoder->arena.failed) {
@@ -2112,7 +2123,7 @@ static bool read_record(struct decoder *decoder, const union record *record, enu
     return ok || error_prefix(decoder->error, "%s", codec->type);
 }
 
-/* ---- plans, found without decoding what stands around them */
+/* ---- fields, found without decoding what stands around them */
 
 /* A varint at `at`, which moves behind it. false: there is none. */
 static bool scan_varint(struct span bytes, size_t *at, uint64_t *number)
@@ -2131,16 +2142,15 @@ static bool scan_varint(struct span bytes, size_t *at, uint64_t *number)
 /* The next field: its number, and where it is something with a length, that. false: the bytes are over, or no fields. */
 static bool scan_field(struct span bytes, size_t *at, uint64_t *field, struct span *content)
 {
-    enum { VARINT = 0, EIGHT_BYTES = 1, LENGTH = 2, FOUR_BYTES = 5 };
     uint64_t tag, number = 0;
     if (!scan_varint(bytes, at, &tag)) {
         return false;
     }
-    bool sized = (tag & 7) == LENGTH || (tag & 7) == VARINT;
-    if (sized ? !scan_varint(bytes, at, &number) : (tag & 7) != EIGHT_BYTES && (tag & 7) != FOUR_BYTES) {
+    bool sized = (tag & 7) == FIELD_SIZED || (tag & 7) == FIELD_VARINT;
+    if (sized ? !scan_varint(bytes, at, &number) : (tag & 7) != FIELD_EIGHT_BYTES && (tag & 7) != FIELD_FOUR_BYTES) {
         return false;
     }
-    uint64_t size = sized ? ((tag & 7) == LENGTH ? number : 0) : (tag & 7) == EIGHT_BYTES ? 8 : 4;
+    uint64_t size = sized ? ((tag & 7) == FIELD_SIZED ? number : 0) : (tag & 7) == FIELD_EIGHT_BYTES ? 8 : 4;
     if (size > bytes.size - *at) {
         return false;
     }
@@ -2150,75 +2160,100 @@ static bool scan_field(struct span bytes, size_t *at, uint64_t *field, struct sp
     return true;
 }
 
-/* A record whose only field is a Start or a Snapshot with one plan in it, as everybody writes it. */
-struct planned {
-    uint64_t field; /* of the record */
-    struct span body, plan;
-    size_t field_at; /* of the plan in the body */
-};
-
-static bool scan_plan(struct span bytes, struct planned *planned)
+/* A record that is nothing but its body, as everybody writes it: shorter to read so, and the same. */
+static bool scan_frame(struct span bytes, uint64_t *field, struct span *body)
 {
-    enum { START = 1, START_PLAN = 4, SNAPSHOT = 27, SNAPSHOT_PLAN = 5 };
+    char frame[FRAME_BYTES];
     size_t at = 0;
-    if (!scan_field(bytes, &at, &planned->field, &planned->body) || at != bytes.size ||
-        (planned->field != START && planned->field != SNAPSHOT)) {
-        return false;
-    }
-    uint64_t wanted = planned->field == START ? START_PLAN : SNAPSHOT_PLAN, field;
+    return scan_field(bytes, &at, field, body) && at == bytes.size && (bytes.bytes[0] & 7) == FIELD_SIZED &&
+           put_frame(frame, *field, body->size) - frame == body->bytes - bytes.bytes; /* no longer than need be */
+}
+
+/* The only plan of a Start or a Snapshot. */
+static bool scan_plan(enum message_kind kind, struct span body, struct span *plan, size_t *field_at)
+{
+    enum { START_PLAN = 4, SNAPSHOT_PLAN = 5 };
+    uint64_t wanted = kind == MESSAGE_START ? START_PLAN : SNAPSHOT_PLAN, field;
     struct span content;
-    size_t count = 0, before = 0;
-    for (at = 0; at < planned->body.size; before = at) {
-        if (!scan_field(planned->body, &at, &field, &content)) {
+    size_t count = 0;
+    for (size_t at = 0, before = 0; at < body.size; before = at) {
+        if (!scan_field(body, &at, &field, &content)) {
             return false;
         }
         if (field == wanted) {
-            planned->plan = content;
-            planned->field_at = before;
+            *plan = content;
+            *field_at = before;
             count++;
         }
     }
-    return count == 1 && planned->plan.size > 0;
+    return count == 1 && plan->size > 0;
 }
 
-static char *put_varint(char *at, uint64_t number)
+/* The body without the plan that stands in it. */
+static struct span without_plan(struct decoder *decoder, struct span body, struct span plan, size_t field_at)
 {
-    for (; number >= 0x80; number >>= 7) {
-        *at++ = (char)(number | 0x80);
-    }
-    *at++ = (char)number;
-    return at;
-}
-
-/* The record without its plan. */
-static struct span without_plan(struct decoder *decoder, const struct planned *planned)
-{
-    const char *body = planned->body.bytes;
-    size_t behind = (size_t)(planned->plan.bytes + planned->plan.size - body);
-    size_t size = planned->field_at + planned->body.size - behind;
-    char *bytes = arena_take(&decoder->arena, size + 20); /* and two varints */
+    const char *behind = plan.bytes + plan.size;
+    size_t rest = (size_t)(body.bytes + body.size - behind);
+    char *bytes = arena_take(&decoder->arena, field_at + rest + 1); /* none is no failure */
     if (bytes == NULL) {
         return (struct span){0};
     }
-    char *at = put_varint(put_varint(bytes, planned->field << 3 | 2), size);
-    memcpy(at, body, planned->field_at);
-    memcpy(at + planned->field_at, body + behind, planned->body.size - behind);
-    return (struct span){bytes, (size_t)(at + size - bytes)};
+    memcpy(bytes, body.bytes, field_at);
+    memcpy(bytes + field_at, behind, rest);
+    return (struct span){bytes, field_at + rest};
 }
 
-static struct span take_plan_out(struct decoder *decoder, struct message_plans *plans, struct message *message, struct span bytes)
+static struct span take_plan_out(struct decoder *decoder, struct message_plans *plans, enum message_kind kind, struct span body,
+                                 struct message *message)
 {
-    struct planned planned;
-    if (!scan_plan(bytes, &planned)) {
-        return bytes;
+    struct span plan;
+    size_t field_at;
+    if ((kind != MESSAGE_START && kind != MESSAGE_SNAPSHOT) || !scan_plan(kind, body, &plan, &field_at)) {
+        return body;
     }
-    decoder->known = plans != NULL ? message_plans_find(plans, planned.plan) : NULL;
+    decoder->known = plans != NULL ? message_plans_find(plans, plan) : NULL;
     message->plan_known = decoder->known != NULL;
     if (decoder->known != NULL) {
-        return without_plan(decoder, &planned);
+        return without_plan(decoder, body, plan, field_at);
     }
-    message->plan_bytes = arena_keep(&decoder->arena, planned.plan);
-    return bytes;
+    message->plan_bytes = arena_keep(&decoder->arena, plan);
+    return body;
+}
+
+/* NULL: the bytes are none, and `decoder->error` says so. */
+static const ProtobufCMessage *unpack(struct decoder *decoder, const ProtobufCMessageDescriptor *descriptor, struct span bytes)
+{
+    ProtobufCAllocator allocator = {allocate, release, decoder};
+    const ProtobufCMessage *unpacked =
+        protobuf_c_message_unpack(descriptor, &allocator, bytes.size, (const uint8_t *)bytes.bytes);
+    if (unpacked == NULL) {
+        garbage(decoder, "the bytes are no record of this topic");
+    }
+    return unpacked;
+}
+
+static bool decode_framed(struct decoder *decoder, struct message_plans *plans, enum message_kind kind, struct span key,
+                          struct span body, struct message *message)
+{
+    body = take_plan_out(decoder, plans, kind, body, message);
+    const ProtobufCMessage *unpacked = unpack(decoder, codecs[kind].descriptor, body);
+    return unpacked != NULL && read_body(decoder, kind, NULL, unpacked, key, message);
+}
+
+static bool decode_whole(struct decoder *decoder, enum message_topic topic, struct span key, struct span bytes, struct message *message)
+{
+    int body_case = 0;
+    const void *body = NULL;
+    const union record *record = (const union record *)unpack(decoder, records[topic], bytes);
+    if (record == NULL) {
+        return false;
+    }
+    unwrap(record, topic, &body_case, &body);
+    enum message_kind kind = body != NULL ? find_kind(topic, (uint64_t)body_case) : MESSAGE_NONE;
+    if (kind == MESSAGE_NONE) {
+        return garbage(decoder, "a record of no kind that is known");
+    }
+    return read_body(decoder, kind, record, body, key, message);
 }
 
 static bool decode(struct message *message, enum message_topic topic, struct message_plans *plans, struct span key, struct span bytes,
@@ -2233,12 +2268,12 @@ static bool decode(struct message *message, enum message_topic topic, struct mes
     }
     struct decoder decoder = {.error = error};
     arena_init(&decoder.arena, bytes.size <= SMALL_RECORD_BYTES ? SMALL_DECODED_BYTES : 1024 + bytes.size * 2, DECODE_BUDGET_BYTES);
-    ProtobufCAllocator allocator = {allocate, release, &decoder};
-    bytes = topic == TOPIC_PROGRESS ? take_plan_out(&decoder, plans, message, bytes) : bytes;
-    const ProtobufCMessage *record =
-        protobuf_c_message_unpack(records[topic], &allocator, bytes.size, (const uint8_t *)bytes.bytes);
-    bool ok = record != NULL ? read_record(&decoder, (const union record *)record, topic, key, message)
-                             : garbage(&decoder, "the bytes are no record of this topic");
+    uint64_t field;
+    struct span body;
+    /* A task's record has a head besides. */
+    enum message_kind kind = topic != TOPIC_TASKS && scan_frame(bytes, &field, &body) ? find_kind(topic, field) : MESSAGE_NONE;
+    bool ok = kind != MESSAGE_NONE ? decode_framed(&decoder, plans, kind, key, body, message)
+                                   : decode_whole(&decoder, topic, key, bytes, message);
     if (!ok) {
         arena_fini(&decoder.arena);
         *message = (struct message){0};

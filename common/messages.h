@@ -80,6 +80,7 @@ struct step_result {
 
 struct task {
     struct span run_id;
+    uint32_t progress_partition; /* where its events go; the record's, of which the reader tells it, not part of its own bytes */
     struct ticket ticket;
     struct span pipeline, step, handler;
     uint32_t attempt;

@@ -12,9 +12,10 @@ struct held_known {
     char bytes[];
 };
 
+/* By malloc(), which has at hand what a thread gave back; glibc's calloc() does not look there. */
 static void *allocate(size_t size)
 {
-    void *memory = calloc(1, size);
+    void *memory = malloc(size);
     if (memory == NULL) {
         abort();
     }
@@ -24,7 +25,9 @@ static void *allocate(size_t size)
 static size_t make_key(struct held_key *key, struct span run_id, const struct ticket *ticket)
 {
     size_t size = run_id.size < sizeof key->run_id ? run_id.size : sizeof key->run_id;
-    *key = (struct held_key){.step = ticket->step, .instance = ticket->instance, .direction = (uint32_t)ticket->direction};
+    key->step = ticket->step;
+    key->instance = ticket->instance;
+    key->direction = (uint32_t)ticket->direction;
     if (size > 0) {
         memcpy(key->run_id, run_id.bytes, size);
     }
@@ -50,12 +53,13 @@ struct held *held_find_id(const struct held_tasks *tasks, uint64_t id)
 struct held *held_add(struct held_tasks *tasks, struct message *message)
 {
     struct held *held = allocate(sizeof *held);
-    held->id = ++tasks->last_id;
-    held->message = *message;
-    held->expects = held->message.task.more_behind;
-    held->known_end = &held->known;
-    *message = (struct message){0};
-    size_t size = make_key(&held->key, held->message.task.run_id, &held->message.task.ticket);
+    *held = (struct held){.id = ++tasks->last_id,
+                          .task = message->task,
+                          .storage = message->storage,
+                          .expects = message->task.more_behind,
+                          .known_end = &held->known};
+    message->storage = NULL;
+    size_t size = make_key(&held->key, held->task.run_id, &held->task.ticket);
     HASH_ADD_KEYPTR(by_key, tasks->by_key, &held->key, size, held);
     HASH_ADD(by_id, tasks->by_id, id, sizeof held->id, held);
     return held;
@@ -71,7 +75,7 @@ static void free_held(struct held_tasks *tasks, struct held *held)
     free(held->sets);
     HASH_DELETE(by_key, tasks->by_key, held);
     HASH_DELETE(by_id, tasks->by_id, held);
-    message_free(&held->message);
+    arena_blocks_free(held->storage);
     free(held);
 }
 
@@ -98,7 +102,7 @@ void held_unlink_all(struct held_tasks *tasks)
 
 static void add_set(struct held *held, struct span set)
 {
-    struct task *task = &held->message.task;
+    struct task *task = &held->task;
     struct span *sets = allocate((task->set_count + 1) * sizeof *sets);
     if (task->set_count > 0) {
         memcpy(sets, task->sets, task->set_count * sizeof *sets);
@@ -116,9 +120,9 @@ static void learn(struct held *held, bool skipped, struct span step, struct span
         .skipped = skipped, .step = span_copy_to(&at, step), .data = span_copy_to(&at, data), .set = span_copy_to(&at, set)};
     *held->known_end = known;
     held->known_end = &known->next;
-    struct task *task = &held->message.task;
+    struct task *task = &held->task;
     for (size_t i = 0; i < task->result_count; i++) {
-        struct step_result *result = (struct step_result *)(size_t)&task->results[i]; /* the message is ours */
+        struct step_result *result = (struct step_result *)(size_t)&task->results[i]; /* the task is ours */
         if (result->pending && span_equal(result->step, step)) {
             result->pending = false;
             result->success = !skipped;
@@ -145,7 +149,7 @@ void held_wait_behind(struct held_tasks *tasks, struct held *held, struct held *
 
 void held_has_ended(struct held_tasks *tasks, struct held *held, bool skipped, struct span data, struct span set)
 {
-    struct span step = held->message.task.step;
+    struct span step = held->task.step;
     assert(held->state == HELD_HERE);
     for (struct held *at = held; at != NULL; at = at->behind) {
         learn(at, skipped, step, data, set);
@@ -165,7 +169,7 @@ void held_part(struct held *held)
 void held_expect_no_more(struct held *held)
 {
     held->behind = NULL;
-    held->expects = held->message.task.more_behind = false;
+    held->expects = held->task.more_behind = false;
 }
 
 void held_is_here(struct held_tasks *tasks, struct held *held)

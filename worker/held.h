@@ -3,6 +3,7 @@
 #ifndef HELD_H
 #define HELD_H
 
+#include "common/arena.h"
 #include "common/limits.h"
 #include "common/messages.h"
 
@@ -18,14 +19,15 @@ struct held {
         uint32_t step, instance, direction;
         char run_id[LIMIT_IDENTIFIER_BYTES];
     } key;
-    struct message message; /* owned */
+    struct task task;
+    struct arena_block *storage; /* owned: what the task borrows from */
     enum held_state state;
     bool begun;        /* as far as the runner has said */
     bool acknowledged; /* ENDED: its Done stands in the log */
     bool expects;      /* another is to come behind it, as far as we know: what has ended is there for that one */
     struct held *before, *behind;
     struct held_known *known, **known_end; /* what has become known of steps since the task was sent: once it has ended, its own */
-    struct span *sets; /* owned; in the message's place where there is more than came with it */
+    struct span *sets; /* owned; in the place of the task's where there is more than came with it */
     UT_hash_handle by_key, by_id;
 };
 
@@ -36,7 +38,7 @@ struct held_tasks {
     uint32_t ahead; /* of them: they wait, or have ended */
 };
 
-/* Takes the message, a task whose key is not there. Aborts where memory is out: the log has everything, another process will
+/* Takes the message's storage: a task whose key is not there. Aborts where memory is out: the log has everything, another process will
  * take over. */
 struct held *held_add(struct held_tasks *tasks, struct message *message);
 /* Frees it, and all that waits behind it. */

@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define BATCH_MAX 1000          /* records taken in before what they brought is sent on */
 #define WINDOW_SAY_MS 500       /* a window that has doubled or halved is said so soon */
@@ -31,6 +32,7 @@ struct worker {
     char workers_topic[TOPICS_NAME_BYTES], letters_topic[TOPICS_NAME_BYTES];
     struct bus *bus;
     struct outbox *outbox;
+    struct text bytes; /* of the record that is about to be posted */
     struct held_tasks held;
     struct worker_counts counts;
 
@@ -73,7 +75,7 @@ static enum duty_held duty_held(const void *state, struct span run_id, const str
     if (held == NULL) {
         return DUTY_NOT_HELD;
     }
-    *number = held->message.task.ticket.number;
+    *number = held->task.ticket.number;
     return held->state == HELD_ENDED ? DUTY_ENDED : held->begun ? DUTY_RUNNING : DUTY_QUEUED;
 }
 
@@ -84,7 +86,8 @@ static const struct backstep_step *find_handler(const struct worker *worker, str
     if (builtin != NULL || handler.size >= sizeof name) {
         return builtin;
     }
-    snprintf(name, sizeof name, "%.*s", SPAN_ARGS(handler));
+    memcpy(name, handler.bytes, handler.size);
+    name[handler.size] = '\0';
     return backstep_registry_find(worker->options.handlers, name);
 }
 
@@ -97,13 +100,12 @@ static bool duty_serves(const void *state, struct span handler)
 
 static void post(struct worker *worker, const struct message *message, struct parcel parcel, struct span key)
 {
-    struct text bytes;
     struct error error;
-    text_init(&bytes, LIMIT_RECORD_BYTES);
-    if (message_encode(message, &bytes, &error)) {
+    text_clear(&worker->bytes);
+    if (message_encode(message, &worker->bytes, &error)) {
         parcel.posted_ms = boottime_ms(worker);
         parcel.send.key = key;
-        parcel.send.value = text_span(&bytes);
+        parcel.send.value = text_span(&worker->bytes);
         parcel.send.headers[0] = (struct bus_header){.name = "type", .value = span_of(message_type(message->kind))};
         parcel.send.header_count = 1;
         /* Nothing waits for the acknowledgement of an event, but the end of a drain, and what was sent ahead. */
@@ -112,7 +114,6 @@ static void post(struct worker *worker, const struct message *message, struct pa
     } else {
         log_event(LOG_ERROR, "record_not_encoded", "type=%s error=%s", message_type(message->kind), LOG_QUOTED(error.message));
     }
-    text_fini(&bytes);
 }
 
 static void post_event(struct worker *worker, const struct message *message, enum parcel_kind kind, uint64_t about)
@@ -124,12 +125,12 @@ static void post_event(struct worker *worker, const struct message *message, enu
 }
 
 /* An event about a task: "a task names the progress partition to answer on". */
-static struct message about(const struct worker *worker, enum message_kind kind, const struct message *task)
+static struct message about(const struct worker *worker, enum message_kind kind, const struct task *task)
 {
     return (struct message){.kind = kind,
                             .progress_partition = task->progress_partition,
-                            .event = {.run_id = task->task.run_id,
-                                      .ticket = task->task.ticket,
+                            .event = {.run_id = task->run_id,
+                                      .ticket = task->ticket,
                                       .worker = span_of(worker->options.id)}};
 }
 
@@ -200,8 +201,8 @@ static void say_holding(struct worker *worker, const struct message *welcome)
         abort();
     }
     for (struct held *held = worker->held.by_id; held != NULL; held = held->by_id.next) {
-        if (held->message.progress_partition == welcome->progress_partition && held->state != HELD_ENDED) {
-            const struct task *task = &held->message.task;
+        if (held->task.progress_partition == welcome->progress_partition && held->state != HELD_ENDED) {
+            const struct task *task = &held->task;
             tickets[count++] = (struct held_ticket){task->run_id, task->ticket, task->more_behind};
         }
     }
@@ -218,7 +219,7 @@ static void say_holding(struct worker *worker, const struct message *welcome)
     free(tickets);
 }
 
-static void say_refused(struct worker *worker, const struct message *task, enum refused_reason reason)
+static void say_refused(struct worker *worker, const struct task *task, enum refused_reason reason)
 {
     struct message message = about(worker, MESSAGE_REFUSED, task);
     message.refused = reason;
@@ -226,7 +227,7 @@ static void say_refused(struct worker *worker, const struct message *task, enum 
     worker->counts.refused++;
 }
 
-static void say_expanded(struct worker *worker, const struct message *task, const struct attempt *attempt)
+static void say_expanded(struct worker *worker, const struct task *task, const struct attempt *attempt)
 {
     struct message message = about(worker, MESSAGE_EXPANDED, task);
     message.event.elements = attempt->elements;
@@ -236,7 +237,7 @@ static void say_expanded(struct worker *worker, const struct message *task, cons
 }
 
 /* `ended`: who waits for its acknowledgement; NULL: nobody. */
-static void say_done(struct worker *worker, const struct message *task, const struct attempt *attempt, int64_t duration_us,
+static void say_done(struct worker *worker, const struct task *task, const struct attempt *attempt, int64_t duration_us,
                      const struct held *ended)
 {
     struct message message = about(worker, MESSAGE_DONE, task);
@@ -253,7 +254,7 @@ static void say_done(struct worker *worker, const struct message *task, const st
 }
 
 /* It has not begun, and never will. */
-static void say_given_back(struct worker *worker, const struct message *task)
+static void say_given_back(struct worker *worker, const struct task *task)
 {
     say_done(worker, task, &(struct attempt){.outcome = OUTCOME_CANCELLED_NOT_STARTED}, 0, NULL);
 }
@@ -292,7 +293,7 @@ static void cancel_all(struct worker *worker, bool say_so)
     HASH_ITER(by_id, worker->held.by_id, held, next) {
         if (held->state != HELD_HERE || runner_cancel(worker->options.runner, held->id)) {
             if (say_so && held->state != HELD_ENDED) {
-                say_given_back(worker, &held->message);
+                say_given_back(worker, &held->task);
             }
             held_let_go(&worker->held, held);
         }
@@ -367,24 +368,24 @@ static void renew_lease(struct worker *worker, int64_t sent_ms)
 
 static void give_back(struct worker *worker, struct held *held)
 {
-    say_given_back(worker, &held->message);
+    say_given_back(worker, &held->task);
     held_let_go(&worker->held, held);
 }
 
 static void begin(struct worker *worker, struct held *held, const struct backstep_step *step)
 {
-    log_event(LOG_DEBUG, "task", "run=%.*s step=%u ticket=%u", SPAN_ARGS(held->message.task.run_id),
-              held->message.task.ticket.step, held->message.task.ticket.number);
+    log_event(LOG_DEBUG, "task", "run=%.*s step=%u ticket=%u", SPAN_ARGS(held->task.run_id),
+              held->task.ticket.step, held->task.ticket.number);
     worker->counts.tasks++;
-    runner_begin(worker->options.runner, &(struct runner_task){held->id, &held->message.task, step});
+    runner_begin(worker->options.runner, &(struct runner_task){held->id, &held->task, step});
 }
 
 /* The Done before it stands in the log. */
 static void ahead_begin(struct worker *worker, struct held *held)
 {
-    const struct backstep_step *step = find_handler(worker, held->message.task.handler);
+    const struct backstep_step *step = find_handler(worker, held->task.handler);
     if (step == NULL) { /* other handlers were set meanwhile */
-        say_refused(worker, &held->message, REFUSED_UNKNOWN);
+        say_refused(worker, &held->task, REFUSED_UNKNOWN);
         held_let_go(&worker->held, held);
         return;
     }
@@ -432,7 +433,7 @@ static void ahead_forget(struct worker *worker, uint32_t progress_partition)
 {
     struct held *held, *next;
     HASH_ITER(by_id, worker->held.by_id, held, next) {
-        if (held->message.progress_partition == progress_partition) {
+        if (held->task.progress_partition == progress_partition) {
             held->expects = false;
             ahead_follow(worker, held);
         }
@@ -440,11 +441,11 @@ static void ahead_forget(struct worker *worker, uint32_t progress_partition)
 }
 
 /* It was not taken. What it was to come behind, if that is here, waits for it in vain. */
-static void ahead_missed(struct worker *worker, const struct message *task)
+static void ahead_missed(struct worker *worker, const struct task *task)
 {
-    const struct ticket *after = &task->task.after;
-    struct held *before = after->number > 0 ? held_find(&worker->held, task->task.run_id, after) : NULL;
-    if (before == NULL || before->message.task.ticket.number != after->number || before->behind != NULL) {
+    const struct ticket *after = &task->after;
+    struct held *before = after->number > 0 ? held_find(&worker->held, task->run_id, after) : NULL;
+    if (before == NULL || before->task.ticket.number != after->number || before->behind != NULL) {
         return;
     }
     held_expect_no_more(before);
@@ -455,7 +456,7 @@ static void ahead_wait(struct worker *worker, struct message *message)
 {
     struct held *before = held_find(&worker->held, message->task.run_id, &message->task.after);
     if (before->behind != NULL) { /* cannot be: its owner has sent one */
-        say_given_back(worker, message);
+        say_given_back(worker, &message->task);
         return;
     }
     held_wait_behind(&worker->held, held_add(&worker->held, message), before);
@@ -467,21 +468,21 @@ static void ahead_wait(struct worker *worker, struct message *message)
 static void on_waits(struct worker *worker, struct held *held)
 {
     held->begun = true;
-    struct message message = about(worker, MESSAGE_STARTED, &held->message);
+    struct message message = about(worker, MESSAGE_STARTED, &held->task);
     post_event(worker, &message, PARCEL_CONFIRM, held->id);
 }
 
 static void on_started(struct worker *worker, struct held *held, const struct runner_report *report)
 {
     held->begun = true;
-    struct message message = about(worker, MESSAGE_STARTED, &held->message);
+    struct message message = about(worker, MESSAGE_STARTED, &held->task);
     message.event.elapsed_ms = report->duration_us / 1000;
     post_event(worker, &message, PARCEL_EVENT, 0);
 }
 
 static void on_progressed(struct worker *worker, struct held *held, const struct runner_report *report)
 {
-    struct message message = about(worker, MESSAGE_PROGRESSED, &held->message);
+    struct message message = about(worker, MESSAGE_PROGRESSED, &held->task);
     message.event.current = report->current;
     message.event.total = report->total;
     message.event.metrics = span_of(report->metrics);
@@ -496,10 +497,10 @@ static void on_done(struct worker *worker, struct held *held, const struct runne
     worker->mean_step_us = worker->mean_step_us > 0 ? worker->mean_step_us : 1;
     struct held *ended = NULL;
     if (report->attempt.expanded) {
-        say_expanded(worker, &held->message, &report->attempt);
+        say_expanded(worker, &held->task, &report->attempt);
     } else {
         ended = ahead_ended(worker, held, &report->attempt);
-        say_done(worker, &held->message, &report->attempt, report->duration_us, ended);
+        say_done(worker, &held->task, &report->attempt, report->duration_us, ended);
     }
     if (ended == NULL) {
         held_let_go(&worker->held, held);
@@ -609,13 +610,13 @@ static void answer(struct worker *worker, struct message *message)
         break;
     case DUTY_NEW_INCARNATION: end_incarnation(worker, "the lease is over: a task came after its end"); break;
     case DUTY_REFUSE_UNKNOWN:
-        say_refused(worker, message, REFUSED_UNKNOWN);
-        ahead_missed(worker, message);
+        say_refused(worker, &message->task, REFUSED_UNKNOWN);
+        ahead_missed(worker, &message->task);
         break;
-    case DUTY_REFUSE_BUSY: say_refused(worker, message, REFUSED_BUSY); break;
+    case DUTY_REFUSE_BUSY: say_refused(worker, &message->task, REFUSED_BUSY); break;
     case DUTY_GIVE_BACK:
-        say_given_back(worker, message);
-        ahead_missed(worker, message);
+        say_given_back(worker, &message->task);
+        ahead_missed(worker, &message->task);
         break;
     case DUTY_RUN: run(worker, message); break;
     case DUTY_CANCEL_QUEUED:
@@ -840,6 +841,7 @@ struct worker *worker_new(const struct worker_options *options)
     topics_name(worker->workers_topic, TOPICS_WORKERS, options->prefix, NULL);
     topics_name(worker->letters_topic, TOPICS_DEAD_LETTER, options->prefix, NULL);
     worker->outbox = outbox_new();
+    text_init(&worker->bytes, LIMIT_RECORD_BYTES);
     return worker;
 }
 
@@ -854,6 +856,7 @@ void worker_free(struct worker *worker)
         held_let_go(&worker->held, held);
     }
     outbox_free(worker->outbox);
+    text_fini(&worker->bytes);
     free(worker);
 }
 

@@ -541,6 +541,7 @@ static const struct row rows[] = {
     {"nothing", TOPIC_PROGRESS, S("r"), S(""), "an empty record"},
     {"an unknown body", TOPIC_PROGRESS, S("r"), S("\xea\x07\x01x"), "a record of no kind that is known"},
     {"no bytes of ours", TOPIC_PROGRESS, S("r"), S("hello"), "the bytes are no record of this topic"},
+    {"a length of six bytes", TOPIC_PROGRESS, S("r"), S("\x52\x88\x80\x80\x80\x80\x00" TICKET), "the bytes are no record of this topic"},
     {"no ticket", TOPIC_PROGRESS, S("r"), S("\x52\x00"), "Started: no ticket"},
     {"no key", TOPIC_PROGRESS, S(""), S("\x52\x08" TICKET),
      "Started: key: is empty; write a letter or digit, then letters, digits, '.', '_' and '-'"},
