@@ -15,17 +15,21 @@
 
 /* A job that is held is looked at so often, for its Started: a thread that takes one wakes nobody. */
 #define LOOK_MS 50
-/* Tasks that come together are handed to the threads together, but not more of them: each hand-over is a wake-up, and a step that does
- * nothing costs less than that. */
-#define HAND_OVER_JOBS 64
+#define HASTE_NS 100000 /* of work for one thread; to wake another takes about half of that */
+/* Tasks that come together are handed to the threads together: each hand-over is a wake-up, and a step that does nothing costs less than
+ * that. But no more than so many, nor more than HASTE_NS of work once there are some. */
+#define HAND_OVER_SOME 64
+#define HAND_OVER_MOST 512
+#define STUCK_MS 1 /* without one that is taken, and the others are woken too */
 /* Ends wait for others, and wake nobody, no longer than what is still queued will take, and GATHER_MS: a request with several costs little
  * more than one with one, here, at the broker and at the coordinator, and what would come for them has to wait for its turn here anyway. Not
- * where no more is queued than QUEUED_WELL for each thread; and jobs that take less than GATHER_FROM_US end several at a time by
+ * where no more is queued than QUEUED_WELL for each thread; and jobs that take less than GATHER_FROM_NS end several at a time by
  * themselves. */
 #define GATHER_MS 20
-#define GATHER_FROM_US 200
+#define GATHER_FROM_NS 200000
 #define QUEUED_WELL 2
 #define MEAN_WEIGHT 16 /* of the past, against one more job */
+#define LONG_US 1000000 /* jobs that take longer are alike to all that asks for the mean */
 
 enum job_state { JOB_QUEUED, JOB_WAITS, JOB_RUNS, JOB_DONE };
 
@@ -37,7 +41,7 @@ struct job {
     bool wait_told, going, withdrawn;
     bool started_told;
     bool news; /* progress or metrics that were not handed out */
-    int64_t begun_ms, next_report_ms, duration_us;
+    int64_t begun_us, next_report_ms, duration_us;
     uint64_t current, total;
     char *metrics; /* the latest, not handed out */
     struct cancellation cancellation;
@@ -64,8 +68,9 @@ struct pool {
     void *wake_state;
     bool woken; /* since the last poll that found nothing */
     uint32_t queue_count;
+    int64_t moved_ms; /* when a job last came into the queue, or was taken */
     int64_t ended_ms; /* since when the first of `ended` is there */
-    int64_t mean_us;  /* of what jobs took; 0: none has ended yet */
+    int64_t mean_ns;  /* of what jobs took; 0: none has ended yet */
     bool stopping;
     struct pool_guard guard;
     bool guarded;
@@ -111,10 +116,10 @@ static int64_t least(int64_t a, int64_t b)
 /* Until when what has ended may wait for others (monotonic); 0: not at all. */
 static int64_t ends_due_ms(const struct pool *pool)
 {
-    if (pool->mean_us < GATHER_FROM_US || pool->queue_count <= QUEUED_WELL * pool->thread_count) {
+    if (pool->mean_ns < GATHER_FROM_NS || pool->queue_count <= QUEUED_WELL * pool->thread_count) {
         return 0;
     }
-    int64_t queued_ms = pool->queue_count * pool->mean_us / pool->thread_count / 1000;
+    int64_t queued_ms = pool->queue_count * pool->mean_ns / pool->thread_count / 1000000;
     return pool->ended_ms + least(queued_ms, GATHER_MS);
 }
 
@@ -202,15 +207,12 @@ static void run(struct job *job)
         job->attempt.outcome = OUTCOME_CANCELLED_NOT_STARTED;
         return;
     }
-    int64_t begun_us = clock_monotonic_us();
     attempt_run(&job->attempt, job->task.task, job->task.step, &job->cancellation, &listener);
-    job->duration_us = clock_monotonic_us() - begun_us;
     guard_end(job);
 }
 
-static void end_job(struct pool *pool, struct job *job)
+static void end_job(struct pool *pool, struct job *job, int64_t now_ms)
 {
-    int64_t now_ms = clock_monotonic_ms();
     pool->ended_ms = pool->ended == NULL ? now_ms : pool->ended_ms;
     DL_DELETE(pool->slots, job);
     DL_APPEND(pool->ended, job);
@@ -238,18 +240,22 @@ static void take(struct pool *pool)
     dequeue(pool, job);
     DL_APPEND(pool->slots, job);
     if (!wait_for_go(pool, job)) {
-        end_job(pool, job);
+        end_job(pool, job, clock_monotonic_ms());
         return;
     }
     job->state = JOB_RUNS;
-    job->begun_ms = clock_monotonic_ms();
-    job->next_report_ms = job->begun_ms + RUNNER_STARTED_MS;
+    job->begun_us = clock_monotonic_us();
+    pool->moved_ms = job->begun_us / 1000;
+    job->next_report_ms = pool->moved_ms + RUNNER_STARTED_MS;
     unlock(pool);
     run(job);
+    int64_t now_us = clock_monotonic_us();
     lock(pool);
     job->state = JOB_DONE;
-    pool->mean_us += pool->mean_us == 0 ? job->duration_us : (job->duration_us - pool->mean_us) / MEAN_WEIGHT;
-    end_job(pool, job);
+    job->duration_us = now_us - job->begun_us;
+    int64_t took_ns = least(job->duration_us, LONG_US) * 1000; /* in whole microseconds a mean would not go below MEAN_WEIGHT of them */
+    pool->mean_ns += pool->mean_ns == 0 ? took_ns + 1 : (took_ns - pool->mean_ns) / MEAN_WEIGHT;
+    end_job(pool, job, now_us / 1000);
 }
 
 static void *thread_main(void *state)
@@ -271,38 +277,73 @@ static void *thread_main(void *state)
 
 /* ---------------------------------------------------------------- for the worker */
 
-/* What has begun, to the threads. One job, one thread; a busy one looks by itself. They are woken when the lock is free, for that is the
- * first that they want. */
+/* How long a job will take, as the last ones did. */
+static int64_t expected_ns(const struct pool *pool)
+{
+    return pool->mean_ns > 0 ? pool->mean_ns : HASTE_NS;
+}
+
+/* As many as see to what is queued in HASTE_NS: where jobs are short, one of them. */
+static uint32_t threads_wanted(const struct pool *pool)
+{
+    return (uint32_t)least(1 + pool->queue_count * expected_ns(pool) / HASTE_NS, least(pool->queue_count, pool->idle_count));
+}
+
+/* When those that are idle are to be woken, too: what is queued waits for a thread that has taken a longer job than was to be expected. */
+static int64_t stuck_ms(const struct pool *pool)
+{
+    return pool->queue != NULL && pool->idle_count > 0 ? pool->moved_ms + STUCK_MS : INT64_MAX;
+}
+
+/* With the lock free, for that is the first that they want. */
+static void wake_threads(struct pool *pool, uint32_t count)
+{
+    for (; count > 0; count--) {
+        pthread_cond_signal(&pool->work);
+    }
+}
+
+/* What has begun, to the threads; a busy one looks by itself. */
 static void hand_over(struct pool *pool)
 {
     if (pool->fresh == NULL) {
         return;
     }
+    int64_t now_ms = clock_monotonic_ms();
     lock(pool);
     DL_CONCAT(pool->queue, pool->fresh);
     pool->queue_count += pool->fresh_count;
-    uint32_t wakes = pool->fresh_count < pool->idle_count ? pool->fresh_count : pool->idle_count;
+    pool->moved_ms = now_ms;
+    uint32_t wakes = threads_wanted(pool);
     unlock(pool);
     pool->fresh = NULL;
     pool->fresh_count = 0;
-    for (; wakes > 0; wakes--) {
-        pthread_cond_signal(&pool->work);
+    wake_threads(pool, wakes);
+}
+
+/* Not for less than it is worth: the look that brought these goes on, and hands over the rest. */
+static void hand_over_much(struct pool *pool)
+{
+    lock(pool);
+    bool much = pool->fresh_count >= HAND_OVER_MOST || pool->fresh_count * expected_ns(pool) >= HASTE_NS;
+    unlock(pool);
+    if (much) {
+        hand_over(pool);
     }
 }
 
 static void pool_begin(struct runner *runner, const struct runner_task *task)
 {
     struct pool *pool = pool_of(runner);
-    struct job *job = calloc(1, sizeof *job);
+    struct job *job = malloc(sizeof *job); /* calloc() of glibc does not look at what a thread gave back */
     if (job == NULL) {
         abort(); /* the log has everything; another process will take over */
     }
-    job->pool = pool;
-    job->task = *task;
+    *job = (struct job){.pool = pool, .task = *task};
     HASH_ADD(hh, pool->jobs, task.id, sizeof job->task.id, job);
     DL_APPEND(pool->fresh, job);
-    if (++pool->fresh_count == HAND_OVER_JOBS) {
-        hand_over(pool);
+    if (++pool->fresh_count % HAND_OVER_SOME == 0) {
+        hand_over_much(pool);
     }
 }
 
@@ -413,7 +454,7 @@ static bool report_slot(struct job *job, int64_t now_ms, struct runner_report *r
     }
     if (!job->started_told) {
         report->kind = RUNNER_STARTED;
-        report->duration_us = (now_ms - job->begun_ms) * 1000;
+        report->duration_us = (now_ms - job->begun_us / 1000) * 1000;
         return job->started_told = true;
     }
     return job->news && report_progress(job, now_ms, report);
@@ -431,11 +472,17 @@ static bool pool_poll(struct runner *runner, int64_t now_ms, struct runner_repor
     pool->taken = pool->ended;
     pool->ended = NULL;
     bool found = report_taken(pool, now_ms, report);
+    uint32_t wakes = 0;
+    if (stuck_ms(pool) <= now_ms) {
+        wakes = (uint32_t)least(pool->queue_count, pool->idle_count);
+        pool->moved_ms = now_ms; /* they may take their time: looked at again after STUCK_MS, not at once */
+    }
     for (struct job *job = pool->slots; job != NULL && !found; job = job->next) {
         found = report_slot(job, now_ms, report);
     }
     pool->woken = found && pool->woken;
     unlock(pool);
+    wake_threads(pool, wakes);
     return found;
 }
 
@@ -445,6 +492,7 @@ static int64_t pool_due_ms(struct runner *runner)
     hand_over(pool);
     lock(pool);
     int64_t due_ms = pool->woken || pool->taken != NULL ? 0 : pool->queue != NULL ? pool->polled_ms + LOOK_MS : INT64_MAX;
+    due_ms = least(due_ms, stuck_ms(pool));
     if (pool->ended != NULL) {
         due_ms = least(due_ms, ends_due_ms(pool));
     }

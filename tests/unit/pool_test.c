@@ -76,7 +76,14 @@ static enum backstep_outcome gated(struct backstep_context *context, struct back
     return backstep_fail(result, backstep_cancelled(context) ? "cancelled" : "of itself");
 }
 
-static struct backstep_step quick_step = {.name = "quick", .execute = quick}, gated_step = {.name = "gated", .execute = gated};
+static enum backstep_outcome nothing(struct backstep_context *context, struct backstep_result *result)
+{
+    (void)context;
+    return backstep_succeed(result, NULL);
+}
+
+static struct backstep_step quick_step = {.name = "quick", .execute = quick}, gated_step = {.name = "gated", .execute = gated},
+                            nothing_step = {.name = "nothing", .execute = nothing};
 
 static void count_wake(void *state)
 {
@@ -329,6 +336,42 @@ static void none_of_many_that_come_together_is_forgotten(void **state)
     assert_false(seen[203]);
 }
 
+/* As the worker does, on its clock. */
+static void take_ends(struct stage *stage, int count)
+{
+    int64_t until_ms = clock_monotonic_ms() + 10000;
+    struct runner_report report;
+    while (count > 0) {
+        int64_t now_ms = clock_monotonic_ms();
+        assert_true(now_ms < until_ms);
+        if (runner_poll(stage->runner, now_ms, &report)) {
+            count -= report.kind == RUNNER_DONE;
+            free(report.metrics);
+            attempt_fini(&report.attempt);
+        } else {
+            int64_t due_ms = runner_due_ms(stage->runner);
+            runner_wait(stage->runner, due_ms <= now_ms ? 0 : due_ms - now_ms < 1000 ? (int)(due_ms - now_ms) : 1000);
+        }
+    }
+}
+
+/* Where jobs have taken no time so far, one thread is woken for all of them. */
+static void a_long_job_does_not_keep_short_ones_waiting(void **state)
+{
+    struct stage *stage = *state;
+    for (uint64_t id = 1; id <= 100; id++) {
+        begin_one_of_many(stage, id, &nothing_step, false);
+    }
+    take_ends(stage, 100);
+    begin_one_of_many(stage, 101, &gated_step, false);
+    for (uint64_t id = 102; id <= 110; id++) {
+        begin_one_of_many(stage, id, &nothing_step, false);
+    }
+    take_ends(stage, 9);
+    gate_open(&stage->gate, 1);
+    take_ends(stage, 1);
+}
+
 static void the_end_of_the_pool_takes_back_what_waits(void **state)
 {
     struct stage *stage = *state;
@@ -350,6 +393,7 @@ int main(void)
         ON_STAGE(with_confirm_nothing_runs_before_it_may),
         ON_STAGE(past_the_lease_nothing_is_called),
         ON_STAGE(none_of_many_that_come_together_is_forgotten),
+        ON_STAGE(a_long_job_does_not_keep_short_ones_waiting),
         ON_STAGE(the_end_of_the_pool_takes_back_what_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
