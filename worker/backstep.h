@@ -22,6 +22,8 @@
  *   - a function that can fail returns false or NULL and says why in backstep_error(); nothing exits, and nothing logs unasked
  *   - a step may be executed more than once (a worker died, an answer was lost), and rolled back though it did nothing, or only half of it:
  *     backstep_idempotency_key() is the same every time
+ *   - steps run on threads of this library, several at once, and those that take no time on the thread that called backstep_main(); no signal
+ *     is delivered there but those of a crash
  *   - a context belongs to the thread that runs the step, but for backstep_cancelled(), which any thread may ask */
 #ifndef BACKSTEP_H
 #define BACKSTEP_H

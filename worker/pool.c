@@ -15,7 +15,7 @@
 
 /* A job that is held is looked at so often, for its Started: a thread that takes one wakes nobody. */
 #define LOOK_MS 50
-#define HASTE_NS 100000 /* of work for one thread; to wake another takes about half of that */
+#define HASTE_NS 100000 /* of work for one thread, be it the one that asks; to wake another takes about half of that */
 /* Tasks that come together are handed to the threads together: each hand-over is a wake-up, and a step that does nothing costs less than
  * that. But no more than so many, nor more than HASTE_NS of work once there are some. */
 #define HAND_OVER_SOME 64
@@ -62,6 +62,8 @@ struct pool {
     struct job *fresh; /* begun, and not handed to the threads yet */
     struct job *taken; /* ended, and not reported yet */
     uint32_t fresh_count;
+    bool fresh_confirms; /* one of them at least */
+    bool keeps; /* as pool_keep() says */
     int64_t polled_ms;
     /* Everybody's, under the mutex: */
     void (*wake)(void *state);
@@ -77,6 +79,7 @@ struct pool {
     struct evaluator *evaluator;
     struct log_sink log; /* all NULL: none */
     uint32_t idle_count; /* threads that wait for work */
+    uint32_t busy_count; /* in `slots` */
     uint32_t thread_count;
     pthread_t threads[];
 };
@@ -213,6 +216,7 @@ static void run(struct job *job)
 
 static void end_job(struct pool *pool, struct job *job, int64_t now_ms)
 {
+    pool->busy_count--;
     pool->ended_ms = pool->ended == NULL ? now_ms : pool->ended_ms;
     DL_DELETE(pool->slots, job);
     DL_APPEND(pool->ended, job);
@@ -239,6 +243,7 @@ static void take(struct pool *pool)
     struct job *job = pool->queue;
     dequeue(pool, job);
     DL_APPEND(pool->slots, job);
+    pool->busy_count++;
     if (!wait_for_go(pool, job)) {
         end_job(pool, job, clock_monotonic_ms());
         return;
@@ -258,12 +263,18 @@ static void take(struct pool *pool)
     end_job(pool, job, now_us / 1000);
 }
 
+/* With who lends a hand there is a thread more than slots. */
+static bool has_work(const struct pool *pool)
+{
+    return pool->queue != NULL && pool->busy_count < pool->thread_count;
+}
+
 static void *thread_main(void *state)
 {
     struct pool *pool = state;
     lock(pool);
     while (!pool->stopping) {
-        if (pool->queue != NULL) {
+        if (has_work(pool)) {
             take(pool);
         } else {
             pool->idle_count++;
@@ -292,7 +303,7 @@ static uint32_t threads_wanted(const struct pool *pool)
 /* When those that are idle are to be woken, too: what is queued waits for a thread that has taken a longer job than was to be expected. */
 static int64_t stuck_ms(const struct pool *pool)
 {
-    return pool->queue != NULL && pool->idle_count > 0 ? pool->moved_ms + STUCK_MS : INT64_MAX;
+    return has_work(pool) && pool->idle_count > 0 ? pool->moved_ms + STUCK_MS : INT64_MAX;
 }
 
 /* With the lock free, for that is the first that they want. */
@@ -303,6 +314,18 @@ static void wake_threads(struct pool *pool, uint32_t count)
     }
 }
 
+static uint32_t enqueue_fresh(struct pool *pool, int64_t now_ms)
+{
+    uint32_t count = pool->fresh_count;
+    DL_CONCAT(pool->queue, pool->fresh);
+    pool->queue_count += count;
+    pool->moved_ms = now_ms;
+    pool->fresh = NULL;
+    pool->fresh_count = 0;
+    pool->fresh_confirms = false;
+    return count;
+}
+
 /* What has begun, to the threads; a busy one looks by itself. */
 static void hand_over(struct pool *pool)
 {
@@ -311,14 +334,27 @@ static void hand_over(struct pool *pool)
     }
     int64_t now_ms = clock_monotonic_ms();
     lock(pool);
-    DL_CONCAT(pool->queue, pool->fresh);
-    pool->queue_count += pool->fresh_count;
-    pool->moved_ms = now_ms;
+    enqueue_fresh(pool, now_ms);
     uint32_t wakes = threads_wanted(pool);
     unlock(pool);
-    pool->fresh = NULL;
-    pool->fresh_count = 0;
     wake_threads(pool, wakes);
+}
+
+/* What has begun is little work, and has to wait for nobody. With the lock held. */
+static bool is_kept(const struct pool *pool)
+{
+    return pool->keeps && pool->fresh != NULL && !pool->fresh_confirms && pool->fresh_count * expected_ns(pool) < HASTE_NS &&
+           pool->queue == NULL && pool->busy_count == 0;
+}
+
+static void hand_over_or_keep(struct pool *pool)
+{
+    lock(pool);
+    bool kept = is_kept(pool);
+    unlock(pool);
+    if (!kept) {
+        hand_over(pool);
+    }
 }
 
 /* Not for less than it is worth: the look that brought these goes on, and hands over the rest. */
@@ -342,6 +378,7 @@ static void pool_begin(struct runner *runner, const struct runner_task *task)
     *job = (struct job){.pool = pool, .task = *task};
     HASH_ADD(hh, pool->jobs, task.id, sizeof job->task.id, job);
     DL_APPEND(pool->fresh, job);
+    pool->fresh_confirms = pool->fresh_confirms || task->task->confirm;
     if (++pool->fresh_count % HAND_OVER_SOME == 0) {
         hand_over_much(pool);
     }
@@ -467,7 +504,7 @@ static bool pool_poll(struct runner *runner, int64_t now_ms, struct runner_repor
     if (report_taken(pool, now_ms, report)) {
         return true;
     }
-    hand_over(pool);
+    hand_over_or_keep(pool);
     lock(pool);
     pool->taken = pool->ended;
     pool->ended = NULL;
@@ -489,9 +526,10 @@ static bool pool_poll(struct runner *runner, int64_t now_ms, struct runner_repor
 static int64_t pool_due_ms(struct runner *runner)
 {
     struct pool *pool = pool_of(runner);
-    hand_over(pool);
+    hand_over_or_keep(pool);
     lock(pool);
-    int64_t due_ms = pool->woken || pool->taken != NULL ? 0 : pool->queue != NULL ? pool->polled_ms + LOOK_MS : INT64_MAX;
+    bool at_once = pool->woken || pool->taken != NULL || pool->fresh != NULL;
+    int64_t due_ms = at_once ? 0 : pool->queue != NULL ? pool->polled_ms + LOOK_MS : INT64_MAX;
     due_ms = least(due_ms, stuck_ms(pool));
     if (pool->ended != NULL) {
         due_ms = least(due_ms, ends_due_ms(pool));
@@ -545,7 +583,7 @@ static const struct runner_operations operations = {
 
 /* Signals are the main thread's, but those by which a step's own mistake ends the process: a handler of them, as a crash reporter
  * installs it, runs on the thread that has made the mistake. */
-static void all_but_crashes(sigset_t *signals)
+void pool_signals(sigset_t *signals)
 {
     static const int crashes[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
     sigfillset(signals);
@@ -557,7 +595,7 @@ static void all_but_crashes(sigset_t *signals)
 static bool start_threads(struct pool *pool, uint32_t threads)
 {
     sigset_t all, before;
-    all_but_crashes(&all);
+    pool_signals(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     while (pool->thread_count < threads && pthread_create(&pool->threads[pool->thread_count], NULL, thread_main, pool) == 0) {
         pool->thread_count++;
@@ -591,6 +629,40 @@ struct pool *pool_new(uint32_t threads, const struct pool_guard *guard, struct e
         return NULL;
     }
     return pool;
+}
+
+void pool_keep(struct pool *pool, bool keeps)
+{
+    pool->keeps = keeps;
+}
+
+uint32_t pool_kept(struct pool *pool)
+{
+    if (pool->fresh == NULL) {
+        return 0;
+    }
+    int64_t now_ms = clock_monotonic_ms();
+    lock(pool);
+    uint32_t count = is_kept(pool) ? enqueue_fresh(pool, now_ms) : 0;
+    pool->woken = pool->woken || count > 0; /* whoever asked for them comes back to ask */
+    unlock(pool);
+    return count;
+}
+
+void pool_work(struct pool *pool, uint32_t count)
+{
+    lock(pool);
+    for (; count > 0 && has_work(pool); count--) {
+        take(pool);
+    }
+    unlock(pool); /* what has had no slot meanwhile is stuck, and seen to */
+}
+
+void pool_wake(struct pool *pool)
+{
+    lock(pool);
+    tell(pool);
+    unlock(pool);
 }
 
 static void stop(struct pool *pool)

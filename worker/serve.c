@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "common/names.h"
 #include "common/topics.h"
+#include "worker/deputy.h"
 #include "worker/evaluator.h"
 #include "worker/log_shipper.h"
 #include "worker/pool.h"
@@ -39,6 +40,7 @@ struct server {
     struct evaluator *evaluator; /* NULL: no guard to watch over it */
     struct bus *bus;
     struct worker *worker;
+    struct deputy *deputy; /* of the loop */
     int64_t retry_ms, begun_ms; /* monotonic: when the last incarnation began */
     bool stale; /* an old registry waits for its tasks to end */
     bool draining;
@@ -288,24 +290,70 @@ static void obey_signals(struct server *server)
     }
 }
 
+/* false: it is to end. */
+static bool go_on(struct server *server)
+{
+    struct error error = {0};
+    obey_signals(server);
+    if (gives_up(server)) {
+        return false;
+    }
+    enum worker_state state = worker_step(server->worker, STEP_MS, &error);
+    if (state == WORKER_FATAL) {
+        log_event(LOG_WARN, "bus_failed", "worker=%s error=%s", server->id, LOG_QUOTED(error.message));
+        close_bus(server);
+        wait_if_it_was_short(server);
+    }
+    if (state == WORKER_FATAL || state == WORKER_NEW_INCARNATION) {
+        return begin_anew(server);
+    }
+    return state != WORKER_DRAINED;
+}
+
+/* A turn of the loop; false: it was the last. */
+static bool serve(void *state)
+{
+    struct server *server = state;
+    bool goes_on = go_on(server);
+    if (!goes_on && server->options->guard != NULL) {
+        guard_lease_end(server->options->guard); /* whatever still runs has no more time than its grace */
+    }
+    return goes_on;
+}
+
+static void call_back(void *state)
+{
+    struct server *server = state;
+    pool_wake(server->pool);
+}
+
+/* A short step runs on this thread: to wake another one for it, and to be woken when it has ended, would take longer than the step. Whether
+ * it is short nobody knows before: if not, the deputy goes on with the loop. */
+static bool lend_a_hand(struct server *server)
+{
+    uint32_t count = pool_kept(server->pool);
+    if (count == 0) {
+        return true;
+    }
+    if (bus_backlog(server->bus).records > 0) {
+        bus_flush(server->bus, 0); /* what was said goes out before, or meanwhile */
+    }
+    sigset_t signals, before;
+    pool_signals(&signals);
+    pthread_sigmask(SIG_BLOCK, &signals, &before);
+    pool_keep(server->pool, false);
+    deputy_leave(server->deputy);
+    pool_work(server->pool, count);
+    bool goes_on = deputy_return(server->deputy);
+    pool_keep(server->pool, true);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return goes_on;
+}
+
 static void loop(struct server *server)
 {
-    enum worker_state state = WORKER_WORKING;
-    while (state != WORKER_DRAINED) {
-        struct error error = {0};
-        obey_signals(server);
-        if (gives_up(server)) {
-            return;
-        }
-        state = worker_step(server->worker, STEP_MS, &error);
-        if (state == WORKER_FATAL) {
-            log_event(LOG_WARN, "bus_failed", "worker=%s error=%s", server->id, LOG_QUOTED(error.message));
-            close_bus(server);
-            wait_if_it_was_short(server);
-        }
-        if ((state == WORKER_FATAL || state == WORKER_NEW_INCARNATION) && !begin_anew(server)) {
-            return;
-        }
+    pool_keep(server->pool, true);
+    while (serve(server) && lend_a_hand(server)) {
     }
 }
 
@@ -357,8 +405,10 @@ static bool make_pool(struct server *server, const struct pool_guard *guard, str
                                           .open = open_log_bus,
                                           .state = server};
     server->pool = pool_new(server->options->slots, server->options->guard != NULL ? guard : NULL, error);
-    server->shipper = server->pool != NULL ? log_shipper_new(&options, error) : NULL;
+    server->deputy = server->pool != NULL ? deputy_new(serve, call_back, server, error) : NULL;
+    server->shipper = server->deputy != NULL ? log_shipper_new(&options, error) : NULL;
     if (server->shipper == NULL) {
+        deputy_free(server->deputy);
         pool_free(server->pool);
         return false;
     }
@@ -389,9 +439,7 @@ int serve_run(const struct serve_options *options, struct error *error)
     } else if (atomic_load(&signals_stop) == 0) {
         code = error->kind == ERROR_INVALID ? SERVE_EXIT_USAGE : SERVE_EXIT_UNREACHABLE;
     }
-    if (options->guard != NULL) {
-        guard_lease_end(options->guard); /* whatever still runs has no more time than its grace */
-    }
+    deputy_free(server.deputy);
     pool_free(server.pool);
     evaluator_free(server.evaluator);
     log_shipper_free(server.shipper, LOG_FLUSH_MS);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A worker whose handlers end its process: "at_once", before anybody has heard that they began, and "later", after that. Each says in
  * JOURNAL/RUN what it was about to do. And others that end well: "work", "slow", once there is a file
- * JOURNAL/go, and "quick", which widens the worker's window. */
+ * JOURNAL/go, saying in JOURNAL/thread whether it has the worker's main thread, and "quick", which widens the worker's window. */
 #include "worker/backstep.h"
 
 #include <signal.h>
@@ -19,6 +19,18 @@ static void note(const struct backstep_context *context)
         fprintf(journal, "%s %s %d\n", backstep_is_rollback(context) ? "rollback" : "execute", backstep_step_name(context),
                 (int)backstep_attempt(context));
         fclose(journal);
+    }
+}
+
+/* The last one to run "slow". */
+static void note_thread(void)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/thread", getenv("JOURNAL"));
+    FILE *file = fopen(path, "w");
+    if (file != NULL) {
+        fprintf(file, "%s\n", gettid() == getpid() ? "main" : "other");
+        fclose(file);
     }
 }
 
@@ -52,6 +64,7 @@ static enum backstep_outcome quick(struct backstep_context *context, struct back
 static enum backstep_outcome slow(struct backstep_context *context, struct backstep_result *result)
 {
     char path[4096];
+    note_thread();
     snprintf(path, sizeof path, "%s/go", getenv("JOURNAL"));
     note(context);
     while (access(path, F_OK) != 0) {

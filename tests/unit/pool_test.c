@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* A gate that steps wait at. */
 struct gate {
@@ -372,6 +373,116 @@ static void a_long_job_does_not_keep_short_ones_waiting(void **state)
     take_ends(stage, 1);
 }
 
+static _Atomic pid_t ran_on;
+
+static enum backstep_outcome tell_thread(struct backstep_context *context, struct backstep_result *result)
+{
+    (void)context;
+    atomic_store(&ran_on, gettid());
+    return backstep_succeed(result, NULL);
+}
+
+static struct backstep_step telling_step = {.name = "telling", .execute = tell_thread};
+
+/* A pool that keeps, and knows that steps take no time. */
+static void begin_keeping(struct stage *stage)
+{
+    for (uint64_t id = 200; id < 255; id++) {
+        begin_one_of_many(stage, id, &nothing_step, false);
+    }
+    take_ends(stage, 55);
+    pool_keep(stage->pool, true);
+}
+
+static void short_jobs_are_kept_for_who_asks(void **state)
+{
+    struct stage *stage = *state;
+    struct runner_report report;
+    begin(stage, 1, &telling_step, false);
+    assert_int_equal(pool_kept(stage->pool), 0); /* nobody has asked for that */
+    take_ends(stage, 1);
+    begin_keeping(stage);
+    for (uint64_t id = 2; id <= 4; id++) {
+        begin(stage, id, &telling_step, false);
+    }
+    atomic_store(&ran_on, 0);
+    assert_true(runner_due_ms(stage->runner) <= clock_monotonic_ms());
+    assert_false(runner_poll(stage->runner, clock_monotonic_ms(), &report));
+    assert_int_equal(pool_kept(stage->pool), 3);
+    assert_int_equal(pool_kept(stage->pool), 0);
+    atomic_store(&stage->wakes, 0);
+    pool_work(stage->pool, 3);
+    assert_int_equal(atomic_load(&ran_on), gettid());
+    assert_int_equal(atomic_load(&stage->wakes), 0); /* for whom? */
+    assert_true(runner_due_ms(stage->runner) <= clock_monotonic_ms());
+    expect_done(stage, 2, OUTCOME_OK);
+    expect_done(stage, 3, OUTCOME_OK);
+    expect_done(stage, 4, OUTCOME_OK);
+}
+
+static void what_is_kept_can_be_taken_back(void **state)
+{
+    struct stage *stage = *state;
+    begin_keeping(stage);
+    begin(stage, 1, &telling_step, false);
+    assert_int_equal(pool_kept(stage->pool), 1); /* and queued by that, for nobody but who asked */
+    assert_true(runner_withdraw(stage->runner, 1));
+    atomic_store(&ran_on, 0);
+    pool_work(stage->pool, 1);
+    assert_int_equal(atomic_load(&ran_on), 0);
+}
+
+/* Nor where others run, nor where its Started has to be acknowledged first. */
+static void what_may_wait_is_not_kept(void **state)
+{
+    struct stage *stage = *state;
+    begin_keeping(stage);
+    begin(stage, 1, &nothing_step, true);
+    assert_int_equal(pool_kept(stage->pool), 0);
+    assert_int_equal(next(stage).kind, RUNNER_WAITS);
+    begin(stage, 2, &telling_step, false);
+    assert_int_equal(pool_kept(stage->pool), 0);
+    take_ends(stage, 1);
+    runner_go(stage->runner, 1);
+    take_ends(stage, 1);
+    begin(stage, 3, &telling_step, false);
+    assert_int_equal(pool_kept(stage->pool), 1);
+    pool_work(stage->pool, 1);
+    take_ends(stage, 1);
+}
+
+static void *work_on_one(void *state)
+{
+    pool_work(state, 1);
+    return NULL;
+}
+
+/* One thread: with who lends a hand there are two, and never do both run a step. */
+static void who_lends_a_hand_takes_a_slot(void **state)
+{
+    struct stage *stage = *state;
+    struct error error = {0};
+    pthread_t hand;
+    pool_free(stage->pool);
+    stage->pool = pool_new(1, NULL, &error);
+    stage->runner = pool_runner(stage->pool);
+    begin_keeping(stage);
+    begin(stage, 1, &gated_step, false);
+    assert_int_equal(pool_kept(stage->pool), 1);
+    pool_keep(stage->pool, false);
+    assert_int_equal(pthread_create(&hand, NULL, work_on_one, stage->pool), 0);
+    gate_await(&stage->gate, 1);
+    begin(stage, 2, &telling_step, false);
+    for (int64_t from_ms = clock_monotonic_ms(); clock_monotonic_ms() - from_ms < 20;) {
+        sched_yield();
+    }
+    assert_true(runner_withdraw(stage->runner, 2)); /* though the thread is idle, and has been woken */
+    begin(stage, 3, &telling_step, false);
+    gate_open(&stage->gate, 1);
+    take_ends(stage, 2);
+    pthread_join(hand, NULL);
+}
+
 static void the_end_of_the_pool_takes_back_what_waits(void **state)
 {
     struct stage *stage = *state;
@@ -394,6 +505,10 @@ int main(void)
         ON_STAGE(past_the_lease_nothing_is_called),
         ON_STAGE(none_of_many_that_come_together_is_forgotten),
         ON_STAGE(a_long_job_does_not_keep_short_ones_waiting),
+        ON_STAGE(short_jobs_are_kept_for_who_asks),
+        ON_STAGE(what_is_kept_can_be_taken_back),
+        ON_STAGE(what_may_wait_is_not_kept),
+        ON_STAGE(who_lends_a_hand_takes_a_slot),
         ON_STAGE(the_end_of_the_pool_takes_back_what_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
