@@ -2114,6 +2114,7 @@ static bool kafka_flush(struct bus *bus, int timeout_ms)
         }
         int left_ms = remaining_ms(deadline_ms);
         if (left_ms == 0) {
+            atomic_store(&kafka->reports.flushing, false);
             look_at_backlog(kafka);
             return false;
         }

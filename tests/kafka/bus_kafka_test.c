@@ -57,7 +57,7 @@ static int end(void **state)
     return 0;
 }
 
-static void send_text(struct cluster *cluster, const char *topic, int32_t partition, const char *value, uint64_t cookie)
+static void send_text_as(struct cluster *cluster, const char *topic, int32_t partition, const char *value, uint64_t cookie, bool lazy)
 {
     struct bus_send send = {
         .topic = topic,
@@ -67,10 +67,16 @@ static void send_text(struct cluster *cluster, const char *topic, int32_t partit
         .headers = {{"type", span_of("Start")}, {"percent", span_of("7")}},
         .header_count = 2,
         .cookie = cookie,
+        .lazy = lazy,
     };
     if (!bus_send(cluster->bus, &send, &cluster->error)) {
         fail_msg("%s", cluster->error.message);
     }
+}
+
+static void send_text(struct cluster *cluster, const char *topic, int32_t partition, const char *value, uint64_t cookie)
+{
+    send_text_as(cluster, topic, partition, value, cookie, false);
 }
 
 /* The next event of that kind; others but those of `forbidden` are skipped. */
@@ -232,6 +238,24 @@ static void flush_leaves_records_and_reports_for_later(void **state)
     assert_true(span_equal(event.value, span_of("one")));
     await(cluster->bus, BUS_RECORD, &event);
     assert_true(span_equal(event.value, span_of("two")));
+}
+
+/* Nor where somebody has asked before whether all is sent. */
+static void a_lazy_report_ends_no_wait(void **state)
+{
+    enum { WAIT_MS = 300 };
+    struct cluster *cluster = *state;
+    struct bus_event event;
+    embedded_broker_set_round_trip_ms(cluster->broker, 20);
+    for (uint64_t cookie = 1; cookie <= 2; cookie++) {
+        send_text_as(cluster, TOPIC, 3, "no hurry", cookie, true);
+        assert_true(cookie == 1 || !bus_flush(cluster->bus, 0));
+        int64_t begun_ms = clock_monotonic_ms();
+        bus_poll(cluster->bus, WAIT_MS, &event);
+        assert_int_equal(event.kind, BUS_DELIVERED);
+        assert_int_equal(event.cookie, cookie);
+        assert_true(clock_monotonic_ms() - begun_ms >= WAIT_MS - 1);
+    }
 }
 
 static void a_wake_before_the_poll_is_not_lost(void **state)
@@ -586,6 +610,7 @@ int main(void)
         ON_CLUSTER(many_records_keep_their_order_and_their_topic_pointer),
         ON_CLUSTER(nothing_of_before_comes_after_a_stop),
         ON_CLUSTER(flush_leaves_records_and_reports_for_later),
+        ON_CLUSTER(a_lazy_report_ends_no_wait),
         ON_CLUSTER(a_wake_before_the_poll_is_not_lost),
         ON_CLUSTER(a_wake_from_another_thread_ends_the_wait),
         ON_CLUSTER(what_does_not_exist_is_an_error_and_is_not_made),
