@@ -105,40 +105,6 @@ def leaves_under_load():
         check(not warned, "who says goodbye is nothing to be warned of")
 
 
-def a_quick_worker_gets_a_slow_step():
-    """steps of no time run on the worker's main thread; one of them that lasts three leases costs no lease, and keeps neither others nor SIGTERM waiting"""
-    with Embedded() as world:
-        worker = world.spawn("quick", CRASHING, "worker", "-b", world.brokers, "--id", "quick", "--lease", LEASE)
-        quick = world.pipeline("name: quick\nsteps: [" + ", ".join(f"{{name: q{number}, uses: quick}}" for number in range(30)) + "]", "quick.yaml")
-        slow = world.pipeline("name: slow\nsteps: [{name: slow}]", "slow.yaml")
-        world.begin(quick, "before")
-        world.end_of("before")
-        world.begin(slow, "slow")
-        begun = time.monotonic()
-        world.wait_for(lambda: world.did("slow") and world.did("thread"), "it to begin")
-        check(world.did("thread") == ["main"], "the slow step has the main thread")
-        world.begin(quick, "meanwhile")
-        check(world.end_of("meanwhile")["status"] == "succeeded", "others have the other threads")
-        world.wait_for(lambda: time.monotonic() > begun + 3 * LEASE_S, "three leases to go by")
-        check("incarnation_ends" not in worker.said(), "its lease goes on")
-        (world.journal / "go").touch()
-        world.end_of("slow")
-        (world.journal / "go").unlink()
-        after = [f"after-{number}" for number in range(8)]  # the mean has to forget the slow one
-        world.begin(quick, *after)
-        for run_id in after:
-            world.end_of(run_id)
-        world.begin(slow, "last")
-        world.wait_for(lambda: world.did("last"), "it to begin")
-        worker.signal(signal.SIGTERM)
-        world.wait_for(lambda: "event=draining" in worker.said(), "it to drain")
-        (world.journal / "go").touch()
-        check(worker.wait() == 0, "told to end meanwhile it ends with exit 0, when the step has")
-        ends = [world.end_of(run_id)["status"] for run_id in ("slow", "last")]
-        check(ends == ["succeeded"] * 2 and [world.did(run_id) for run_id in ("slow", "last")] == [["execute slow 1"]] * 2, "each step was executed once")
-        check(world.did("thread") == ["main"], "the last of them on the main thread, which had been back")
-
-
 class Supervised:
     """A worker that is started again whenever it ends, under the same name, as a supervisor does it."""
 
@@ -197,4 +163,4 @@ def a_handler_that_crashes_later():
     crashes("later", 2, 3)
 
 
-SCENARIOS = (a_step_of_five_leases, leaves_under_load, a_quick_worker_gets_a_slow_step, frozen_beyond_its_lease, a_handler_that_crashes_at_once, a_handler_that_crashes_later)
+SCENARIOS = (a_step_of_five_leases, leaves_under_load, frozen_beyond_its_lease, a_handler_that_crashes_at_once, a_handler_that_crashes_later)
