@@ -384,14 +384,32 @@ static enum backstep_outcome tell_thread(struct backstep_context *context, struc
 
 static struct backstep_step telling_step = {.name = "telling", .execute = tell_thread};
 
-/* A pool that keeps, and knows that steps take no time. */
-static void begin_keeping(struct stage *stage)
+/* Begin three jobs, and take them back. Returns how many were kept. */
+static uint32_t try_to_keep(struct stage *stage)
 {
-    for (uint64_t id = 200; id < 255; id++) {
+    for (uint64_t id = 200; id < 203; id++) {
         begin_one_of_many(stage, id, &nothing_step, false);
     }
-    take_ends(stage, 55);
+    runner_due_ms(stage->runner);
+    uint32_t count = pool_kept(stage->pool);
+    for (uint64_t id = 200; id < 203; id++) {
+        take_ends(stage, runner_withdraw(stage->runner, id) ? 0 : 1);
+    }
+    return count;
+}
+
+/* From now on the pool keeps, and knows that steps take no time. One that has to wait for a processor takes some, and it has to forget that. */
+static void begin_keeping(struct stage *stage)
+{
     pool_keep(stage->pool, true);
+    while (try_to_keep(stage) < 3) {
+        for (uint64_t id = 200; id < 250; id++) {
+            begin_one_of_many(stage, id, &nothing_step, false);
+        }
+        pool_keep(stage->pool, false);
+        take_ends(stage, 50);
+        pool_keep(stage->pool, true);
+    }
 }
 
 static void short_jobs_are_kept_for_who_asks(void **state)
@@ -445,6 +463,7 @@ static void what_may_wait_is_not_kept(void **state)
     take_ends(stage, 1);
     runner_go(stage->runner, 1);
     take_ends(stage, 1);
+    begin_keeping(stage);
     begin(stage, 3, &telling_step, false);
     assert_int_equal(pool_kept(stage->pool), 1);
     pool_work(stage->pool, 1);
