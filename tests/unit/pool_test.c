@@ -450,10 +450,14 @@ static void what_is_kept_can_be_taken_back(void **state)
     assert_int_equal(atomic_load(&ran_on), 0);
 }
 
-/* Nor where others run, nor where its Started has to be acknowledged first. */
+/* Of which nobody knows how long it takes, or where others run, or where its Started has to be acknowledged first. */
 static void what_may_wait_is_not_kept(void **state)
 {
     struct stage *stage = *state;
+    pool_keep(stage->pool, true);
+    begin(stage, 1, &nothing_step, false);
+    assert_int_equal(pool_kept(stage->pool), 0);
+    take_ends(stage, 1);
     begin_keeping(stage);
     begin(stage, 1, &nothing_step, true);
     assert_int_equal(pool_kept(stage->pool), 0);
