@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A pipeline of actions at work in this process: an orchestrator, in the caller's thread or in one of its own. */
+#include "common/clock.h"
 #include "common/limits.h"
 #include "worker/action_pipeline.h"
 #include "worker/orchestrator.h"
@@ -7,7 +8,6 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum job { JOB_BEGIN, JOB_RESUME, JOB_ROLL_BACK };
 
@@ -56,24 +56,14 @@ static void on_progress(void *state, const struct backstep_progress *progress)
     }
 }
 
-/* Waits are measured by a clock that nobody sets. */
-static void init_lock(struct backstep_actions *actions)
-{
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_mutex_init(&actions->lock, NULL);
-    pthread_cond_init(&actions->ended, &attributes);
-    pthread_condattr_destroy(&attributes);
-}
-
 struct backstep_actions *backstep_actions_new(const struct backstep_action_pipeline *pipeline)
 {
     struct backstep_actions *actions = pipeline != NULL ? calloc(1, sizeof *actions) : NULL;
     if (actions == NULL) {
         return NULL;
     }
-    init_lock(actions);
+    pthread_mutex_init(&actions->lock, NULL);
+    clock_condition_init(&actions->ended);
     actions->current = "";
     actions->sound = action_plan_init(&actions->plan, pipeline, &actions->problem);
     actions->orchestrator = backstep_orchestrator_new(actions->plan.registry);
@@ -230,24 +220,13 @@ bool backstep_actions_roll_back(struct backstep_actions *actions)
     return actions != NULL && begin(actions, JOB_ROLL_BACK) && work_apart(actions);
 }
 
-static struct timespec after_ms(int64_t duration_ms)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    duration_ms = duration_ms < LIMIT_DURATION_MS ? duration_ms : LIMIT_DURATION_MS;
-    until.tv_sec += (time_t)(duration_ms / 1000);
-    until.tv_nsec += (long)(duration_ms % 1000) * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    return until;
-}
-
 bool backstep_actions_wait(struct backstep_actions *actions, int64_t timeout_ms)
 {
     if (actions == NULL) {
         return true;
     }
-    struct timespec until = after_ms(timeout_ms > 0 ? timeout_ms : 0);
+    int64_t wait_ms = timeout_ms < LIMIT_DURATION_MS ? timeout_ms : LIMIT_DURATION_MS;
+    struct timespec until = clock_deadline(wait_ms > 0 ? wait_ms : 0);
     int waited = 0;
     pthread_mutex_lock(&actions->lock);
     while (actions->at_work && waited == 0) {

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "worker/deputy.h"
 
+#include "common/clock.h"
+
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <time.h>
 
 struct deputy {
     bool (*serve)(void *state);
@@ -25,29 +26,22 @@ struct deputy {
 static void take_over(struct deputy *deputy)
 {
     deputy->serves = true;
-    pthread_sigmask(SIG_SETMASK, &deputy->mask, NULL);
+    sigset_t own;
+    pthread_sigmask(SIG_SETMASK, &deputy->mask, &own);
     while (!deputy->wanted && !deputy->over) {
         pthread_mutex_unlock(&deputy->mutex);
         bool goes_on = deputy->serve(deputy->state);
         pthread_mutex_lock(&deputy->mutex);
         deputy->over = !goes_on;
     }
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    pthread_sigmask(SIG_SETMASK, &own, NULL);
     deputy->serves = false;
     pthread_cond_signal(&deputy->let_go);
 }
 
 static void await_next_look(struct deputy *deputy)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += DEPUTY_LOOK_MS * 1000000L;
-    if (until.tv_nsec >= 1000000000L) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000L;
-    }
+    struct timespec until = clock_deadline(DEPUTY_LOOK_MS);
     while (!deputy->stopping && pthread_cond_timedwait(&deputy->left, &deputy->mutex, &until) == 0) {
     }
 }
@@ -96,13 +90,9 @@ struct deputy *deputy_new(bool (*serve)(void *state), void (*call)(void *state),
     deputy->serve = serve;
     deputy->call = call;
     deputy->state = state;
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_mutex_init(&deputy->mutex, NULL);
-    pthread_cond_init(&deputy->left, &attributes);
+    clock_condition_init(&deputy->left);
     pthread_cond_init(&deputy->let_go, NULL);
-    pthread_condattr_destroy(&attributes);
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &deputy->mask);

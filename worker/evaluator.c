@@ -19,7 +19,6 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define LOOK_MS 50 /* who waits for a helper looks so often whether he is cancelled */
@@ -268,11 +267,7 @@ static bool is_alive(const struct helper *helper)
 
 static void wait_a_little(struct evaluator *evaluator)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += LOOK_MS * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    struct timespec until = clock_deadline(LOOK_MS);
     pthread_cond_timedwait(&evaluator->freed, &evaluator->mutex, &until);
 }
 
@@ -443,13 +438,9 @@ struct evaluator *evaluator_new(struct guard *guard)
     if (evaluator == NULL) {
         return NULL;
     }
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     evaluator->guard = guard;
     pthread_mutex_init(&evaluator->mutex, NULL);
-    pthread_cond_init(&evaluator->freed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    clock_condition_init(&evaluator->freed);
     return evaluator;
 }
 

@@ -10,7 +10,6 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define LINGER_MS 100 /* lines that come within it share records; nobody reads faster */
 #define RETRY_FIRST_MS 500
@@ -277,11 +276,7 @@ static void *thread_main(void *state)
 
 static bool start_thread(struct log_shipper *shipper)
 {
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&shipper->change, &attributes);
-    pthread_condattr_destroy(&attributes);
+    clock_condition_init(&shipper->change);
     pthread_mutex_init(&shipper->mutex, NULL);
     return pthread_create(&shipper->thread, NULL, thread_main, shipper) == 0;
 }

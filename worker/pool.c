@@ -9,7 +9,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <time.h>
 #include <uthash.h>
 #include <utlist.h>
 
@@ -544,14 +543,7 @@ static int64_t pool_due_ms(struct runner *runner)
 static void pool_wait(struct runner *runner, int timeout_ms)
 {
     struct pool *pool = pool_of(runner);
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
+    struct timespec until = clock_deadline(timeout_ms);
     hand_over(pool);
     lock(pool);
     if (!pool->woken) {
@@ -615,14 +607,10 @@ struct pool *pool_new(uint32_t threads, const struct pool_guard *guard, struct e
     pool->runner.operations = &operations;
     pool->guarded = guard != NULL;
     pool->guard = guard != NULL ? *guard : (struct pool_guard){0};
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->work, NULL);
     pthread_cond_init(&pool->answers, NULL);
-    pthread_cond_init(&pool->reports, &attributes);
-    pthread_condattr_destroy(&attributes);
+    clock_condition_init(&pool->reports);
     if (!start_threads(pool, threads)) {
         error_set(error, ERROR_TRANSIENT, "only %u of %u threads could be made", pool->thread_count, threads);
         pool_free(pool);

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define TELL_MS 100 /* how often the step's own thread looks */
@@ -188,11 +187,7 @@ static bool try_file(struct sender *sender, struct error *error)
 /* Wait, unless the job is stopped meanwhile. */
 static void pause_for(struct sending *sending, int64_t pause_ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    int64_t ns = until.tv_nsec + pause_ms % 1000 * 1000000;
-    until.tv_sec += pause_ms / 1000 + ns / 1000000000;
-    until.tv_nsec = ns % 1000000000;
+    struct timespec until = clock_deadline(pause_ms);
     pthread_mutex_lock(&sending->mutex);
     while (!is_stopped(sending) && pthread_cond_timedwait(&sending->moved, &sending->mutex, &until) != ETIMEDOUT) {
     }
@@ -291,11 +286,7 @@ static void tell(struct sending *sending, uint64_t total, struct send_counts *to
 
 static bool is_running(struct sending *sending)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += TELL_MS * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    struct timespec until = clock_deadline(TELL_MS);
     pthread_mutex_lock(&sending->mutex);
     if (sending->running > 0) {
         pthread_cond_timedwait(&sending->moved, &sending->mutex, &until);
@@ -354,7 +345,7 @@ bool send_run(struct send_job *job, struct send_counts *counts, struct error *er
         return false;
     }
     pthread_mutex_init(&sending.mutex, NULL);
-    pthread_cond_init(&sending.moved, NULL);
+    clock_condition_init(&sending.moved);
     job->store.stop = is_stopped;
     job->store.state = &sending;
     run_threads(&sending, total_of(job));
