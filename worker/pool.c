@@ -339,15 +339,18 @@ static void hand_over(struct pool *pool)
     wake_threads(pool, wakes);
 }
 
-/* What has begun is little work, and has to wait for nobody. With the lock held. */
+/* What has begun, and there is some, is little work, and has to wait for nobody. With the lock held. */
 static bool is_kept(const struct pool *pool)
 {
-    return pool->keeps && pool->fresh != NULL && !pool->fresh_confirms && pool->fresh_count * expected_ns(pool) < HASTE_NS &&
-           pool->queue == NULL && pool->busy_count == 0;
+    return pool->keeps && !pool->fresh_confirms && pool->fresh_count * expected_ns(pool) < HASTE_NS && pool->queue == NULL &&
+           pool->busy_count == 0;
 }
 
 static void hand_over_or_keep(struct pool *pool)
 {
+    if (pool->fresh == NULL) {
+        return;
+    }
     lock(pool);
     bool kept = is_kept(pool);
     unlock(pool);
