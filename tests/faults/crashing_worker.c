@@ -10,11 +10,16 @@
 #include <time.h>
 #include <unistd.h>
 
-static void note(const struct backstep_context *context)
+static FILE *open_journal(const char *name, const char *mode)
 {
     char path[4096];
-    snprintf(path, sizeof path, "%s/%s", getenv("JOURNAL"), backstep_run_id(context));
-    FILE *journal = fopen(path, "a");
+    snprintf(path, sizeof path, "%s/%s", getenv("JOURNAL"), name);
+    return fopen(path, mode);
+}
+
+static void note(const struct backstep_context *context)
+{
+    FILE *journal = open_journal(backstep_run_id(context), "a");
     if (journal != NULL) {
         fprintf(journal, "%s %s %d\n", backstep_is_rollback(context) ? "rollback" : "execute", backstep_step_name(context),
                 (int)backstep_attempt(context));
@@ -25,12 +30,10 @@ static void note(const struct backstep_context *context)
 /* The last one to run "slow". */
 static void note_thread(void)
 {
-    char path[4096];
-    snprintf(path, sizeof path, "%s/thread", getenv("JOURNAL"));
-    FILE *file = fopen(path, "w");
-    if (file != NULL) {
-        fprintf(file, "%s\n", gettid() == getpid() ? "main" : "other");
-        fclose(file);
+    FILE *journal = open_journal("thread", "w");
+    if (journal != NULL) {
+        fprintf(journal, "%s\n", gettid() == getpid() ? "main" : "other");
+        fclose(journal);
     }
 }
 

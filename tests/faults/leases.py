@@ -76,13 +76,18 @@ def frozen_beyond_its_lease():
         check(frozen.stop() == 0, "the woken worker drains, and ends with exit 0")
 
 
+def quick_and_slow(world):
+    """Pipelines of crashing_worker's: thirty steps of no time, and one that waits until there is a file `go`."""
+    return (world.pipeline("name: quick\nsteps: [" + ", ".join(f"{{name: q{number}, uses: quick}}" for number in range(30)) + "]", "quick.yaml"),
+            world.pipeline("name: slow\nsteps: [{name: slow}]", "slow.yaml"))
+
+
 def leaves_under_load():
     """a worker told to leave (SIGTERM) ends what runs and gives back what waits; another one does that; and one that came for so many tasks leaves after them"""
     with Embedded() as world:
         def worker(name, *options):
             return world.spawn(name, CRASHING, "worker", "-b", world.brokers, "--id", name, "--lease", "8s", "--concurrency", "1", *options)
-        quick = world.pipeline("name: quick\nsteps: [" + ", ".join(f"{{name: q{number}, uses: quick}}" for number in range(30)) + "]", "quick.yaml")
-        slow = world.pipeline("name: slow\nsteps: [{name: slow}]", "slow.yaml")
+        quick, slow = quick_and_slow(world)
         first = worker("first")
         world.begin(quick, "quick")
         world.wait_for_all(["quick"])

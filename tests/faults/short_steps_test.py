@@ -6,17 +6,15 @@ import signal
 import time
 
 from embedded import Embedded, check, main
-from leases import CRASHING, LEASE, LEASE_S
+from leases import CRASHING, LEASE, LEASE_S, quick_and_slow
 
-QUICK = "name: quick\nsteps: [" + ", ".join(f"{{name: q{number}, uses: quick}}" for number in range(30)) + "]"
 TRIES = 20  # a quick step that had to wait for a processor was not quick, and the next ones are not believed to be
 
 
 class Quick(Embedded):
     def __enter__(self):
         super().__enter__()
-        self.quick = self.pipeline(QUICK, "quick.yaml")
-        self.slow = self.pipeline("name: slow\nsteps: [{name: slow}]", "slow.yaml")
+        self.quick, self.slow = quick_and_slow(self)
         self.process = self.spawn("quick", CRASHING, "worker", "-b", self.brokers, "--id", "quick", "--lease", LEASE)
         return self
 
