@@ -16,6 +16,8 @@
 #define BUS_HEADERS_MAX 6
 #define BUS_REASON_BYTES 256
 #define BUS_METADATA_BYTES 128 /* of a committed offset, with its NUL; brokers allow 4 KiB */
+#define BUS_PROMPT_BYTES 256 /* of records; so many a patient reader hears of at once: more than two short ends of steps, less than a request */
+#define BUS_PATIENCE_MS 50 /* and of fewer after so long at most: for who knows nothing of this. Less would cost brokers more, who are asked so often */
 
 /* Offsets are the broker's; these two are symbolic, for bus_consume(). */
 #define BUS_OFFSET_BEGINNING (-2)
@@ -36,6 +38,7 @@ struct bus_send {
     size_t header_count;
     uint64_t cookie;    /* below 2^63; comes back with the delivery report; 0: none is wanted, only a failure is reported */
     bool lazy;          /* its report ends no bus_poll() that waits: it comes with the next event, or when the wait is over */
+    bool can_wait;      /* a patient reader need not hear of it at once: other records come behind it, or there is nothing to be done about it */
 };
 
 enum bus_event_kind {

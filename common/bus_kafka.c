@@ -28,6 +28,9 @@
 
 #define BATCH_RECORDS 1024
 #define BASKET_BYTES (4 * MIB) /* then it is emptied before the look is over */
+#define BATCH_HEAD_BYTES 61 /* before its records */
+#define RECORD_HEAD_BYTES 7 /* attributes and five lengths and distances, a byte each at the least; and how many headers there are */
+#define FILLED_RECORDS_MAX 16 /* of a basket: each is held against all of them */
 #define RETRY_MS 50
 #define SLICE_MS 200 /* between two looks at whether the caller still wants to know */
 #define REFUSED_MS 1000 /* another broker of the list may let us in */
@@ -71,6 +74,7 @@ struct kept {
     uint64_t cookie;
     int32_t partition;
     uint32_t key_size, value_size;
+    bool can_wait;
 };
 
 /* What is sent between two looks at the log. Each record that librdkafka gets by itself wakes the thread that sends, which then has one
@@ -299,6 +303,14 @@ static const struct property consumer_properties[] = {
 /* Each end is an event that wakes who waits, once for every record that came alone. */
 static const struct property endless_consumer_properties[] = {
     {"enable.partition.eof", "false"},
+    {NULL, NULL},
+};
+
+/* And so is each short record that need not be heard of at once. */
+static const struct property patient_consumer_properties[] = {
+    {"enable.partition.eof", "false"},
+    {"fetch.min.bytes", AS_TEXT(BUS_PROMPT_BYTES)},
+    {"fetch.wait.max.ms", AS_TEXT(BUS_PATIENCE_MS)},
     {NULL, NULL},
 };
 
@@ -1626,7 +1638,8 @@ static void keep(struct basket *basket, struct topic *topic, const struct bus_se
                                                   .cookie = send->cookie | (send->lazy ? LAZY_BIT : 0),
                                                   .partition = send->partition,
                                                   .key_size = (uint32_t)send->key.size,
-                                                  .value_size = (uint32_t)send->value.size};
+                                                  .value_size = (uint32_t)send->value.size,
+                                                  .can_wait = send->can_wait};
     text_append_span(&basket->bytes, send->key);
     text_append_span(&basket->bytes, send->value);
     assert(!basket->bytes.overflow);
@@ -1642,10 +1655,41 @@ static void refuse(struct kafka_bus *kafka, const struct kept *kept, rd_kafka_re
     pthread_mutex_unlock(&reports->mutex);
 }
 
+/* Of what goes to a record's partition together with it, at the least: without headers, and numbers taken for small ones. */
+static size_t bytes_together(const struct basket *basket, const struct kept *kept)
+{
+    size_t bytes = BATCH_HEAD_BYTES;
+    for (const struct kept *other = basket->kept; other < basket->kept + basket->count; other++) {
+        if (other->topic == kept->topic && other->partition == kept->partition) {
+            bytes += RECORD_HEAD_BYTES + other->key_size + other->value_size;
+        }
+    }
+    return bytes;
+}
+
+/* What goes alone and is not to wait is made long enough for a patient reader to hear of it at once. Where many go together there is no
+ * need, or so much to do that the next ones make up for it. */
+static void fill_up(struct basket *basket)
+{
+    char filling[BUS_PROMPT_BYTES];
+    if (basket->done > 0 || basket->count > FILLED_RECORDS_MAX) {
+        return;
+    }
+    memset(filling, '.', sizeof filling); /* some print headers as text */
+    for (struct kept *kept = basket->kept; kept < basket->kept + basket->count; kept++) {
+        size_t bytes = kept->can_wait ? BUS_PROMPT_BYTES : bytes_together(basket, kept);
+        if (bytes < BUS_PROMPT_BYTES) {
+            rd_kafka_header_add(kept->headers, "fill", -1, filling, (ssize_t)(BUS_PROMPT_BYTES - bytes));
+            kept->can_wait = true; /* it is long enough, if librdkafka has no room for it now */
+        }
+    }
+}
+
 /* false: not all of it. What librdkafka's queue has no room for keeps its place. */
 static bool empty_basket(struct kafka_bus *kafka)
 {
     struct basket *basket = &kafka->basket;
+    fill_up(basket);
     while (basket->done < basket->count && !kafka->failed) {
         const struct kept *kept = &basket->kept[basket->done];
         rd_kafka_resp_err_t code = produce(kafka->producer, kept, basket->bytes.bytes + basket->bytes_done);
@@ -2297,7 +2341,10 @@ static bool open_producer(struct kafka_bus *kafka, const struct bus_kafka_option
 
 static bool open_consumer(struct kafka_bus *kafka, const struct bus_kafka_options *options, struct error *error)
 {
-    const struct property *more = kafka->embedded ? embedded_consumer_properties : options->skips_ends ? endless_consumer_properties : NULL;
+    const struct property *more = kafka->embedded       ? embedded_consumer_properties
+                                  : options->patient    ? patient_consumer_properties
+                                  : options->skips_ends ? endless_consumer_properties
+                                                        : NULL;
     kafka->consumer = handle_new(RD_KAFKA_CONSUMER, consumer_properties, more, options, kafka, error);
     if (kafka->consumer == NULL) {
         return false;

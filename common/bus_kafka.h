@@ -12,6 +12,7 @@ struct bus_kafka_options {
     size_t property_count;
     int timeout_ms;                 /* for the first contact */
     bool skips_ends; /* BUS_END need not come, and wakes nobody: for who reads on for ever */
+    bool patient; /* as skips_ends; and short records that can wait are heard of with others, BUS_PATIENCE_MS later at most (PROTOCOL.md) */
     bool only_reads; /* nothing is ever sent: needs no leave to write */
     /* Asked now and then while an answer of the cluster is waited for, here and in all that a bus asks. true: it is not wanted any more,
      * and whoever waits gets TRANSIENT. NULL: it always is. On the thread that waits; bus_poll() and bus_flush() do not ask it. */

@@ -142,7 +142,8 @@ static bool send(struct log_shipper *shipper, const struct message *message, str
                               .value = text_span(&bytes),
                               .headers = {{"type", span_of(message_type(message->kind))}, {"step", message->log.step}},
                               .header_count = 2,
-                              .cookie = 1};
+                              .cookie = 1,
+                              .can_wait = true};
     ok = ok && bus_send(shipper->bus, &record, error);
     text_fini(&bytes);
     return ok;

@@ -110,6 +110,7 @@ static void post(struct worker *worker, const struct message *message, struct pa
         parcel.send.header_count = 1;
         /* Nothing waits for the acknowledgement of an event, but the end of a drain, and what was sent ahead. */
         parcel.send.lazy = !worker->draining && parcel.about == 0 && (parcel.kind == PARCEL_EVENT || parcel.kind == PARCEL_FINISHED);
+        parcel.send.can_wait = parcel.kind == PARCEL_FINISHED && parcel.about != 0; /* the step behind it begins without the coordinator */
         outbox_post(worker->outbox, &parcel);
     } else {
         log_event(LOG_ERROR, "record_not_encoded", "type=%s error=%s", message_type(message->kind), LOG_QUOTED(error.message));

@@ -88,7 +88,7 @@ static bool live(struct daemon *daemon, int *code)
         .property_count = daemon->call->client.property_count,
         .timeout_ms = daemon->call->client.timeout_ms,
         .gives_up = gives_up,
-        .skips_ends = true,
+        .patient = true,
     };
     enum service_state state = SERVICE_FATAL;
     struct bus *bus = bus_kafka_open(&options, &error);

@@ -55,6 +55,7 @@ bool publish_progress(struct service *service, const struct owned *owned, struct
     char percent[16];
     struct bus_send record = {.topic = service->progress_topic, .partition = owned->partition, .key = run_id};
     message->epoch = owned->epoch;
+    record.can_wait = message->kind == MESSAGE_RUN_PROGRESSED || message->kind == MESSAGE_RUN_FINISHED || message->kind == MESSAGE_ANSWERED;
     if (message->kind == MESSAGE_RUN_PROGRESSED || message->kind == MESSAGE_RUN_FINISHED) {
         snprintf(percent, sizeof percent, "%" PRIu32, message->progress_ppm / 10000);
         record.headers[0] = (struct bus_header){"status", span_of(run_status_name(message->status))};
@@ -75,7 +76,7 @@ bool publish_task(struct service *service, const struct owned *owned, struct dis
     message->epoch = owned->epoch;
     message->progress_partition = (uint32_t)owned->partition;
     message->incarnation = presence->incarnation;
-    struct bus_send record = {.topic = topic, .partition = (int32_t)presence->partition, .key = presence->worker};
+    struct bus_send record = {.topic = topic, .partition = (int32_t)presence->partition, .key = presence->worker, .can_wait = true};
     return send(service, &record, message);
 }
 

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #define PATIENCE_MS 60000
+#define PROMPT_MS 20000 /* for what comes at once; less than the patience of the reader below */
 #define NOT_DELETED "event=old_records_not_deleted"
 
 static char directory[64], address[64];
@@ -50,16 +51,23 @@ static int stop_broker(void **state)
     return system(line);
 }
 
-static struct bus *open_bus(void)
+static struct bus *open_with(struct bus_kafka_options options)
 {
     struct error error;
-    struct bus_kafka_options options = {.brokers = address, .client_id = "test", .timeout_ms = PATIENCE_MS};
+    options.brokers = address;
+    options.client_id = "test";
+    options.timeout_ms = PATIENCE_MS;
     struct bus *bus = bus_kafka_open(&options, &error);
     if (bus == NULL) {
         fail_msg("%s", error.message);
     }
     assert_false(bus_embedded(bus));
     return bus;
+}
+
+static struct bus *open_bus(void)
+{
+    return open_with((struct bus_kafka_options){0});
 }
 
 static void must_ensure(struct bus *bus, const char *prefix, enum topics_which which, int32_t partitions)
@@ -159,13 +167,72 @@ static void nobody_makes_a_topic_by_asking_for_it(void **state)
     bus_close(bus);
 }
 
-static void send_number(struct bus *bus, const char *topic, uint64_t number)
+static void say_number(struct bus *bus, const char *topic, uint64_t number, bool can_wait)
 {
     struct error error;
-    struct bus_send send = {.topic = topic, .value = {(const char *)&number, sizeof number}, .cookie = number + 1};
+    struct bus_send send = {.topic = topic, .value = {(const char *)&number, sizeof number}, .cookie = number + 1, .can_wait = can_wait};
     if (!bus_send(bus, &send, &error)) {
         fail_msg("%s", error.message);
     }
+}
+
+static void send_number(struct bus *bus, const char *topic, uint64_t number)
+{
+    say_number(bus, topic, number, false);
+}
+
+static void say_now(struct bus *bus, const char *topic, uint64_t number, bool can_wait)
+{
+    say_number(bus, topic, number, can_wait);
+    assert_true(bus_flush(bus, PATIENCE_MS));
+}
+
+static void must_hear(struct bus *bus, int64_t offset)
+{
+    struct bus_event event;
+    bus_poll(bus, PROMPT_MS, &event);
+    assert_int_equal(event.kind, BUS_RECORD);
+    assert_int_equal(event.offset, offset);
+}
+
+/* Of a reader whose patience is longer than this test's. */
+static void a_patient_reader_hears_at_once_of_what_cannot_wait(void **state)
+{
+    (void)state;
+    const char *const properties[] = {"fetch.wait.max.ms=58000"};
+    struct bus *sender = open_bus();
+    struct bus *reader = open_with((struct bus_kafka_options){.patient = true, .properties = properties, .property_count = 1});
+    struct bus_event event;
+    must_ensure(sender, "patient", TOPICS_WORKERS, 1);
+    assert_true(bus_consume(reader, "patient.workers", 0, BUS_OFFSET_BEGINNING, NULL));
+    say_now(sender, "patient.workers", 0, false);
+    must_hear(reader, 0);
+    say_now(sender, "patient.workers", 1, true);
+    say_now(sender, "patient.workers", 2, true);
+    bus_poll(reader, 300, &event);
+    assert_int_equal(event.kind, BUS_NOTHING); /* of 8 bytes each: there is room for three of them below BUS_PROMPT_BYTES */
+    say_now(sender, "patient.workers", 3, false);
+    for (int64_t offset = 1; offset <= 3; offset++) {
+        must_hear(reader, offset);
+    }
+    for (uint64_t number = 4; number < 8; number++) {
+        say_now(sender, "patient.workers", number, true);
+    }
+    must_hear(reader, 4); /* enough of them are as good */
+    bus_close(reader);
+    bus_close(sender);
+}
+
+static void a_patient_readers_patience_has_an_end(void **state)
+{
+    (void)state;
+    struct bus *sender = open_bus(), *reader = open_with((struct bus_kafka_options){.patient = true});
+    must_ensure(sender, "impatient", TOPICS_WORKERS, 1);
+    assert_true(bus_consume(reader, "impatient.workers", 0, BUS_OFFSET_BEGINNING, NULL));
+    say_now(sender, "impatient.workers", 0, true);
+    must_hear(reader, 0);
+    bus_close(reader);
+    bus_close(sender);
 }
 
 static void offsets_are_found_by_time(void **state)
@@ -369,6 +436,8 @@ int main(void)
         cmocka_unit_test(a_topic_with_other_settings_is_refused),
         cmocka_unit_test(what_was_committed_is_found_by_anyone_later),
         cmocka_unit_test(nobody_makes_a_topic_by_asking_for_it),
+        cmocka_unit_test(a_patient_reader_hears_at_once_of_what_cannot_wait),
+        cmocka_unit_test(a_patient_readers_patience_has_an_end),
         cmocka_unit_test(offsets_are_found_by_time),
         cmocka_unit_test(old_records_are_deleted_on_request),
         cmocka_unit_test(that_records_may_not_be_deleted_is_said_once),

@@ -82,5 +82,17 @@ def many_runs():
         check([step["status"] for step in failed["steps"]] == ["rolled_back"] * 3, "status shows each step undone")
 
 
+def what_is_urgent():
+    """of a run whose tasks go ahead only the last Done is made long enough for the coordinator to hear of it at once"""
+    with Cluster() as cluster:
+        cluster.serve("--ahead", "always")
+        cluster.worker(cluster.steps(first=STEP, second=STEP, third=STEP))
+        run_id = cluster.start(cluster.pipeline(PIPELINE))
+        cluster.wait_for(lambda: cluster.status(run_id)["status"] == "succeeded", "the run to end")
+        headers = [headers for key, _, _, headers in map(fields_of, cluster.records()) if key == run_id]
+        check(["fill" in header for header in headers if header["type"] == "Done"] == [False, False, True], "not those behind which a task waits")
+        check(not any("fill" in header for header in headers if header["type"] in ("Answered", "RunFinished")), "nor its own words")
+
+
 if __name__ == "__main__":
-    main(many_runs)
+    main(many_runs, what_is_urgent)

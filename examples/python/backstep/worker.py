@@ -26,6 +26,7 @@ CANCEL_GRACE_S = 5
 POLL_S = 0.02
 TIMEOUT_S = 10
 RECORD_BYTES = 4 << 20
+PROMPT_BYTES, BATCH_BYTES = 256, 61 + 7  # what a coordinator hears of at once, and what stands around one record's key, value and headers
 LOG_BYTES = 128 << 10
 LOG_LINES = 4096
 GONE = (KafkaError._AUTO_OFFSET_RESET, KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART)
@@ -146,8 +147,10 @@ class Worker:
         if topic not in self.known:
             know(self.producer, f"{self.options.prefix}.{topic}")
             self.known.add(topic)
-        self.producer.produce(f"{self.options.prefix}.{topic}", record.SerializeToString(), key, partition, on_delivery,
-                              headers=[("type", type.encode())])
+        value = record.SerializeToString()
+        fill = PROMPT_BYTES - BATCH_BYTES - len(key or "") - len(value)
+        headers = [("type", type.encode())] + ([("fill", b"." * fill)] if fill > 0 else [])
+        self.producer.produce(f"{self.options.prefix}.{topic}", value, key, partition, on_delivery, headers=headers)
 
     def say(self, where, key, record, acknowledged=None):
         """On the progress topic. All by one idempotent producer, so that a Done stands before any later Holding."""
