@@ -26,9 +26,12 @@ from report import table, write_docs  # noqa: E402
 from rounds import median_of  # noqa: E402
 
 BIN = Path(os.environ["BACKSTEP_BIN"])
-# As Kafka's own scripts start a broker.
-JVM_OPTIONS = ("-server -Xms1G -Xmx1G -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35 "
-               "-XX:+ExplicitGCInvokesConcurrent -XX:MaxInlineLevel=15")
+# How a broker is set up: Kafka's properties, and Java's options, for which KAFKA_JVM_OPTIONS may have others.
+AS_TESTED = ((), None)  # by the tests: quick to start
+STOCK = ((), "-server -Xms1G -Xmx1G -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35 "
+             "-XX:+ExplicitGCInvokesConcurrent -XX:MaxInlineLevel=15")  # by Kafka's own scripts
+FITTED = (("num.network.threads=1", "num.io.threads=1"), "-server -Xms1G -Xmx1G -XX:+UseSerialGC -XX:MaxInlineLevel=15")  # OPERATIONS.md, Sizing
+JVM_OPTIONS_ASKED = os.environ.get("KAFKA_JVM_OPTIONS")
 ROUNDS = 3
 WARM_ROUNDS_MAX = 3  # of half a minute: a compiler that is busy after them is so for another reason
 WARM_SHARE = 0.03  # of a core: what its compiler takes of a broker that has seen it all before
@@ -46,17 +49,18 @@ MANY = 10**7
 
 
 class Bench:
-    def __init__(self, quick):
+    def __init__(self, quick, broker=FITTED):
         self.quick = quick
-        if not quick:
-            os.environ.setdefault("KAFKA_JVM_OPTIONS", JVM_OPTIONS)
+        self.properties, self.jvm_options = AS_TESTED if quick else broker
         self.directory = Path(tempfile.mkdtemp(prefix="backstep-bench-"))
         self.processes = []
         self.figures = {}
 
     def __enter__(self):
         try:
-            self.brokers = kafka.start(self.directory / "broker")
+            if self.jvm_options is not None:
+                os.environ["KAFKA_JVM_OPTIONS"] = JVM_OPTIONS_ASKED or self.jvm_options
+            self.brokers = kafka.start(self.directory / "broker", self.properties)
             self.broker_pid = kafka.running_pid(self.directory / "broker")
         except BaseException:
             shutil.rmtree(self.directory, ignore_errors=True)
@@ -438,13 +442,14 @@ def load_now():
     return round(os.getloadavg()[0], 1)
 
 
-def machine():
+def machine(bench):
     model = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "?")
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "cores": os.cpu_count(), "processor": model, "memory_gb": round(memory_gb), "kernel": os.uname().release, "kafka": kafka.VERSION,
-        "jvm_options": os.environ.get("KAFKA_JVM_OPTIONS", "as the tests start it"),
+        "broker": " ".join(bench.properties) or "nothing set",
+        "jvm_options": JVM_OPTIONS_ASKED or bench.jvm_options or "as the tests start it",
         "load_before": load_now(),
     }
 
@@ -455,7 +460,7 @@ def main():
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     bench = Bench(options.quick)
-    about = machine()
+    about = machine(bench)
     with bench:
         figures = {"machine": about, **bench.measure()}
     about["load_after"] = load_now()

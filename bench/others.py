@@ -2,23 +2,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one would take instead, measured beside Backstep: the same work, on the same machine, in the same minute.
 
-    bench/others [--write]    a table, and as the last line one JSON object; --write puts both into docs/
+    bench/others [--dtm PROGRAM] [--write]    a table, and as the last line one JSON object; --write puts both into docs/
 
 A pipeline is three empty steps in order, each on a worker in another process: one at a time, then 64 at once. Beside Backstep: a script on
-Kafka that keeps its state in memory, and Celery on a Redis that writes its log to disk once a second. Not for CI; bench/others installs what
-it needs and calls this, which calls itself for the processes of the other two."""
+Kafka that keeps its state in memory, and Celery on a Redis that writes its log to disk once a second; with --dtm also PROGRAM, the server of
+DTM, on such a Redis and on its default store. Not for CI; bench/others installs what it needs and calls this, which calls itself for the
+processes of the script and of Celery."""
 
 import argparse
+import contextlib
 import json
+import os
+import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 STEPS = 3
-SECONDS = 4  # of each of them, in each round
+SECONDS = 3  # of each of them, in each round
+ROUNDS = 7  # one at a time the quickest differ by less than their rounds do
 SHARED = "shared"  # the prefix of ours whose progress topic several coordinators could share
 WARM_SECONDS = 0.5
 CHANNEL = "celery-task-meta-"
+BEGIN_S = 30  # for a server to begin
 
 
 def measured(window, seconds, start, ended):
@@ -149,7 +156,59 @@ def celery_driver(url, window, seconds):
     print(measured(window, seconds, start, ended))
 
 
+# --- DTM -------------------------------------------------------------------------------------------------------------
+
+
+class Dtm:
+    """Its server, with a store of its own, asked for sagas of which each action is an answer of bench_dtm's; see bench/dtm.c."""
+
+    def __init__(self, bench, program, port_of, store):
+        from measure import BIN
+        self.bin, name = BIN / "bench_dtm", f"dtm-{store['Driver']}"
+        home = bench.directory / name
+        home.mkdir()
+        http, grpc, json_rpc = port_of(), port_of(), port_of()
+        settings = {"HttpPort": http, "GrpcPort": grpc, "JsonRpcPort": json_rpc, "LogLevel": "error"}
+        (home / "conf.yml").write_text("Store:\n" + "".join(f"  {key}: {value}\n" for key, value in store.items()) +
+                                       "".join(f"{key}: {value}\n" for key, value in settings.items()))
+        actions = bench.spawn(self.bin, "actions")
+        self.action = f"http://127.0.0.1:{int(said_by(actions))}/nothing"
+        self.submit = f"http://127.0.0.1:{http}/api/dtmsvr/submit"
+        await_port(bench.spawn("env", "-C", home, program, "-c", home / "conf.yml"), http)
+
+    def drive(self, window):
+        return self.drive_for(window, WARM_SECONDS) and self.drive_for(window, SECONDS)
+
+    def drive_for(self, window, seconds):
+        done = subprocess.run([self.bin, "drive", self.submit, self.action, str(window), str(seconds)], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                              check=True, timeout=120)
+        return json.loads(done.stdout)
+
+
+def dtm_version(program):
+    done = subprocess.run([program, "-v"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, text=True, check=True, timeout=BEGIN_S)
+    return done.stdout.split()[-1].removeprefix("v")
+
+
 # --- All of them -----------------------------------------------------------------------------------------------------
+
+
+def said_by(process):
+    """What it says first."""
+    deadline = time.monotonic() + BEGIN_S
+    while "\n" not in process.log.read_text():
+        assert process.poll() is None and time.monotonic() < deadline, f"{process.args[0]} did not begin: {process.log.read_text()}"
+        time.sleep(0.05)
+    return process.log.read_text().split("\n")[0]
+
+
+def await_port(process, port):
+    deadline = time.monotonic() + BEGIN_S
+    while True:
+        with contextlib.suppress(ConnectionRefusedError):
+            return socket.create_connection(("127.0.0.1", port)).close()
+        assert process.poll() is None and time.monotonic() < deadline, f"{process.args[0]} did not begin: {process.log.read_text()}"
+        time.sleep(0.05)
 
 
 def asked(role, *arguments):
@@ -160,29 +219,44 @@ def asked(role, *arguments):
 def redis_at(bench, port):
     home = bench.directory / "redis"
     home.mkdir()
-    bench.spawn("redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", home, "--appendonly", "yes", "--appendfsync", "everysec", "--save", "")
-    return f"redis://127.0.0.1:{port}/0"
+    server = bench.spawn("redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", home, "--appendonly", "yes", "--appendfsync", "everysec", "--save", "")
+    await_port(server, port)
+    return port
 
 
-def begin(bench, url):
-    """The workers of the other two. Celery's has the round that is thrown away to begin."""
+def begin_workers(bench, url):
+    """Of the script and of Celery, which has the round that is thrown away to begin."""
     make_topics(bench.brokers)
     worker = bench.spawn(sys.executable, __file__, "script-worker", bench.brokers)
     bench.spawn(sys.executable, __file__, "celery-worker", url)
-    while "ready" not in worker.log.read_text():
-        assert worker.poll() is None, worker.log.read_text()
-        time.sleep(0.1)
+    assert said_by(worker) == "ready", worker.log.read_text()
 
 
-def round_of(bench, url, name):
-    """Each with 1 and with 64 in flight, beside the raw round trips of the same minute."""
-    def ours(prefix, window):
+def ours(bench, prefix="backstep"):
+    def drive(window):
         load = bench.client("three", prefix, window=window, runs=10**6, seconds=SECONDS)
         return {**load["run"], "steps_per_s": load["steps_per_s"]}
+    return drive
 
-    contenders = {"backstep": lambda window: ours("backstep", window), "shared": lambda window: ours(SHARED, window),
-                  "script": lambda window: asked("script-driver", bench.brokers, window, SECONDS),
-                  "celery": lambda window: asked("celery-driver", url, window, SECONDS)}
+
+def contenders_of(bench, stock, program):
+    """Name → what measures it with so many in flight. They stay until the bench ends."""
+    import kafka  # only here: the processes of the script and of Celery are not to wait for it
+    ports = iter(kafka.free_ports(7))
+    redis_port = redis_at(bench, next(ports))
+    url = f"redis://127.0.0.1:{redis_port}/0"
+    begin_workers(bench, url)
+    found = {"backstep": ours(bench), "stock": ours(stock), "shared": ours(bench, SHARED),
+             "script": lambda window: asked("script-driver", bench.brokers, window, SECONDS)}
+    if program is not None:
+        stores = {"dtm": {"Driver": "redis", "Host": "127.0.0.1", "Port": redis_port}, "dtm_disk": {"Driver": "boltdb"}}
+        found.update({name: Dtm(bench, program, lambda: next(ports), store).drive for name, store in stores.items()})
+    found["celery"] = lambda window: asked("celery-driver", url, window, SECONDS)
+    return found
+
+
+def round_of(bench, contenders, name):
+    """Each with 1 and with 64 in flight, beside the raw round trips of the same minute."""
     figures = {"floor": {"four_round_trips": bench.floor(name)["four_round_trips"]}}
     for contender, measure in contenders.items():
         figures[contender] = {str(window): measure(window) for window in (1, 64)}
@@ -190,28 +264,28 @@ def round_of(bench, url, name):
     return figures
 
 
-def versions():
+def versions(program):
     from importlib import metadata
     redis = subprocess.run(["redis-server", "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout.split("v=")[1].split()[0]
-    return {"celery": metadata.version("celery"), "confluent-kafka": metadata.version("confluent-kafka"), "redis": redis}
+    found = {"celery": metadata.version("celery"), "confluent-kafka": metadata.version("confluent-kafka"), "redis": redis}
+    return found if program is None else {**found, "dtm": dtm_version(program)}
 
 
-def measure():
-    import kafka  # only here: the processes of the other two are not to wait for it
-    from measure import ROUNDS, SHARED_PARTITIONS, Bench, load_now, machine
+def measure(program):
+    from measure import SHARED_PARTITIONS, STOCK, Bench, load_now, machine
     from rounds import median_of
-    bench = Bench(quick=False)
-    about = machine()
-    with bench:
-        bench.write_pipelines()
-        bench.warm_up()
-        url = redis_at(bench, kafka.free_ports(1)[0])
-        begin(bench, url)
+    bench, stock = Bench(quick=False), Bench(quick=False, broker=STOCK)
+    about, known = machine(bench), versions(program)
+    with bench, stock:
+        for one in (bench, stock):
+            one.write_pipelines()
+            one.warm_up()
+        contenders = contenders_of(bench, stock, program)
         with bench.cluster(SHARED, partitions=SHARED_PARTITIONS):
-            round_of(bench, url, "warm")
-            rounds = [round_of(bench, url, f"others{number}") for number in range(ROUNDS)]
+            round_of(bench, contenders, "warm")
+            rounds = [round_of(bench, contenders, f"others{number}") for number in range(ROUNDS)]
     about["load_after"] = load_now()
-    return {"machine": about, "versions": versions(), "rounds": rounds, **median_of(rounds)}
+    return {"machine": about, "versions": known, "rounds": rounds, **median_of(rounds)}
 
 
 ROLES = {"script-worker": script_worker, "script-driver": script_driver, "celery-worker": celery_worker, "celery-driver": celery_driver}
@@ -222,9 +296,15 @@ def main():
         return ROLES[sys.argv[1]](*sys.argv[2:])
     import others_report
     parser = argparse.ArgumentParser(prog="bench/others")
+    parser.add_argument("--dtm", metavar="PROGRAM", type=Path, help="the server of DTM, dtmsvr")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    figures = measure()
+    if options.write and options.dtm is None:
+        parser.error("--write needs --dtm PROGRAM: the tables have rows for it")
+    program = options.dtm and Path(os.environ.get("BACKSTEP_ASKED_FROM", "."), options.dtm).absolute()
+    if program is not None and not os.access(program, os.X_OK):
+        parser.error(f"--dtm {program}: expected a program, the server of DTM")
+    figures = measure(program)
     print(others_report.table(figures))
     if options.write:
         others_report.write_docs(figures)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What bench/others measured as tables, beside what was measured elsewhere, and their place in docs/."""
+"""What bench/others measured as tables, what was measured elsewhere, and their place in docs/."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,11 @@ TABLE, ELSEWHERE = "bench/others --write", "bench/others --write, elsewhere"
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 FILE = "performance-others.json"
 OWN_LOAD = 3  # a processor: what is measured makes 2 by itself
-KEPT = {"backstep": "on Kafka, in the run's log", "shared": "the same", "script": "in memory: gone with the process", "celery": "in Redis, whose log goes to disk once a second"}
+# In the order of the tables.
+KEPT = {"backstep": "on Kafka, in the run's log", "stock": "the same", "shared": "the same", "script": "in memory: gone with the process",
+        "dtm": "in Redis, whose log goes to disk once a second", "dtm_disk": "in a file, each change on disk",
+        "celery": "in Redis, whose log goes to disk once a second"}
+OURS = ("backstep", "stock", "shared")
 
 # The same work on another machine, where four raw round trips took so long. What; p50 and p99 one at a time, in ms; steps/s, 64 at once.
 RAW_MS = (2.2, 2.7)
@@ -26,10 +30,18 @@ MEASURED_ELSEWHERE = (
 
 
 def name_of(contender, versions):
-    return {"backstep": "Backstep",
-            "shared": "Backstep with four progress partitions",
-            "script": f"a script in Python on Kafka (confluent-kafka {versions['confluent-kafka']}), state in memory",
-            "celery": f"Celery {versions['celery']} on Redis {versions['redis']}"}[contender]
+    names = {"backstep": "Backstep",
+             "stock": "Backstep, its broker as Kafka's own scripts set it up",
+             "shared": "Backstep with four progress partitions",
+             "script": "a script in Python on Kafka (confluent-kafka {confluent-kafka}), state in memory",
+             "dtm": "DTM {dtm} on Redis {redis}",
+             "dtm_disk": "DTM {dtm}, its default store",
+             "celery": "Celery {celery} on Redis {redis}"}
+    return names[contender].format(**versions)
+
+
+def measured(figures):
+    return [contender for contender in KEPT if contender in figures]
 
 
 def spread(figures, value, text, unit=""):
@@ -62,14 +74,29 @@ def caution(figures):
 def about(figures):
     machine = figures["machine"]
     return (f"{machine['date']}, {machine['cores']} cores ({machine['processor']}), {machine['memory_gb']} GB, Apache Kafka {machine['kafka']} on the"
-            f" same cores; load average {machine['load_before']} before, {machine['load_after']} after. Medians of {len(figures['rounds'])} rounds, in"
+            f" same cores ({machine['broker']}); load average {machine['load_before']} before, {machine['load_after']} after. Medians of {len(figures['rounds'])} rounds, in"
             f" brackets the lowest and the highest.{caution(figures)}\n\n")
 
 
 def table(figures):
     head = ("3 empty steps in order", "one at a time, p50", "against 4 raw round trips", "p99", "steps/s, 64 at once", "where the state of a pipeline is")
-    rows = [(*raw_row(figures), ""), *((*contender_row(figures, contender), kept) for contender, kept in KEPT.items())]
-    return about(figures) + lines_of(head, rows)
+    rows = [(*raw_row(figures), ""), *((*contender_row(figures, contender), KEPT[contender]) for contender in measured(figures))]
+    return about(figures) + lines_of(head, rows) + "\n" + standing(figures)
+
+
+def better(quicker, longer_tail, more, figures):
+    """A sentence of who does better, each a list of names."""
+    said = lambda names: "; ".join(names) or "none of them"  # noqa: E731
+    return (f"Quicker than Backstep one at a time: {said(quicker)}; by the p99: {said(longer_tail)}. More steps/s with 64 at once: {said(more)}."
+            f"{caution(figures)}\n")
+
+
+def standing(figures):
+    """Who of the others, measured here, does better than we do, by the medians."""
+    mine, others = figures["backstep"], [contender for contender in measured(figures) if contender not in OURS]
+    who = lambda is_better: [name_of(other, figures["versions"]) for other in others if is_better(figures[other])]  # noqa: E731
+    return better(who(lambda its: its["1"]["p50_us"] <= mine["1"]["p50_us"]), who(lambda its: its["1"]["p99_us"] <= mine["1"]["p99_us"]),
+                  who(lambda its: its["64"]["steps_per_s"] >= mine["64"]["steps_per_s"]), figures)
 
 
 def scaled_row(figures, contender):
@@ -86,23 +113,17 @@ def number(text):
     return float(text.split()[0].replace(",", ""))
 
 
-def behind(figures):
-    """Who does better than we would there."""
+def standing_elsewhere(figures):
+    """Who would do better there than we would, as far as scaling can tell: at the least that it says for us, and for them."""
     ours = scaled_row(figures, "backstep")
-    quicker = [row[0] for row in MEASURED_ELSEWHERE if number(row[1]) < number(ours[1])]
-    more = [row[0] for row in MEASURED_ELSEWHERE if number(row[3]) > number(ours[3])]
-    return (f"Quicker than Backstep one at a time: {'; '.join(quicker) or 'none of them'}. More steps/s with 64 at once:"
-            f" {'; '.join(more) or 'none of them'}.{caution(figures)}\n")
+    who = lambda column, is_better: [row[0] for row in MEASURED_ELSEWHERE if is_better(number(row[column]), number(ours[column]))]  # noqa: E731
+    return better(who(1, float.__lt__), who(2, float.__lt__), who(3, float.__gt__), figures)
 
 
-def elsewhere(figures, contenders=tuple(KEPT)):
-    """Without the other two: what the README says."""
+def elsewhere(figures):
     head = ("3 empty steps in order", "one at a time, p50 in ms", "p99 in ms", "steps/s, 64 at once")
-    return lines_of(head, [*MEASURED_ELSEWHERE, *(scaled_row(figures, contender) for contender in contenders)]) + "\n" + behind(figures)
-
-
-def short_table(figures):
-    return elsewhere(figures, ("backstep", "shared"))
+    rows = [*MEASURED_ELSEWHERE, *(scaled_row(figures, contender) for contender in measured(figures))]
+    return lines_of(head, rows) + "\n" + standing_elsewhere(figures)
 
 
 def with_report(page, figures):
@@ -112,7 +133,7 @@ def with_report(page, figures):
 
 def with_short_report(page, figures):
     """README.md with these figures."""
-    return with_part(page, ELSEWHERE, short_table(figures))
+    return with_part(page, TABLE, table(figures))
 
 
 def write_docs(figures):

@@ -116,7 +116,7 @@ def about_rounds(figures):
 def about(figures):
     machine = figures["machine"]
     return (f"{machine['date']}, {machine['cores']} cores ({machine['processor']}), {machine['memory_gb']} GB, Linux {machine['kernel']}, "
-            f"Apache Kafka {machine['kafka']} on the same cores; load average {machine['load_before']} before, {machine['load_after']} after." +
+            f"Apache Kafka {machine['kafka']} on the same cores ({machine['broker']}); load average {machine['load_before']} before, {machine['load_after']} after." +
             about_rounds(figures))
 
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The benchmark runs, and what it counts is right. It says nothing about times."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -38,5 +39,29 @@ def runs_and_counts():
     check(figures["finished"]["runs"] == 200, "the first of 200 finished runs was found, and the last ones listed")
 
 
+@contextlib.contextmanager
+def actions():
+    """The port of bench_dtm's own."""
+    with subprocess.Popen([BIN / "bench_dtm", "actions"], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) as process:
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.terminate()
+
+
+def asks_as_bench_others_does():
+    """bench_dtm drive counts what was answered, and gives up where nobody answers; in DTM's place its own actions do"""
+    def drive(path, window="4"):
+        return subprocess.run([BIN / "bench_dtm", "drive", url + path, url, window, "0.2"], capture_output=True, text=True, timeout=60)
+
+    with actions() as port:
+        url = f"http://127.0.0.1:{port}"
+        figures = json.loads(drive("/submit").stdout)
+        check(0 < figures["steps_per_s"] <= 3 * figures["count"] / 0.15 and 0 < figures["p50_us"] <= figures["p99_us"], "sagas are counted, and timed")
+        check(drive("/submit", "0").returncode == 2, "none at once is no window")
+    refused = drive("/submit")
+    check(refused.returncode == 1 and "Couldn't connect" in refused.stderr, "and nobody there is said")
+
+
 if __name__ == "__main__":
-    main(runs_and_counts)
+    main(runs_and_counts, asks_as_bench_others_does)

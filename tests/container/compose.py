@@ -20,11 +20,11 @@ def services():
 
 
 def broker_properties():
-    """What the broker's image makes of its environment, save where the data is: lines of a server.properties."""
-    prefix = "KAFKA_"
+    """What the broker's image makes of its environment, save where the data is and what is Java's: lines of a server.properties."""
+    prefix, not_properties = "KAFKA_", ("KAFKA_LOG_DIRS", "KAFKA_JVM_PERFORMANCE_OPTS")
     return [f"{key.removeprefix(prefix).lower().replace('_', '.')}={value}"
             for key, value in everything()["kafka"]["environment"].items()
-            if key.startswith(prefix) and key != "KAFKA_LOG_DIRS"]
+            if key.startswith(prefix) and key not in not_properties]
 
 
 def broker_address():
