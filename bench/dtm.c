@@ -23,7 +23,8 @@
 #define SECONDS_MAX 60
 #define TIMES_MAX (INT32_C(1) << 20) /* of all connections together: more than a minute of anything that HTTP can do here */
 #define ANSWER_BYTES 512
-#define SAGA_BYTES 2048
+#define ACTION_BYTES_MAX 200
+#define SAGA_BYTES 2048 /* with six actions */
 
 static _Noreturn void die(const char *what, const char *reason)
 {
@@ -190,8 +191,10 @@ int main(int argc, char **argv)
     }
     long window = argc == 6 ? atol(argv[4]) : 0;
     double seconds = argc == 6 ? atof(argv[5]) : 0;
-    if (argc != 6 || strcmp(argv[1], "drive") != 0 || window < 1 || window > WINDOW_MAX || !(seconds > 0 && seconds <= SECONDS_MAX)) {
-        fprintf(stderr, "usage: bench_dtm actions | drive SUBMIT ACTION WINDOW SECONDS; WINDOW 1 to %d, SECONDS to %d\n", WINDOW_MAX, SECONDS_MAX);
+    if (argc != 6 || strcmp(argv[1], "drive") != 0 || strlen(argv[3]) > ACTION_BYTES_MAX || window < 1 || window > WINDOW_MAX ||
+        !(seconds > 0 && seconds <= SECONDS_MAX)) {
+        fprintf(stderr, "usage: bench_dtm actions | drive SUBMIT ACTION WINDOW SECONDS; ACTION %d bytes, WINDOW 1 to %d, SECONDS to %d\n",
+                ACTION_BYTES_MAX, WINDOW_MAX, SECONDS_MAX);
         return 2;
     }
     drive.submit = argv[2];

@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -186,8 +187,11 @@ class Dtm:
 
 
 def dtm_version(program):
-    done = subprocess.run([program, "-v"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, text=True, check=True, timeout=BEGIN_S)
-    return done.stdout.split()[-1].removeprefix("v")
+    """None: it does not say one."""
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        done = subprocess.run([program, "-v"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, text=True, check=False, timeout=BEGIN_S)
+        said = re.search(r"^dtm version: v?(\S+)", done.stdout, re.MULTILINE)
+        return said and said[1]
 
 
 # --- All of them -----------------------------------------------------------------------------------------------------
@@ -302,8 +306,8 @@ def main():
     if options.write and options.dtm is None:
         parser.error("--write needs --dtm PROGRAM: the tables have rows for it")
     program = options.dtm and Path(os.environ.get("BACKSTEP_ASKED_FROM", "."), options.dtm).absolute()
-    if program is not None and not os.access(program, os.X_OK):
-        parser.error(f"--dtm {program}: expected a program, the server of DTM")
+    if program is not None and dtm_version(program) is None:
+        parser.error(f"--dtm {program}: expected the server of DTM, a program that says its version when it is called with -v")
     figures = measure(program)
     print(others_report.table(figures))
     if options.write:

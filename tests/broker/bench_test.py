@@ -51,15 +51,16 @@ def actions():
 
 def asks_as_bench_others_does():
     """bench_dtm drive counts what was answered, and gives up where nobody answers; in DTM's place its own actions do"""
-    def drive(path, window="4"):
-        return subprocess.run([BIN / "bench_dtm", "drive", url + path, url, window, "0.2"], capture_output=True, text=True, timeout=60)
+    def drive(action="", window="4"):
+        return subprocess.run([BIN / "bench_dtm", "drive", url, url + action, window, "0.2"], capture_output=True, text=True, timeout=60)
 
     with actions() as port:
         url = f"http://127.0.0.1:{port}"
-        figures = json.loads(drive("/submit").stdout)
+        figures = json.loads(drive().stdout)
         check(0 < figures["steps_per_s"] <= 3 * figures["count"] / 0.15 and 0 < figures["p50_us"] <= figures["p99_us"], "sagas are counted, and timed")
-        check(drive("/submit", "0").returncode == 2, "none at once is no window")
-    refused = drive("/submit")
+        check(drive(window="0").returncode == 2, "none at once is no window")
+        check("ACTION 200 bytes" in drive(200 * "a").stderr, "an action has to fit")
+    refused = drive()
     check(refused.returncode == 1 and "Couldn't connect" in refused.stderr, "and nobody there is said")
 
 
