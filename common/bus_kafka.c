@@ -1225,7 +1225,7 @@ static bool kafka_offset_at(struct bus *bus, const char *name, int32_t partition
 /* ---- the group, and what it commits */
 
 #define FIRST_THAT_FORGIVES 0x02030000 /* librdkafka 2.3.0; see keeper_destroy() */
-#define DESTROY_S 2 /* of patience with the destruction of a member */
+#define DESTROY_MS 2000 /* of patience with the destruction of a member */
 #define LEAVE_SLICE_MS 20 /* between two looks at whether we are out */
 #define KEEPER_SLICE_MS 500 /* between two looks at whether the group is refused */
 
@@ -2220,7 +2220,6 @@ static void *destroy_member(void *handle)
 static void keeper_destroy(const struct kafka_bus *kafka)
 {
     pthread_t thread;
-    struct timespec until;
     if (kafka->session_ms == 0) {
         handle_destroy(kafka->keeper);
         return;
@@ -2229,9 +2228,8 @@ static void keeper_destroy(const struct kafka_bus *kafka)
     if (kafka->keeper == NULL || may_abort || pthread_create(&thread, NULL, destroy_member, kafka->keeper) != 0) {
         return;
     }
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += DESTROY_S;
-    if (pthread_timedjoin_np(thread, NULL, &until) != 0) {
+    struct timespec until = clock_deadline(DESTROY_MS);
+    if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until) != 0) {
         pthread_detach(thread);
         log_event(LOG_WARN, "member_left_alone", "group=%s", kafka->keeper_group);
     }
