@@ -31,7 +31,7 @@ MEASURED_ELSEWHERE = (
 
 def name_of(contender, versions):
     names = {"backstep": "Backstep",
-             "stock": "Backstep, its broker as Kafka's own scripts set it up",
+             "stock": "Backstep on a broker as Kafka's own scripts set it up",
              "shared": "Backstep with four progress partitions",
              "script": "a script in Python on Kafka (confluent-kafka {confluent-kafka}), state in memory",
              "dtm": "DTM {dtm} on Redis {redis}",
@@ -84,19 +84,22 @@ def table(figures):
     return about(figures) + lines_of(head, rows) + "\n" + standing(figures)
 
 
-def better(quicker, longer_tail, more, figures):
+def better(whom, quicker, shorter_tail, more):
     """A sentence of who does better, each a list of names."""
     said = lambda names: "; ".join(names) or "none of them"  # noqa: E731
-    return (f"Quicker than Backstep one at a time: {said(quicker)}; by the p99: {said(longer_tail)}. More steps/s with 64 at once: {said(more)}."
-            f"{caution(figures)}\n")
+    return f"Quicker one at a time than {whom}: {said(quicker)}; by the p99: {said(shorter_tail)}. More steps/s with 64 at once: {said(more)}."
+
+
+def standing_of(ours, figures):
+    """Who of the others, measured here, does better than one of ours, by the medians."""
+    mine, others = figures[ours], [contender for contender in measured(figures) if contender not in OURS]
+    who = lambda is_better: [name_of(other, figures["versions"]) for other in others if is_better(figures[other])]  # noqa: E731
+    return better(name_of(ours, figures["versions"]), who(lambda its: its["1"]["p50_us"] <= mine["1"]["p50_us"]),
+                  who(lambda its: its["1"]["p99_us"] <= mine["1"]["p99_us"]), who(lambda its: its["64"]["steps_per_s"] >= mine["64"]["steps_per_s"]))
 
 
 def standing(figures):
-    """Who of the others, measured here, does better than we do, by the medians."""
-    mine, others = figures["backstep"], [contender for contender in measured(figures) if contender not in OURS]
-    who = lambda is_better: [name_of(other, figures["versions"]) for other in others if is_better(figures[other])]  # noqa: E731
-    return better(who(lambda its: its["1"]["p50_us"] <= mine["1"]["p50_us"]), who(lambda its: its["1"]["p99_us"] <= mine["1"]["p99_us"]),
-                  who(lambda its: its["64"]["steps_per_s"] >= mine["64"]["steps_per_s"]), figures)
+    return "\n".join(standing_of(ours, figures) for ours in ("backstep", "stock")) + caution(figures) + "\n"
 
 
 def scaled_row(figures, contender):
@@ -117,7 +120,7 @@ def standing_elsewhere(figures):
     """Who would do better there than we would, as far as scaling can tell: at the least that it says for us, and for them."""
     ours = scaled_row(figures, "backstep")
     who = lambda column, is_better: [row[0] for row in MEASURED_ELSEWHERE if is_better(number(row[column]), number(ours[column]))]  # noqa: E731
-    return better(who(1, float.__lt__), who(2, float.__lt__), who(3, float.__gt__), figures)
+    return better("Backstep", who(1, float.__lt__), who(2, float.__lt__), who(3, float.__gt__)) + caution(figures) + "\n"
 
 
 def elsewhere(figures):
