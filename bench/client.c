@@ -11,6 +11,7 @@
  *
  * A WORKER is started when the first run has been answered, and ended at the end. "end" is the moment when the fold says so: seven hops after
  * the Start for three steps, not the RunFinished after it. */
+#include "bench/times.h"
 #include "coordinator/cli/client.h"
 #include "common/clock.h"
 #include "common/limits.h"
@@ -287,12 +288,6 @@ static void drive(struct bench *bench)
 
 /* ---- what is printed */
 
-static int compare(const void *a, const void *b)
-{
-    int64_t left = *(const int64_t *)a, right = *(const int64_t *)b;
-    return (left > right) - (left < right);
-}
-
 static int64_t from_start(const struct sample *sample)
 {
     return sample->ended_ns - sample->started_ns;
@@ -320,9 +315,9 @@ static void print_times(const struct bench *bench, const char *name, int64_t (*t
         }
     }
     if (count > 0) {
-        qsort(times, count, sizeof *times, compare);
-        printf("\"%s\":{\"count\":%zu,\"p50_us\":%.1f,\"p99_us\":%.1f},", name, count, (double)times[count / 2] / 1e3,
-               (double)times[count * 99 / 100] / 1e3);
+        printf("\"%s\":{", name);
+        times_print(times, count);
+        printf("},");
     }
     free(times);
 }

@@ -7,6 +7,7 @@
  *                                                   on a connection that it keeps; prints one JSON object, counted as bench/others.py counts
  *
  * In C, so that what is measured is DTM and not who asks it. */
+#include "bench/times.h"
 #include "common/clock.h"
 
 #include <curl/curl.h>
@@ -21,7 +22,7 @@
 #define STEPS 3
 #define WINDOW_MAX 256
 #define SECONDS_MAX 60
-#define TIMES_MAX (INT32_C(1) << 20) /* of all connections together: more than a minute of anything that HTTP can do here */
+#define TIMES_MAX (UINT32_C(1) << 20) /* of all connections together: more than a minute of anything that HTTP can do here */
 #define ANSWER_BYTES 512
 #define ACTION_BYTES_MAX 200
 #define SAGA_BYTES 2048 /* with six actions */
@@ -77,8 +78,8 @@ static struct drive {
     const char *submit, *action;
     int64_t begun_us, counted_from_us, until_us;
     pthread_mutex_t lock; /* what follows */
-    int32_t *times_us;
-    int32_t count, counted;
+    int64_t *times_ns;
+    size_t count, counted;
 } drive = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 struct answer_text {
@@ -117,7 +118,7 @@ static void note(int64_t begun_us, int64_t ended_us)
     if (drive.count == TIMES_MAX) {
         die("drive", "more sagas ended than TIMES_MAX has room for");
     }
-    drive.times_us[drive.count++] = (int32_t)(ended_us - begun_us);
+    drive.times_ns[drive.count++] = (ended_us - begun_us) * 1000;
     drive.counted += ended_us >= drive.counted_from_us && ended_us < drive.until_us;
     pthread_mutex_unlock(&drive.lock);
 }
@@ -153,17 +154,11 @@ static void *run_sagas(void *state)
     return state;
 }
 
-static int by_time(const void *left, const void *right)
-{
-    const int32_t *a = left, *b = right;
-    return (*a > *b) - (*a < *b);
-}
-
 static int run_drive(long window, double seconds)
 {
     pthread_t threads[WINDOW_MAX];
-    drive.times_us = malloc(sizeof *drive.times_us * TIMES_MAX);
-    if (drive.times_us == NULL || curl_global_init(CURL_GLOBAL_ALL) != CURLE_OK) {
+    drive.times_ns = malloc(sizeof *drive.times_ns * TIMES_MAX);
+    if (drive.times_ns == NULL || curl_global_init(CURL_GLOBAL_ALL) != CURLE_OK) {
         die("drive", "no memory");
     }
     drive.begun_us = clock_monotonic_us();
@@ -177,10 +172,10 @@ static int run_drive(long window, double seconds)
     for (long i = 0; i < window; i++) {
         pthread_join(threads[i], NULL);
     }
-    qsort(drive.times_us, (size_t)drive.count, sizeof *drive.times_us, by_time);
-    printf("{\"count\":%d,\"p50_us\":%d,\"p99_us\":%d,\"steps_per_s\":%.1f}\n", drive.count, drive.times_us[drive.count / 2],
-           drive.times_us[(int64_t)drive.count * 99 / 100], drive.counted * STEPS / (seconds * 3 / 4));
-    free(drive.times_us);
+    putchar('{');
+    times_print(drive.times_ns, drive.count);
+    printf(",\"steps_per_s\":%.1f}\n", (double)(drive.counted * STEPS) / (seconds * 3 / 4));
+    free(drive.times_ns);
     return 0;
 }
 

@@ -6,6 +6,8 @@
  * One thread is the driver (as a coordinator: it produces to one partition and reads PARTITIONS), another the echo (as a worker). Each has a
  * producer and a consumer of its own. PREFIX names topics that nobody has used. SECONDS is for each number of messages in flight; one at a
  * time takes twice as long, since it is what times are taken from. Prints one JSON object. */
+#include "bench/times.h"
+
 #include <errno.h>
 #include <librdkafka/rdkafka.h>
 #include <pthread.h>
@@ -323,17 +325,11 @@ static void measure_streams(struct bench *bench, double *produced_per_s, double 
     close_end(&end);
 }
 
-static int compare(const void *a, const void *b)
-{
-    int64_t left = *(const int64_t *)a, right = *(const int64_t *)b;
-    return (left > right) - (left < right);
-}
-
 static void print_times(const char *name, int64_t *samples, size_t count)
 {
-    qsort(samples, count, sizeof *samples, compare);
-    printf("\"%s\":{\"count\":%zu,\"p50_us\":%.1f,\"p99_us\":%.1f},", name, count, (double)samples[count / 2] / 1e3,
-           (double)samples[count * 99 / 100] / 1e3);
+    printf("\"%s\":{", name);
+    times_print(samples, count);
+    printf("},");
 }
 
 static void print_windows(struct bench *bench)

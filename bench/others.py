@@ -175,10 +175,11 @@ class Dtm:
         actions = bench.spawn(self.bin, "actions")
         self.action = f"http://127.0.0.1:{int(said_by(actions))}/nothing"
         self.submit = f"http://127.0.0.1:{http}/api/dtmsvr/submit"
-        await_port(bench.spawn("env", "-C", home, program, "-c", home / "conf.yml"), http)
+        await_begin(bench.spawn("env", "-C", home, program, "-c", home / "conf.yml"), lambda: answers(http))
 
     def drive(self, window):
-        return self.drive_for(window, WARM_SECONDS) and self.drive_for(window, SECONDS)
+        self.drive_for(window, WARM_SECONDS)
+        return self.drive_for(window, SECONDS)
 
     def drive_for(self, window, seconds):
         done = subprocess.run([self.bin, "drive", self.submit, self.action, str(window), str(seconds)], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
@@ -197,22 +198,23 @@ def dtm_version(program):
 # --- All of them -----------------------------------------------------------------------------------------------------
 
 
-def said_by(process):
-    """What it says first."""
+def await_begin(process, has_begun):
     deadline = time.monotonic() + BEGIN_S
-    while "\n" not in process.log.read_text():
+    while not has_begun():
         assert process.poll() is None and time.monotonic() < deadline, f"{process.args[0]} did not begin: {process.log.read_text()}"
         time.sleep(0.05)
+
+
+def said_by(process):
+    """What it says first."""
+    await_begin(process, lambda: "\n" in process.log.read_text())
     return process.log.read_text().split("\n")[0]
 
 
-def await_port(process, port):
-    deadline = time.monotonic() + BEGIN_S
-    while True:
-        with contextlib.suppress(ConnectionRefusedError):
-            return socket.create_connection(("127.0.0.1", port)).close()
-        assert process.poll() is None and time.monotonic() < deadline, f"{process.args[0]} did not begin: {process.log.read_text()}"
-        time.sleep(0.05)
+def answers(port):
+    with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
 
 
 def asked(role, *arguments):
@@ -224,7 +226,7 @@ def redis_at(bench, port):
     home = bench.directory / "redis"
     home.mkdir()
     server = bench.spawn("redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", home, "--appendonly", "yes", "--appendfsync", "everysec", "--save", "")
-    await_port(server, port)
+    await_begin(server, lambda: answers(port))
     return port
 
 
@@ -268,18 +270,19 @@ def round_of(bench, contenders, name):
     return figures
 
 
-def versions(program):
+def versions(dtm):
     from importlib import metadata
     redis = subprocess.run(["redis-server", "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout.split("v=")[1].split()[0]
     found = {"celery": metadata.version("celery"), "confluent-kafka": metadata.version("confluent-kafka"), "redis": redis}
-    return found if program is None else {**found, "dtm": dtm_version(program)}
+    return found if dtm is None else {**found, "dtm": dtm}
 
 
-def measure(program):
+def measure(program, version):
+    """Of DTM: its server, and the version that says of itself; or None."""
     from measure import SHARED_PARTITIONS, STOCK, Bench, load_now, machine
     from rounds import median_of
     bench, stock = Bench(quick=False), Bench(quick=False, broker=STOCK)
-    about, known = machine(bench), versions(program)
+    about = machine(bench)
     with bench, stock:
         for one in (bench, stock):
             one.write_pipelines()
@@ -289,7 +292,7 @@ def measure(program):
             round_of(bench, contenders, "warm")
             rounds = [round_of(bench, contenders, f"others{number}") for number in range(ROUNDS)]
     about["load_after"] = load_now()
-    return {"machine": about, "versions": known, "rounds": rounds, **median_of(rounds)}
+    return {"machine": about, "versions": versions(version), "rounds": rounds, **median_of(rounds)}
 
 
 ROLES = {"script-worker": script_worker, "script-driver": script_driver, "celery-worker": celery_worker, "celery-driver": celery_driver}
@@ -306,9 +309,10 @@ def main():
     if options.write and options.dtm is None:
         parser.error("--write needs --dtm PROGRAM: the tables have rows for it")
     program = options.dtm and Path(os.environ.get("BACKSTEP_ASKED_FROM", "."), options.dtm).absolute()
-    if program is not None and dtm_version(program) is None:
+    version = program and dtm_version(program)
+    if program is not None and version is None:
         parser.error(f"--dtm {program}: expected the server of DTM, a program that says its version when it is called with -v")
-    figures = measure(program)
+    figures = measure(program, version)
     print(others_report.table(figures))
     if options.write:
         others_report.write_docs(figures)
