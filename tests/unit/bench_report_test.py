@@ -59,6 +59,9 @@ check(times["backstep"] < times["stock"], "a broker set up for the cores it has 
 
 # The broker that was measured is the one that one is told to set up.
 compose = (SOURCE / "docker-compose.yml").read_text()
+collector = next(option for option in figures["machine"]["jvm_options"].split() if option.endswith("GC"))
+check(f"KAFKA_JVM_PERFORMANCE_OPTS: -server {collector}\n" in compose, f"docker-compose.yml sets {collector} as it was measured")
+check(f"KAFKA_JVM_PERFORMANCE_OPTS='-server {collector}'" in (DOCS / "OPERATIONS.md").read_text(), "and OPERATIONS.md says so")
 for name, value in (line.split("=") for line in figures["machine"]["broker"].split()):
     check(f"KAFKA_{name.upper().replace('.', '_')}: {value}\n" in compose, f"docker-compose.yml sets {name} as it was measured")
     check(f"`{name}={value}`" in (DOCS / "OPERATIONS.md").read_text(), f"and OPERATIONS.md says {name}={value}")
