@@ -37,6 +37,16 @@ stands simulation.random_faults tests/simulation/random_faults_test.c SEEDS
 stands simulation.random_pipelines tests/simulation/random_pipelines_test.c SEEDS
 stands simulation.random_pipelines tests/simulation/random_pipelines_test.c SECONDS
 
+# What a reader is told of at once, as a page and the worker in Python have it.
+defined() { sed -n "s/^#define $1 \([0-9]*\) .*/\1/p" common/bus.h; }
+if grep -q "asks its brokers for $(defined BUS_PROMPT_BYTES) bytes of records, or for what there is after $(defined BUS_PATIENCE_MS) ms" docs/PROTOCOL.md &&
+    grep -q "^PROMPT_BYTES, BATCH_BYTES = $(defined BUS_PROMPT_BYTES), " examples/python/backstep/worker.py; then
+    echo "ok   short records: bus.h, PROTOCOL.md and worker.py agree"
+else
+    echo "FAIL short records: PROTOCOL.md or worker.py does not say what bus.h does"
+    failed=1
+fi
+
 # What broker.chaos asserts, the four numbers of --least, as the README and a page say it.
 says()
 {
