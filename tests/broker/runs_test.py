@@ -94,5 +94,20 @@ def what_is_urgent():
         check(not any("fill" in header for header in headers if header["type"] in ("Answered", "RunFinished")), "nor its own words")
 
 
+def what_can_wait():
+    """of a short record that nobody has filled up a coordinator hears with what comes next, or when its patience is over: here it has much"""
+    with Cluster() as cluster:
+        def append(value):
+            kcat = ["kcat", "-P", "-b", cluster.brokers, "-t", cluster.topic("progress"), "-p", "0"]
+            subprocess.run(kcat, input=value, text=True, timeout=60, check=True)
+
+        coordinator = cluster.serve("-X", "fetch.wait.max.ms=50000")
+        append("x")
+        cluster.records()  # readers of another kind have all there is
+        check("event=dead_letter" not in coordinator.said(), "what is short and no message is not met at once")
+        append("x" * 256)
+        cluster.wait_for(lambda: coordinator.said().count("event=dead_letter") == 2, "both to be met", 30)
+
+
 if __name__ == "__main__":
-    main(many_runs, what_is_urgent)
+    main(many_runs, what_is_urgent, what_can_wait)
